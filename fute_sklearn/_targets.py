@@ -1,0 +1,191 @@
+"""The four kinds of targets and how they are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._store import text_key
+from ._validation import check_label_names, first_seen, is_missing, label_name
+
+MAX_AUTO_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class TargetSet:
+    """Targets of n texts in a form that no longer depends on how they were given.
+
+    Attributes
+    ----------
+    kind : {"label", "number", "text"}
+        Classes and class probabilities are both of kind ``"label"``.
+    names : tuple of str
+        Label names, sorted; empty for other kinds.
+    classes : ndarray (n_classes,)
+        The labels as given, in the order of ``names``.
+    proba : ndarray (n, n_classes)
+        Target distribution over the names; one-hot for plain labels.
+    values : ndarray (n,)
+        Numbers; empty for other kinds.
+    texts : tuple of str
+        Target texts of numbers and free strings; empty for labels.
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+    classes: np.ndarray = field(default_factory=lambda: np.empty(0))
+    proba: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))
+    texts: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.proba) if self.kind == "label" else len(self.texts)
+
+    @property
+    def key(self) -> str:
+        """Hash of the content."""
+        rows = self.proba.tobytes().hex() if self.kind == "label" else ""
+        return text_key(self.kind, *self.names, rows, *self.texts)
+
+    def take(self, rows: np.ndarray) -> TargetSet:
+        """Return the chosen rows."""
+        label = self.kind == "label"
+        return TargetSet(
+            self.kind,
+            self.names,
+            self.classes,
+            self.proba[rows] if label else self.proba,
+            self.values[rows] if self.kind == "number" else self.values,
+            () if label else tuple(self.texts[i] for i in rows),
+        )
+
+    def label_names(self) -> np.ndarray:
+        """Most probable label name of each row."""
+        return np.array(self.names, dtype=object)[self.proba.argmax(1)]
+
+
+def number_text(value: float) -> str:
+    """Write a number with three significant digits."""
+    return f"{value:.3g}"
+
+
+def parse_targets(y: Any, classes: Any = None) -> TargetSet:
+    """Read targets of any kind.
+
+    One column of strings, integers or booleans holds labels, unless it has more than
+    20 different strings and more than one for every two rows: those are free texts.
+    Floats that are not all whole are numbers.  Two columns and more are class
+    probabilities, named by ``classes`` or by a table's column names.
+    """
+    if y is None:
+        raise ValueError(
+            "y is None; a task embedding is learnt from texts with their targets. Give "
+            "labels, class probabilities, numbers or target texts."
+        )
+    if getattr(y, "ndim", 1) == 2:
+        names = getattr(y, "columns", None) if classes is None else classes
+        return _parse_proba(np.asarray(y, dtype=np.float64), names)
+    if isinstance(y, (list, tuple)) and y and isinstance(y[0], (list, tuple)):
+        return _parse_proba(np.asarray(y, dtype=np.float64), classes)
+    if isinstance(y, (str, bytes)):
+        raise TypeError("y is one string; expected one target per text.")
+    values = list(np.asarray(y).ravel()) if hasattr(y, "dtype") else list(y)
+    values = [v.item() if isinstance(v, np.generic) else v for v in values]
+    for i, value in enumerate(values):
+        if is_missing(value):
+            raise ValueError(
+                f"y[{i}] is {value!r}: targets must not be missing. Drop these rows."
+            )
+    if classes is None and values and all(isinstance(v, float) for v in values):
+        numbers = np.array(values)
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"y[{int(np.argmin(np.isfinite(numbers)))}] is infinite.")
+        if not (numbers == np.round(numbers)).all():
+            return TargetSet(
+                "number", values=numbers, texts=tuple(map(number_text, values))
+            )
+    if classes is None and _is_free_text(values):
+        return TargetSet("text", texts=tuple(str(v).strip() for v in values))
+    return _parse_labels(values, classes)
+
+
+def _is_free_text(values: list[Any]) -> bool:
+    distinct = {str(v).strip() for v in values}
+    return (
+        all(isinstance(v, str) for v in values)
+        and "" not in distinct
+        and len(distinct) > max(MAX_AUTO_CLASSES, len(values) / 2)
+    )
+
+
+def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
+    names = [label_name(v) for v in values]
+    if classes is None:
+        by_name = {n: v for n, v in zip(reversed(names), reversed(values), strict=True)}
+        labels = [by_name[name] for name in first_seen(names)]
+    else:
+        labels = list(classes)
+    known = check_label_names(labels)
+    if strange := set(names) - set(known):
+        raise ValueError(
+            f"y holds the labels {sorted(strange)}, which are not among classes={known}."
+        )
+    if len(known) < 2:
+        raise ValueError(
+            f"y holds {len(known)} class, {known}; nothing can be learnt from it. Where "
+            "a model could say other labels, name them all: Task(X, y, classes=[...])."
+        )
+    order = np.argsort(known)
+    place = {known[c]: i for i, c in enumerate(order)}
+    proba = np.zeros((len(names), len(known)), np.float32)
+    proba[np.arange(len(names)), [place[name] for name in names]] = 1
+    return TargetSet(
+        "label",
+        names=tuple(known[c] for c in order),
+        classes=_label_array([labels[c] for c in order]),
+        proba=proba,
+    )
+
+
+def _parse_proba(proba: np.ndarray, classes: Any) -> TargetSet:
+    if classes is None:
+        raise ValueError(
+            f"y holds probabilities of {proba.shape[1]} classes without names. Give "
+            "classes=[...], or a DataFrame whose columns are the labels."
+        )
+    labels = list(classes)
+    names = check_label_names(labels)
+    if len(names) != proba.shape[1] or len(names) < 2:
+        raise ValueError(
+            f"y has {proba.shape[1]} columns but {len(names)} classes are named; "
+            "expected one column per class and at least two."
+        )
+    total = proba.sum(1)
+    wrong = ~np.isfinite(total) | (proba < -1e-6).any(1) | (np.abs(total - 1) > 1e-3)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"y[{row}] = {proba[row].tolist()} is no probability distribution: values "
+            "must be finite, not negative, and sum to 1."
+        )
+    order = np.argsort(names)
+    proba = np.clip(proba[:, order], 0, None)
+    return TargetSet(
+        "label",
+        names=tuple(names[c] for c in order),
+        classes=_label_array([labels[c] for c in order]),
+        proba=(proba / proba.sum(1, keepdims=True)).astype(np.float32),
+    )
+
+
+def _label_array(labels: list[Any]) -> np.ndarray:
+    """Make an array of the labels' own type where they share one."""
+    if len({type(label) for label in labels}) == 1 and isinstance(
+        labels[0], (str, int, float, bool)
+    ):
+        return np.array(labels)
+    out = np.empty(len(labels), dtype=object)
+    out[:] = labels
+    return out

@@ -1,0 +1,190 @@
+"""The record of a task: texts with their targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._store import text_key, texts_key
+from ._targets import TargetSet, parse_targets
+from ._validation import check_same_length, check_texts
+
+
+class Task:
+    """Texts with their targets: the sample that task embedders work on.
+
+    A task is a frozen record.  Rows are the task's content; scikit-learn sees a task
+    as one opaque sample, so that lists of tasks pass through `Pipeline` and
+    `GridSearchCV` unharmed.
+
+    Parameters
+    ----------
+    X : sequence of str of length n_samples
+        The texts.
+    y : sequence of length n_samples, or array-like (n_samples, n_classes)
+        The targets: labels (str, int, bool), class probabilities (2-D), numbers, or
+        free texts.  Labels are compared between tasks by their names, never by their
+        position, so that 1, 1.0 and "1" are one label.
+    name : str, optional
+        Name of the task or of the model that labelled it.
+    classes : sequence, optional
+        All labels that could occur; the columns of probabilities.  By default the
+        labels seen in ``y``, or the column names of a DataFrame of probabilities.
+
+    Attributes
+    ----------
+    texts : tuple of str
+        The texts.
+    targets : TargetSet
+        The targets, by name.
+    name : str or None
+        The name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For texts or targets that no embedding can be learnt from; the message names
+        the row and the remedy.
+
+    Examples
+    --------
+    >>> from fute_sklearn import Task
+    >>> Task(["a fine film", "a dull film"], ["positive", "negative"], name="films")
+    Task(name='films', n_samples=2, classes=['negative', 'positive'])
+    """
+
+    __slots__ = ("_key", "_text_key", "classes", "name", "targets", "texts")
+    name: str | None
+    texts: tuple[str, ...]
+    targets: TargetSet
+    classes: np.ndarray | None
+
+    def __init__(
+        self, X: Any, y: Any, *, name: str | None = None, classes: Any = None
+    ) -> None:
+        texts = tuple(check_texts(X))
+        targets = parse_targets(y, classes)
+        check_same_length(len(texts), len(targets))
+        self._set(texts, targets, name)
+
+    def _set(self, texts: tuple[str, ...], targets: TargetSet, name: str | None) -> None:
+        put = object.__setattr__
+        put(self, "texts", texts)
+        put(self, "targets", targets)
+        put(self, "name", name)
+        put(self, "classes", targets.classes if targets.kind == "label" else None)
+        put(self, "_text_key", texts_key(texts))
+        put(self, "_key", text_key(self._text_key, targets.key))
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(f"a Task is frozen; {key!r} cannot be set.")
+
+    def __getstate__(self) -> tuple[tuple[str, ...], TargetSet, str | None]:
+        return self.texts, self.targets, self.name
+
+    def __setstate__(self, state: tuple[tuple[str, ...], TargetSet, str | None]) -> None:
+        self._set(*state)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of texts."""
+        return len(self.texts)
+
+    @property
+    def X(self) -> tuple[str, ...]:
+        """The texts, under scikit-learn's name."""
+        return self.texts
+
+    @property
+    def y(self) -> Any:
+        """The targets: labels, probabilities, numbers or texts."""
+        if self.targets.kind == "label":
+            proba = self.targets.proba
+            if ((proba == 0) | (proba == 1)).all():
+                return self.targets.classes[proba.argmax(1)]
+            return proba
+        if self.targets.kind == "number":
+            return self.targets.values
+        return np.array(self.targets.texts, dtype=object)
+
+    def __repr__(self) -> str:
+        what = (
+            f"classes={list(self.targets.names)}"
+            if self.targets.kind == "label"
+            else f"targets={self.targets.kind!r}"
+        )
+        return f"Task(name={self.name!r}, n_samples={self.n_samples}, {what})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Task):
+            return NotImplemented
+        return (self._key, self.name) == (other._key, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self._key, self.name))
+
+    @classmethod
+    def from_long(
+        cls, frame: Any, *, text: str = "text", target: str = "label", task: str = "task"
+    ) -> list[Task]:
+        """Read several tasks from a long table, one row per text.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            The table (pandas or polars).
+        text, target, task : str
+            Names of the columns with the texts, the targets and the tasks' names.
+
+        Returns
+        -------
+        tasks : list of Task
+            In the order in which their names come first.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from fute_sklearn import Task
+        >>> frame = pd.DataFrame({
+        ...     "task": ["a", "a", "b", "b"],
+        ...     "text": ["good", "bad", "fine", "poor"],
+        ...     "label": ["pos", "neg", "pos", "neg"],
+        ... })
+        >>> [t.name for t in Task.from_long(frame)]
+        ['a', 'b']
+        """
+        rows: dict[str, tuple[list[str], list[Any]]] = {}
+        columns = [list(frame[c]) for c in (task, text, target)]
+        for name, one_text, one_target in zip(*columns, strict=True):
+            texts, targets = rows.setdefault(str(name), ([], []))
+            texts.append(one_text)
+            targets.append(one_target)
+        return [cls(X, y, name=name) for name, (X, y) in rows.items()]
+
+
+def as_task(item: Any, index: int = 0) -> Task:
+    """Accept a Task, an (X, y) pair or an object with ``X`` and ``y``."""
+    if isinstance(item, Task):
+        return item
+    if isinstance(item, tuple) and len(item) == 2:
+        return Task(*item)
+    if hasattr(item, "X") and hasattr(item, "y"):
+        return Task(item.X, item.y, name=getattr(item, "name", None))
+    raise TypeError(
+        f"tasks[{index}] is a {type(item).__name__}; expected a Task, a tuple (X, y) or "
+        "an object with .X and .y."
+    )
+
+
+def check_tasks(tasks: Any) -> list[Task]:
+    """Return a list of tasks, or raise naming the first item that is none."""
+    if isinstance(tasks, (str, bytes, Task)) or not hasattr(tasks, "__iter__"):
+        raise TypeError(
+            f"expected a sequence of tasks, got a {type(tasks).__name__}. Put a single "
+            "task in a list."
+        )
+    found = [as_task(item, i) for i, item in enumerate(tasks)]
+    if not found:
+        raise ValueError("the sequence of tasks is empty.")
+    return found

@@ -1,0 +1,225 @@
+"""Many tasks in, one matrix of embeddings out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.validation import check_is_fitted
+
+from ._base import BaseTaskEmbedder, Fitted
+from ._callbacks import CallbackSupportMixin, nested_progress, with_callbacks
+from ._config import config_context, get_config
+from ._store import ArrayStore, text_key
+from ._task import Task, check_tasks
+from ._vectors import TaskVectors, check_fingerprints
+
+
+def groups_of(tasks: Sequence[Task]) -> list[list[int]]:
+    """Positions of tasks that share their texts, in first-seen order."""
+    found: dict[str, list[int]] = {}
+    for i, task in enumerate(tasks):
+        found.setdefault(task._text_key, []).append(i)
+    return list(found.values())
+
+
+def _in_worker(
+    embedder: BaseTaskEmbedder, tasks: list[Task], config: dict[str, Any]
+) -> list[Fitted]:
+    with config_context(**config):
+        return embedder._embed(tasks, lambda: None)
+
+
+def embed_tasks(
+    embedder: BaseTaskEmbedder,
+    tasks: Sequence[Task],
+    n_jobs: int | None,
+    group_progress: Callable[[int], Any],
+) -> list[Fitted]:
+    """Fit one embedder per task; tasks over the same texts are fitted together."""
+    groups = groups_of(tasks)
+    out: list[Fitted] = [{} for _ in tasks]
+    if n_jobs in (None, 1) or len(groups) == 1:
+        for rows in groups:
+            with group_progress(embedder._n_epochs()) as step:
+                for i, fitted in zip(
+                    rows, embedder._embed([tasks[i] for i in rows], step), strict=True
+                ):
+                    out[i] = fitted
+        return out
+    found = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+        joblib.delayed(_in_worker)(embedder, [tasks[i] for i in rows], get_config())
+        for rows in groups
+    )
+    for rows, part in zip(groups, found, strict=True):
+        with group_progress(0):
+            for i, fitted in zip(rows, part, strict=True):
+                out[i] = fitted
+    return out
+
+
+class TaskVectorizer(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Embed tasks: a sequence of tasks to a matrix, one row per task.
+
+    The broadcaster of the embedders, whose unit is a single task.  Tasks that share
+    their texts, as models labelled on the same texts do, are embedded together.
+
+    Parameters
+    ----------
+    embedder : embedder
+        `MomentEmbedder`, `TuPaTEEmbedder`, `TaskEmbedder` or `TextEmbedder`; cloned.
+    n_jobs : int or None, default=None
+        Groups of tasks over different texts that are embedded at once, in processes
+        with a surrogate each.  None means 1, unless in a `joblib.parallel_config`
+        context.  On a GPU leave it: one process makes better use of it.
+    memory : str, path or None, default=None
+        Folder where embeddings are kept by the content of task, embedder and
+        surrogate, in a format that is never unpickled.
+
+    Attributes
+    ----------
+    embedder_ : embedder
+        The embedder in use, unfitted.
+    embeddings_ : TaskVectors (n_tasks, dim)
+        Embeddings of the tasks of ``fit``.
+    n_features_out_ : int
+        Length of an embedding.
+
+    Examples
+    --------
+    >>> from fute_sklearn import Task, TaskVectorizer, TextEmbedder
+    >>> tasks = [Task(["a fine film", "a dull film"], ["good", "bad"])]
+    >>> TaskVectorizer(TextEmbedder("fute-tiny-random")).fit_transform(tasks).shape
+    (1, 16)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "embedder": [HasMethods(["fit", "_embed"])],
+        "n_jobs": [Integral, None],
+        "memory": [str, os.PathLike, None],
+    }
+
+    def __init__(
+        self,
+        embedder: BaseTaskEmbedder,
+        *,
+        n_jobs: int | None = None,
+        memory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.embedder = embedder
+        self.n_jobs = n_jobs
+        self.memory = memory
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> TaskVectorizer:
+        """Embed tasks and keep their embeddings.
+
+        Parameters
+        ----------
+        X : sequence of Task, (X, y) pairs or objects with X and y
+            The tasks.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted vectorizer.
+        """
+        self._validate_params()
+        tasks = check_tasks(X)
+        self.embedder_ = clone(self.embedder)
+        self.embedder_._validate_params()
+        self._known: dict[str, np.ndarray] = {}
+        self._space: str | None = None
+        with nested_progress(self, len(groups_of(tasks)), "tasks") as group:
+            self.embeddings_ = self._embed(tasks, group)
+        self.n_features_out_ = self._n_features_out = self.embeddings_.shape[1]
+        return self
+
+    def transform(self, X: Any) -> TaskVectors:
+        """Embed tasks; those of ``fit`` are not embedded again.
+
+        Parameters
+        ----------
+        X : sequence of Task, (X, y) pairs or objects with X and y
+            The tasks.
+
+        Returns
+        -------
+        embeddings : TaskVectors (n_tasks, dim)
+            One row per task.
+        """
+        check_is_fitted(self)
+        return self._embed(check_tasks(X), _no_progress)
+
+    def _embed(
+        self, tasks: list[Task], group: Callable[[int], Any]
+    ) -> TaskVectors:
+        store = ArrayStore(None if self.memory is None else Path(self.memory))
+        found: dict[int, np.ndarray] = {}
+        keys = [self._key(task) for task in tasks]
+        for i, task in enumerate(tasks):
+            known = self._known.get(task._key)
+            if known is None:
+                known = store.get(keys[i]) if self.memory is not None else None
+            if known is not None:
+                found[i] = known
+        todo = [i for i in range(len(tasks)) if i not in found]
+        spaces = {self._space} - {None}
+        fitted = embed_tasks(
+            self.embedder_, [tasks[i] for i in todo], self.n_jobs, group
+        )
+        for i, one in zip(todo, fitted, strict=True):
+            found[i] = np.asarray(one["embedding_"])
+            self._known[tasks[i]._key] = found[i]
+            store.put(keys[i], found[i])
+        if todo or not spaces:
+            spaces |= {self._space_of(task) for task in tasks}
+        check_fingerprints(*spaces)
+        self._space = spaces.pop()
+        rows = [found[i] for i in range(len(tasks))]
+        return TaskVectors(np.stack(rows), self._space)
+
+    def _space_of(self, task: Task) -> str:
+        return self.embedder_._fingerprint(self.embedder_._load(), task)
+
+    def _key(self, task: Task) -> str:
+        if self.memory is None:
+            return ""
+        params = joblib.hash(self.embedder_.get_params())
+        return text_key(params, self._space_of(task), task._key)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+class _NoGroup:
+    def __enter__(self) -> Callable[[], None]:
+        return lambda: None
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def _no_progress(n_steps: int) -> _NoGroup:
+    return _NoGroup()

@@ -1,0 +1,28 @@
+"""The engine: the only part of the package that knows torch and transformers."""
+
+from ._encoder import Encoded, encode_texts
+from ._fine_tune import fine_tune
+from ._fisher import fisher_diagonal
+from ._likelihood import LabelObjective, TextObjective, label_tree
+from ._load import DEFAULT_SURROGATE, TINY_SURROGATE, Surrogate, load_surrogate
+from ._student import Student
+from ._tuning import TuneResult, TuneSettings, tune_labels, tune_texts
+
+__all__ = [
+    "DEFAULT_SURROGATE",
+    "TINY_SURROGATE",
+    "Encoded",
+    "LabelObjective",
+    "Student",
+    "Surrogate",
+    "TextObjective",
+    "TuneResult",
+    "TuneSettings",
+    "encode_texts",
+    "fine_tune",
+    "fisher_diagonal",
+    "label_tree",
+    "load_surrogate",
+    "tune_labels",
+    "tune_texts",
+]

@@ -1,0 +1,73 @@
+"""Fine-tune copies of the surrogate's own weights on one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._encoder import Encoded
+from ._likelihood import Objective
+from ._load import Surrogate
+from ._t5 import Ops, decode, encode, remember
+from ._tuning import batches, flushed_denormals
+
+
+def encoder_states(
+    ops: Ops, encoded: Encoded, rows: np.ndarray, anew: bool
+) -> tuple[Tensor, Tensor]:
+    """States of a batch: the cached ones, or through ``ops`` where weights changed."""
+    if not anew:
+        return encoded.batch(rows)
+    ids, mask = encoded.batch_ids(rows)
+    return encode(ops, encoded.surrogate.architecture, ids, mask), mask
+
+
+def fine_tune(
+    surrogate: Surrogate,
+    encoded: Encoded,
+    objective: Objective,
+    *,
+    which: str,
+    learning_rate: float,
+    max_epochs: int,
+    batch_size: int,
+    seed: int,
+    on_epoch: Callable[[int], None],
+) -> dict[str, Tensor]:
+    """Return fine-tuned copies of all weights (``"full"``) or the output head.
+
+    The head of a tied surrogate gets a copy of its own, so that the input side
+    stays as it is.
+    """
+    frozen = surrogate.weights
+    if which == "full":
+        tuned = {k: v.clone().requires_grad_() for k, v in frozen.items()}
+    else:
+        head = frozen.get("lm_head.weight", frozen["shared.weight"])
+        tuned = {"lm_head.weight": head.clone().requires_grad_()}
+    ops = Ops({**frozen, **tuned}, surrogate.architecture.epsilon)
+    optimizer = torch.optim.AdamW(tuned.values(), lr=learning_rate, weight_decay=0.01)
+    rng = np.random.default_rng([seed, len(encoded)])
+    with flushed_denormals():
+        for epoch in range(max_epochs):
+            for rows in batches(encoded.lengths, batch_size, rng):
+                states, mask = encoder_states(ops, encoded, rows, which == "full")
+                memory = remember(ops, surrogate.architecture, states, mask)
+                hidden = decode(
+                    ops, surrogate.architecture, memory, objective.targets(rows)
+                )
+                loss = -objective.log_likelihood(ops, hidden, rows).mean()
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(
+                        f"the loss is {loss.item()} in epoch {epoch}: fine-tuning "
+                        f"diverged. Remedy: learning_rate below {learning_rate}."
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(tuned.values(), 1.0)
+                optimizer.step()
+            on_epoch(epoch)
+    return {k: v.detach() for k, v in tuned.items()}

@@ -1,0 +1,288 @@
+"""T5's forward pass as functions of its weights.
+
+Stock modules run the encoder with every step and know neither several tuned tasks
+over one batch nor gradients per example.  Here the decoder reads cached encoder
+outputs, carries K tasks at once, and asks an ``ops`` object for every use of a
+weight, so that the Fisher diagonal can be taken from the same code.
+
+Shapes: K tasks, B texts, S source tokens, T target positions, H heads, P prefix
+positions, D = d_model.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._load import Architecture
+
+ACTIVATIONS = {
+    "relu": F.relu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
+
+
+class Ops:
+    """Uses of the weights by name."""
+
+    def __init__(self, weights: dict[str, Tensor], epsilon: float) -> None:
+        self.weights = weights
+        self.epsilon = epsilon
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """Apply the weight ``name`` to the last axis."""
+        return F.linear(x, self.weights[name])
+
+    def scale(self, name: str, x: Tensor) -> Tensor:
+        """Multiply by the norm weight ``name``."""
+        return x * self.weights[name]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Look up input word vectors."""
+        return F.embedding(ids, self.weights["shared.weight"])
+
+    def position_bias(self, name: str, buckets: Tensor, batch: int) -> Tensor:
+        """Look up relative position biases, (..., H); ``batch`` is for Fisher."""
+        return F.embedding(buckets, self.weights[name])
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """Root mean square norm, in float32 as T5 has it."""
+        square = x.float().pow(2).mean(-1, keepdim=True)
+        return self.scale(name, (x * torch.rsqrt(square + self.epsilon)).to(x.dtype))
+
+
+class Tuned(NamedTuple):
+    """What one decoder layer gets from K tuned tasks; absent parts are None.
+
+    ``prefix`` (K, 4, H, P, d_kv) holds self keys, self values, cross keys, cross
+    values; ``bias`` maps module names to (K, width); ``low_rank`` maps module names
+    to the pair A (K, r, in), B (K, out, r).
+    """
+
+    prefix: Tensor | None = None
+    bias: dict[str, Tensor] | None = None
+    low_rank: dict[str, tuple[Tensor, Tensor]] | None = None
+
+
+class Memory(NamedTuple):
+    """Encoder outputs of a batch and what every task shares of them."""
+
+    states: Tensor  # (B, S, D)
+    mask: Tensor  # (B, S), additive
+    keys: list[Tensor]  # per layer (B, H, S, d_kv)
+    values: list[Tensor]
+
+
+class Targets(NamedTuple):
+    """Decoder positions of K tasks as trees (chains for plain text targets)."""
+
+    tokens: Tensor  # (K, 1 or B, T)
+    depth: Tensor  # (K, T)
+    visible: Tensor  # (K, T, T), True where a position is an ancestor or itself
+
+
+def position_buckets(relative: Tensor, arch: Architecture, bidirectional: bool) -> Tensor:
+    """Map relative positions (key minus query) to T5's buckets."""
+    count = arch.n_buckets
+    start = torch.zeros_like(relative)
+    if bidirectional:
+        count //= 2
+        start = (relative > 0).long() * count
+        relative = relative.abs()
+    else:
+        relative = (-relative).clamp(min=0)
+    exact = count // 2
+    far = exact + (
+        torch.log(relative.clamp(min=1).float() / exact)
+        / math.log(arch.max_distance / exact)
+        * (count - exact)
+    ).long().clamp(max=count - exact - 1)
+    return start + torch.where(relative < exact, relative, far)
+
+
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Turn a mask of ones and zeros into 0 and a large negative number."""
+    return (1.0 - mask.to(dtype)) * torch.finfo(dtype).min
+
+
+def feed_forward(ops: Ops, arch: Architecture, name: str, x: Tensor, add=None) -> Tensor:
+    """Apply the dense block; ``add`` lays the tuned part of a module on its output."""
+    act = ACTIVATIONS[arch.activation]
+    add = add or (lambda module, inputs, out: out)
+    if arch.gated:
+        gate = act(add("wi", x, ops.linear(f"{name}.wi_0.weight", x)))
+        inner = gate * ops.linear(f"{name}.wi_1.weight", x)
+    else:
+        inner = act(add("wi", x, ops.linear(f"{name}.wi.weight", x)))
+    return add("wo", inner, ops.linear(f"{name}.wo.weight", inner))
+
+
+def encode(ops: Ops, arch: Architecture, ids: Tensor, mask: Tensor) -> Tensor:
+    """Run the encoder: (B, S) token ids to (B, S, D) states."""
+    batch, length = ids.shape
+    x = ops.embed(ids)
+    place = torch.arange(length, device=ids.device)
+    buckets = position_buckets(place[None] - place[:, None], arch, bidirectional=True)
+    name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    bias = ops.position_bias(name, buckets, batch).movedim(-1, -3)
+    bias = bias + additive_mask(mask, x.dtype)[:, None, None, :]
+    shape = (batch, length, arch.n_heads, arch.d_kv)
+    for i in range(arch.n_encoder_layers):
+        block = f"encoder.block.{i}.layer"
+        h = ops.norm(f"{block}.0.layer_norm.weight", x)
+        q, k, v = (
+            ops.linear(f"{block}.0.SelfAttention.{p}.weight", h)
+            .view(shape)
+            .transpose(1, 2)
+            for p in "qkv"
+        )
+        weights = torch.softmax((q @ k.transpose(2, 3) + bias).float(), -1).to(x.dtype)
+        mixed = (weights @ v).transpose(1, 2).reshape(batch, length, -1)
+        x = x + ops.linear(f"{block}.0.SelfAttention.o.weight", mixed)
+        h = ops.norm(f"{block}.1.layer_norm.weight", x)
+        x = x + feed_forward(ops, arch, f"{block}.1.DenseReluDense", h)
+    return ops.norm("encoder.final_layer_norm.weight", x)
+
+
+def remember(ops: Ops, arch: Architecture, states: Tensor, mask: Tensor) -> Memory:
+    """Compute the cross-attention keys and values that all tasks share."""
+    batch, length, _ = states.shape
+    shape = (batch, length, arch.n_heads, arch.d_kv)
+    sides: dict[str, list[Tensor]] = {"k": [], "v": []}
+    for i in range(arch.n_decoder_layers):
+        for part, found in sides.items():
+            name = f"decoder.block.{i}.layer.1.EncDecAttention.{part}.weight"
+            found.append(ops.linear(name, states).view(shape).transpose(1, 2))
+    return Memory(states, additive_mask(mask, states.dtype), sides["k"], sides["v"])
+
+
+def decode(
+    ops: Ops,
+    arch: Architecture,
+    memory: Memory,
+    targets: Targets,
+    tuned: list[Tuned] | None = None,
+) -> Tensor:
+    """Run the decoder for K tasks over one batch; returns (K, B, T, D)."""
+    tuned = tuned or [Tuned()] * arch.n_decoder_layers
+    x = ops.embed(targets.tokens)
+    prefix_length = 0 if tuned[0].prefix is None else tuned[0].prefix.shape[3]
+    bias = _self_bias(ops, arch, targets, prefix_length, x)
+    for i, part in enumerate(tuned):
+        block = f"decoder.block.{i}.layer"
+
+        def add(module: str, inputs: Tensor, out: Tensor, part: Tuned = part) -> Tensor:
+            return _add_tuned(part, module, inputs, out)
+
+        h = ops.norm(f"{block}.0.layer_norm.weight", x)
+        x = x + _self_attention(
+            ops, arch, f"{block}.0.SelfAttention", h, bias, part, add
+        )
+        h = ops.norm(f"{block}.1.layer_norm.weight", x)
+        name = f"{block}.1.EncDecAttention"
+        x = x + _cross_attention(ops, arch, name, h, memory, i, part, add)
+        h = ops.norm(f"{block}.2.layer_norm.weight", x)
+        x = x + feed_forward(ops, arch, f"{block}.2.DenseReluDense", h, add)
+    x = ops.norm("decoder.final_layer_norm.weight", x)
+    return x * arch.d_model**-0.5 if arch.scaled_output else x
+
+
+def _add_tuned(part: Tuned, module: str, inputs: Tensor, out: Tensor) -> Tensor:
+    """Lay biases and low-rank products of K tasks on a frozen module's output."""
+    if part.bias is not None and module in part.bias:
+        out = out + part.bias[module][:, None, None, :]
+    if part.low_rank is not None and module in part.low_rank:
+        down, up = part.low_rank[module]
+        out = out + (inputs @ down.mT[:, None]) @ up.mT[:, None]
+    return out
+
+
+def _self_bias(
+    ops: Ops, arch: Architecture, targets: Targets, prefix_length: int, x: Tensor
+) -> Tensor:
+    """Position bias and tree mask over prefix and target positions, (K, B, H, T, P+T).
+
+    Prefix keys stand at the positions just before the first target, as cached keys
+    do in stock transformers.
+    """
+    depth = targets.depth
+    ahead = torch.arange(-prefix_length, 0, device=depth.device).expand(len(depth), -1)
+    keys = torch.cat([ahead, depth], 1)
+    relative = keys[:, None, :] - depth[:, :, None]
+    buckets = position_buckets(relative, arch, bidirectional=False)
+    name = "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    bias = ops.position_bias(name, buckets[:, None], x.shape[1]).movedim(-1, -3)
+    seen = torch.ones(
+        (*depth.shape, prefix_length), dtype=torch.bool, device=depth.device
+    )
+    visible = torch.cat([seen, targets.visible], 2)
+    return bias + additive_mask(visible, x.dtype)[:, None, None]
+
+
+def _heads(x: Tensor, arch: Architecture) -> Tensor:
+    """Split (..., T, H * d_kv) into (..., H, T, d_kv)."""
+    return x.unflatten(-1, (arch.n_heads, arch.d_kv)).transpose(-2, -3)
+
+
+def _self_attention(ops, arch, name, h, bias, part: Tuned, add) -> Tensor:
+    q = _heads(ops.linear(f"{name}.q.weight", h), arch)
+    k = _heads(ops.linear(f"{name}.k.weight", h), arch)
+    v = _heads(ops.linear(f"{name}.v.weight", h), arch)
+    if part.prefix is not None:
+        size = (-1, h.shape[1], -1, -1, -1)
+        k = torch.cat([part.prefix[:, 0, None].expand(size), k], 3)
+        v = torch.cat([part.prefix[:, 1, None].expand(size), v], 3)
+    weights = torch.softmax((q @ k.mT + bias).float(), -1).to(h.dtype)
+    mixed = (weights @ v).transpose(2, 3).flatten(3)
+    return add("self_o", mixed, ops.linear(f"{name}.o.weight", mixed))
+
+
+def _cross_attention(
+    ops, arch, name, h, memory: Memory, layer: int, part: Tuned, add
+) -> Tensor:
+    """Attend to the shared memory; low-rank keys and values are never spelt out.
+
+    With k' = (W + BA) s the score is q.Ws + (B'q).(As), so each task adds only r
+    numbers per source token.
+    """
+    if h.shape[1] != memory.states.shape[0]:
+        h = h.expand(-1, memory.states.shape[0], -1, -1)
+    n_tasks, batch, length, _ = h.shape
+    q = _heads(add("cross_q", h, ops.linear(f"{name}.q.weight", h)), arch)
+    # (B, H, K * T, d_kv) meets the shared keys in one product per text and head.
+    folded = q.permute(1, 2, 0, 3, 4).flatten(2, 3)
+    scores = folded @ memory.keys[layer].mT
+    scores = scores.unflatten(2, (n_tasks, length)).permute(2, 0, 1, 3, 4)
+    low_rank = part.low_rank or {}
+    if "cross_k" in low_rank:
+        down, up = low_rank["cross_k"]
+        inner = memory.states @ down.mT[:, None]
+        scores = scores + (q @ _per_head(up, arch)) @ inner.mT[:, :, None]
+    scores = scores + memory.mask[None, :, None, None, :]
+    source = scores.shape[-1]
+    if part.prefix is not None:
+        scores = torch.cat([scores, q @ part.prefix[:, 2, None].mT], -1)
+    weights = torch.softmax(scores.float(), -1).to(h.dtype)
+    over_text = weights[..., :source]
+    folded = over_text.permute(1, 2, 0, 3, 4).flatten(2, 3)
+    mixed = (folded @ memory.values[layer]).unflatten(2, (n_tasks, length))
+    mixed = mixed.permute(2, 0, 1, 3, 4)
+    if "cross_v" in low_rank:
+        down, up = low_rank["cross_v"]
+        inner = memory.states @ down.mT[:, None]
+        mixed = mixed + (over_text @ inner[:, :, None]) @ _per_head(up, arch).mT
+    if part.prefix is not None:
+        mixed = mixed + weights[..., source:] @ part.prefix[:, 3, None]
+    mixed = mixed.transpose(2, 3).flatten(3)
+    return add("cross_o", mixed, ops.linear(f"{name}.o.weight", mixed))
+
+
+def _per_head(up: Tensor, arch: Architecture) -> Tensor:
+    """View B (K, H * d_kv, r) as (K, 1, H, d_kv, r)."""
+    return up.unflatten(1, (arch.n_heads, arch.d_kv))[:, None]

@@ -1,0 +1,376 @@
+"""Tune small sets of decoder parameters, for many tasks over the same texts at once.
+
+TuPaTE (Zhou et al. 2022): prefixes, biases or low-rank products are tuned with the
+surrogate frozen.  All tasks start from one initial value, which only the seed and
+the surrogate's fingerprint determine, and a task's result does not depend on the
+tasks that are tuned with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._encoder import Encoded, halving
+from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
+from ._load import Surrogate
+from ._t5 import Ops, Tuned, decode, remember
+
+PREDICT_ROWS = 256
+FLEET_TASKS = 32
+LOW_RANK_MODULES = ("cross_q", "cross_k", "cross_v", "cross_o")
+Parameters = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How to tune; see `TuPaTEEmbedder` for the meaning of each."""
+
+    tuning: str
+    prefix_length: int
+    rank: int
+    learning_rate: float
+    max_epochs: int
+    batch_size: int
+    weight_decay: float
+    warmup_fraction: float
+    dropout: float
+    clip_norm: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """Tuned parameters of one task, their initial value and the training loss."""
+
+    parameters: Parameters
+    initial: Parameters
+    loss_curve: np.ndarray
+    n_iter: int
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero: they make a softmax several times slower."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def initial_parameters(surrogate: Surrogate, settings: TuneSettings) -> Parameters:
+    """Return the one starting point of all tasks, (n_layers, ...) per part."""
+    arch = surrogate.architecture
+    layers, inner = arch.n_decoder_layers, arch.n_heads * arch.d_kv
+    name = f"{surrogate.fingerprint}|{settings.tuning}|{settings.seed}"
+    digest = hashlib.sha256(name.encode()).digest()
+    rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
+    if settings.tuning == "prompt":
+        length = settings.prefix_length
+        # Xavier's bound as torch takes it from a (4, heads, length, d_kv) tensor.
+        bound = np.sqrt(6 / ((4 + arch.n_heads) * length * arch.d_kv))
+        shape = (layers, 4, arch.n_heads, length, arch.d_kv)
+        return {"prefix": rng.uniform(-bound, bound, shape).astype(np.float32)}
+    if settings.tuning == "bias":
+        widths = {
+            "self_o": arch.d_model,
+            "cross_q": inner,
+            "cross_o": arch.d_model,
+            "wi": arch.d_ff,
+            "wo": arch.d_model,
+        }
+        return {k: np.zeros((layers, w), np.float32) for k, w in widths.items()}
+    out: Parameters = {}
+    for module in LOW_RANK_MODULES:
+        wide_in, wide_out = arch.d_model, inner
+        if module == "cross_o":
+            wide_in, wide_out = inner, arch.d_model
+        bound = 1 / np.sqrt(wide_in)
+        shape = (layers, settings.rank, wide_in)
+        out[f"{module}.down"] = rng.uniform(-bound, bound, shape).astype(np.float32)
+        out[f"{module}.up"] = np.zeros((layers, wide_out, settings.rank), np.float32)
+    return out
+
+
+def layer_parts(
+    surrogate: Surrogate,
+    stacked: dict[str, Tensor],
+    drop: Callable[[Tensor], Tensor] | None = None,
+) -> list[Tuned]:
+    """Split stacked parameters (K, n_layers, ...) into what each layer gets."""
+    cast = {k: v.to(surrogate.dtype) for k, v in stacked.items()}
+    parts = []
+    for i in range(surrogate.architecture.n_decoder_layers):
+        if "prefix" in cast:
+            prefix = cast["prefix"][:, i]
+            parts.append(Tuned(prefix=drop(prefix) if drop else prefix))
+        elif "wo" in cast:
+            parts.append(Tuned(bias={k: v[:, i] for k, v in cast.items()}))
+        else:
+            pairs = {
+                m: (cast[f"{m}.down"][:, i], cast[f"{m}.up"][:, i])
+                for m in LOW_RANK_MODULES
+            }
+            parts.append(Tuned(low_rank=pairs))
+    return parts
+
+
+def batches(
+    lengths: np.ndarray, size: int, rng: np.random.Generator | None = None
+) -> Iterator[np.ndarray]:
+    """Cut rows into batches of like lengths, shuffled where ``rng`` is given."""
+    if rng is None:
+        order = np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
+        return
+    order = rng.permutation(len(lengths))
+    pool = size * 8
+    parts = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        parts += [rows[i : i + size] for i in range(0, len(rows), size)]
+    for i in rng.permutation(len(parts)):
+        yield parts[i]
+
+
+def hidden_states(
+    surrogate: Surrogate,
+    ops: Ops,
+    encoded: Encoded,
+    objective: Objective,
+    rows: np.ndarray,
+    parts: list[Tuned] | None,
+) -> Tensor:
+    """Decoder states of the rows, (K, B, T, D)."""
+    states, mask = encoded.batch(rows)
+    memory = remember(ops, surrogate.architecture, states, mask)
+    return decode(
+        ops, surrogate.architecture, memory, objective.targets(rows), parts
+    )
+
+
+class FleetTuner:
+    """Tune K tasks over the same encoded texts together.
+
+    Parameters
+    ----------
+    surrogate : Surrogate
+        Frozen.
+    encoded : Encoded
+        The texts that all tasks share.
+    objective : LabelObjective or TextObjective
+        The targets; a `TextObjective` holds one task.
+    n_tasks : int
+        K.
+    settings : TuneSettings
+        How to tune.
+    on_epoch : callable
+        Called with the epoch's number when it has ended.
+    """
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        encoded: Encoded,
+        objective: Objective,
+        n_tasks: int,
+        settings: TuneSettings,
+        on_epoch: Callable[[int], None],
+    ) -> None:
+        self.surrogate = surrogate
+        self.encoded = encoded
+        self.objective = objective
+        self.settings = settings
+        self.on_epoch = on_epoch
+        self.n_tasks = n_tasks
+        self.ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+        self.initial = initial_parameters(surrogate, settings)
+        self.stacked = {
+            key: torch.from_numpy(np.stack([value] * n_tasks))
+            .to(surrogate.device)
+            .requires_grad_()
+            for key, value in self.initial.items()
+        }
+
+    def run(self) -> list[TuneResult]:
+        """Tune and return one result per task."""
+        settings = self.settings
+        rng = np.random.default_rng([settings.seed, len(self.encoded)])
+        train, held = self._split(rng)
+        optimizer = torch.optim.AdamW(
+            self.stacked.values(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        per_epoch = -(-len(train) // settings.batch_size)
+        total = per_epoch * settings.max_epochs
+        warm = max(1, round(settings.warmup_fraction * total))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: min((step + 1) / warm, max(0.0, 1 - step / max(total, 1))),
+        )
+        noise = torch.Generator(device=self.surrogate.device)
+        noise.manual_seed(settings.seed)
+        best = _Best(self.stacked, settings.n_iter_no_change)
+        curve = []
+        for epoch in range(settings.max_epochs):
+            losses = torch.zeros(self.n_tasks, device=self.surrogate.device)
+            lengths = self.encoded.lengths[train]
+            for part in batches(lengths, settings.batch_size, rng):
+                losses += self._step(train[part], optimizer, noise) * len(part)
+                schedule.step()
+            curve.append((losses / len(train)).cpu().numpy())
+            if not np.isfinite(curve[-1]).all():
+                raise FloatingPointError(
+                    f"the loss is {curve[-1]} in epoch {epoch}: tuning diverged. "
+                    f"Remedy: learning_rate below {settings.learning_rate}."
+                )
+            self.on_epoch(epoch)
+            if settings.early_stopping and best.update(self._loss(held), self.stacked):
+                break
+        if settings.early_stopping:
+            self.stacked = best.parameters
+        return [
+            TuneResult(
+                {k: v[i].detach().cpu().numpy() for k, v in self.stacked.items()},
+                self.initial,
+                np.array([losses[i] for losses in curve]),
+                int(best.epochs[i]) if settings.early_stopping else len(curve),
+            )
+            for i in range(self.n_tasks)
+        ]
+
+    def _split(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.arange(len(self.encoded))
+        if not self.settings.early_stopping:
+            return rows, rows[:0]
+        held = max(1, round(self.settings.validation_fraction * len(rows)))
+        if held >= len(rows):
+            raise ValueError(
+                f"early_stopping=True needs more than {len(rows)} texts to hold "
+                f"{self.settings.validation_fraction:.0%} of them out."
+            )
+        order = rng.permutation(rows)
+        return np.sort(order[held:]), np.sort(order[:held])
+
+    def _step(
+        self, rows: np.ndarray, optimizer: torch.optim.Optimizer, noise: torch.Generator
+    ) -> Tensor:
+        def drop(x: Tensor) -> Tensor:
+            # One mask for all tasks keeps a task's result free of its company.
+            keep = 1 - self.settings.dropout
+            mask = torch.rand(x.shape[1:], generator=noise, device=x.device) < keep
+            return x * mask.to(x.dtype) / keep
+
+        parts = layer_parts(
+            self.surrogate, self.stacked, drop if self.settings.dropout else None
+        )
+        hidden = hidden_states(
+            self.surrogate, self.ops, self.encoded, self.objective, rows, parts
+        )
+        losses = -self.objective.log_likelihood(self.ops, hidden, rows).mean(1)
+        optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        if self.settings.clip_norm:
+            self._clip()
+        optimizer.step()
+        return losses.detach()
+
+    def _clip(self) -> None:
+        """Clip the norm of each task's gradient by itself."""
+        grads = [p.grad for p in self.stacked.values() if p.grad is not None]
+        norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+        factor = (self.settings.clip_norm / norms.clamp(min=1e-12)).clamp(max=1)
+        for grad in grads:
+            grad.mul_(factor.view(-1, *[1] * (grad.ndim - 1)))
+
+    @torch.inference_mode()
+    def _loss(self, rows: np.ndarray) -> Tensor:
+        total = torch.zeros(self.n_tasks, device=self.surrogate.device)
+        parts = layer_parts(self.surrogate, self.stacked)
+        for part in batches(self.encoded.lengths[rows], PREDICT_ROWS):
+            chosen = rows[part]
+            hidden = hidden_states(
+                self.surrogate, self.ops, self.encoded, self.objective, chosen, parts
+            )
+            total -= self.objective.log_likelihood(self.ops, hidden, chosen).sum(1)
+        return total / len(rows)
+
+
+class _Best:
+    """Each task's best parameters so far, and its patience."""
+
+    def __init__(self, stacked: dict[str, Tensor], patience: int) -> None:
+        self.parameters = {k: v.detach().clone() for k, v in stacked.items()}
+        count, device = len(next(iter(stacked.values()))), next(
+            iter(stacked.values())
+        ).device
+        self.loss = torch.full((count,), torch.inf, device=device)
+        self.waited = torch.zeros(count, dtype=torch.long, device=device)
+        self.epochs = torch.zeros(count, dtype=torch.long, device=device)
+        self.patience = patience
+
+    def update(self, loss: Tensor, stacked: dict[str, Tensor]) -> bool:
+        """Take in an epoch's held-out losses; True when every task has stopped."""
+        running = self.waited < self.patience
+        better = running & (loss < self.loss)
+        self.loss = torch.where(better, loss, self.loss)
+        for key, value in stacked.items():
+            shape = (-1, *[1] * (value.ndim - 1))
+            self.parameters[key] = torch.where(
+                better.view(shape), value.detach(), self.parameters[key]
+            )
+        self.epochs += running.long()
+        self.waited = torch.where(better, 0, self.waited + 1)
+        return not bool((self.waited < self.patience).any())
+
+
+def tune_labels(
+    surrogate: Surrogate,
+    encoded: Encoded,
+    trees: list[LabelTree],
+    proba: list[np.ndarray],
+    settings: TuneSettings,
+    on_epoch: Callable[[int], None],
+) -> list[TuneResult]:
+    """Tune one task per tree over the same texts, in fleets of bounded size."""
+    results: list[TuneResult] = []
+
+    def run(size: int) -> None:
+        while len(results) < len(trees):
+            part = slice(len(results), len(results) + size)
+            objective = LabelObjective(surrogate, trees[part], proba[part])
+            tuner = FleetTuner(
+                surrogate, encoded, objective, len(trees[part]), settings, on_epoch
+            )
+            results.extend(tuner.run())
+
+    with flushed_denormals():
+        halving(run, min(FLEET_TASKS, len(trees)))
+    return results
+
+
+def tune_texts(
+    surrogate: Surrogate,
+    encoded: Encoded,
+    texts: list[str],
+    settings: TuneSettings,
+    on_epoch: Callable[[int], None],
+) -> TuneResult:
+    """Tune one task whose targets are texts of their own."""
+    objective = TextObjective(surrogate, texts)
+    with flushed_denormals():
+        tuner = FleetTuner(surrogate, encoded, objective, 1, settings, on_epoch)
+        return tuner.run()[0]

