@@ -126,13 +126,14 @@ class BaseTaskEmbedder(
         self._validate_params()
         task = Task(X, y, classes=classes)
         with fit_progress(self, self._n_epochs(), "epoch") as step:
-            vars(self).update(self._embed([task], step)[0])
+            self.__dict__.update(self._embed([task], step)[0])
         return self
 
     def _embed(self, tasks: Sequence[Task], on_epoch: OnEpoch) -> list[Fitted]:
         """Fit tasks that share their texts; return fitted attributes of each."""
         from .surrogate import encode_texts
 
+        self._pin_seed()
         surrogate = self._load()
         # A task is a set of pairs: a fixed order keeps the rows' order out of it.
         order = sorted(range(tasks[0].n_samples), key=tasks[0].texts.__getitem__)
@@ -147,6 +148,7 @@ class BaseTaskEmbedder(
                 np.asarray(fitted["embedding_"], dtype=np.float32),
                 fitted["fingerprint_"],
             )
+            fitted["_seed"] = self._seed
             fitted["n_samples_seen_"] = task.n_samples
             fitted["target_kind_"] = task.targets.kind
             fitted["_n_features_out"] = surrogate.architecture.d_model
@@ -154,6 +156,10 @@ class BaseTaskEmbedder(
                 fitted["classes_"] = task.targets.classes
                 fitted["label_names_"] = task.targets.names
         return found
+
+    def _pin_seed(self) -> None:
+        """Draw the seed of the space, where the embedder has a random state."""
+        self._seed = seed_of(getattr(self, "random_state", 0))
 
     def _fingerprint(self, surrogate: Surrogate, task: Task) -> str:
         parts = (
@@ -166,7 +172,7 @@ class BaseTaskEmbedder(
     def _fitted_clone(self, fitted: Fitted) -> BaseTaskEmbedder:
         """Return a fitted embedder from attributes of `_embed`."""
         found = clone(self)
-        vars(found).update(fitted)
+        found.__dict__.update(fitted)
         return found
 
     def _load(self) -> Surrogate:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ._callbacks import CallbackSupportMixin
 from ._validation import first_seen
 from .metrics import ndcg_score
 
@@ -49,7 +50,7 @@ def align_gains(gains: Any, names: np.ndarray) -> np.ndarray:
     return array
 
 
-class BaseRanker(BaseEstimator):
+class BaseRanker(CallbackSupportMixin, BaseEstimator):
     """Base of the rankers; subclasses give ``fit`` and `_scores`."""
 
     model_names_: np.ndarray

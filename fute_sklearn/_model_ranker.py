@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array
 
 from ._base_ranker import BaseRanker, align_gains, check_names
+from ._callbacks import fit_progress, with_callbacks
 from ._vectors import check_fingerprints, fingerprint_of
 
 
@@ -55,6 +56,7 @@ class ModelRanker(BaseRanker):
         self.metric = metric
         self.center = center
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None) -> ModelRanker:
         """Register embeddings of models, or of past tasks with the models' gains.
 
@@ -74,6 +76,11 @@ class ModelRanker(BaseRanker):
             The fitted ranker.
         """
         self._validate_params()
+        with fit_progress(self, 0, ""):
+            self._register(X, y)
+        return self
+
+    def _register(self, X: Any, y: Any) -> None:
         self.fingerprint_ = fingerprint_of(X)
         self.embeddings_ = check_array(X, dtype=[np.float32, np.float64])
         self.n_features_in_ = self.embeddings_.shape[1]
@@ -92,7 +99,6 @@ class ModelRanker(BaseRanker):
         else:
             self.model_names_ = check_names(y, len(self.embeddings_))
         self._mean = self.embeddings_.mean(0) if self.center else None
-        return self
 
     def _similarity(self, targets: np.ndarray) -> np.ndarray:
         own = self.embeddings_

@@ -116,7 +116,7 @@ class MTEWrapper(BaseEstimator):
         self.batch_size = batch_size
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of the wrapper and its embedder, never of the model.
+        """Get the parameters of the wrapper and its embedder, never of the model.
 
         Parameters
         ----------
@@ -195,7 +195,9 @@ class MTEWrapper(BaseEstimator):
             y = self._probabilities(found)
         if classes is not None:
             classes = list(classes)
-        return Task([texts[i] for i in rows], y, name=self._model_name(), classes=classes)
+        return Task(
+            [texts[i] for i in rows], y, name=self._model_name(), classes=classes
+        )
 
     def _respond(self, X: Any, texts: list[str]) -> tuple[list[int], np.ndarray]:
         store, model = self._store()
@@ -228,9 +230,9 @@ class MTEWrapper(BaseEstimator):
         try:
             return store, f"hash:{joblib.hash(self.estimator)}"
         except Exception:  # whatever a stranger's __reduce__ may raise
-            memory = vars(self).setdefault("_memory", _MemoryStore(self.estimator))
-            if memory.owner is not self.estimator:
-                memory = vars(self)["_memory"] = _MemoryStore(self.estimator)
+            memory = getattr(self, "_memory", None)
+            if memory is None or memory.owner is not self.estimator:
+                memory = self._memory = _MemoryStore(self.estimator)
             return memory, "identity"
 
     def _ask(
@@ -327,7 +329,7 @@ class MTEWrapper(BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Any:
-        """Predictions of the model itself.
+        """Predict by the model itself.
 
         Parameters
         ----------

@@ -119,13 +119,15 @@ def rank_models(
     embedder = TuPaTEEmbedder() if embedder is None else embedder
 
     students = StudentRanker(embedder, scoring=scoring).fit(labelled, names)
-    own = clone(embedder).fit(target.texts, target.targets.proba, classes=target.classes)
+    own = clone(embedder).fit(
+        target.texts, target.targets.proba, classes=target.classes
+    )
     vectors = np.vstack([s.embedding_ for s in students.students_])
     scores: dict[str, np.ndarray] = {
         "student": students.decision_function([target])[0],
-        "cosine": ModelRanker().fit(vectors, names).decision_function(
-            own.embedding_[None]
-        )[0],
+        "cosine": ModelRanker()
+        .fit(vectors, names)
+        .decision_function(own.embedding_[None])[0],
         "moment": _moment_scores(embedder, labelled, target, texts, scoring),
         "prior": np.array([-_prior_distance(task, target) for task in labelled]),
     }

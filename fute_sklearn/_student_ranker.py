@@ -12,14 +12,14 @@ from sklearn.utils._param_validation import HasMethods
 
 from ._base import BaseTaskEmbedder
 from ._base_ranker import BaseRanker, check_names
-from ._callbacks import CallbackSupportMixin, nested_progress, with_callbacks
+from ._callbacks import nested_progress, with_callbacks
 from ._task import Task, check_tasks
 from ._task_vectorizer import embed_tasks, groups_of
 
 LEAST_PROBABILITY = 1e-7
 
 
-class StudentRanker(CallbackSupportMixin, BaseRanker):
+class StudentRanker(BaseRanker):
     """Rank models by their students' score on the target's labelled rows.
 
     The surrogate tuned to a model is its student.  The students, not the models,

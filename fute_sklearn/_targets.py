@@ -123,19 +123,19 @@ def _is_free_text(values: list[Any]) -> bool:
 def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
     names = [label_name(v) for v in values]
     if classes is None:
-        by_name = {n: v for n, v in zip(reversed(names), reversed(values), strict=True)}
+        by_name = dict(zip(reversed(names), reversed(values), strict=True))
         labels = [by_name[name] for name in first_seen(names)]
     else:
         labels = list(classes)
     known = check_label_names(labels)
     if strange := set(names) - set(known):
         raise ValueError(
-            f"y holds the labels {sorted(strange)}, which are not among classes={known}."
+            f"y holds labels {sorted(strange)}, which are not among classes={known}."
         )
     if len(known) < 2:
         raise ValueError(
-            f"y holds {len(known)} class, {known}; nothing can be learnt from it. Where "
-            "a model could say other labels, name them all: Task(X, y, classes=[...])."
+            f"y holds {len(known)} class, {known}; nothing can be learnt from it. If a "
+            "model could say other labels, name them all: Task(X, y, classes=[...])."
         )
     order = np.argsort(known)
     place = {known[c]: i for i, c in enumerate(order)}

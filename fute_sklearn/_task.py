@@ -59,6 +59,8 @@ class Task:
     texts: tuple[str, ...]
     targets: TargetSet
     classes: np.ndarray | None
+    _key: str
+    _text_key: str
 
     def __init__(
         self, X: Any, y: Any, *, name: str | None = None, classes: Any = None
@@ -68,7 +70,9 @@ class Task:
         check_same_length(len(texts), len(targets))
         self._set(texts, targets, name)
 
-    def _set(self, texts: tuple[str, ...], targets: TargetSet, name: str | None) -> None:
+    def _set(
+        self, texts: tuple[str, ...], targets: TargetSet, name: str | None
+    ) -> None:
         put = object.__setattr__
         put(self, "texts", texts)
         put(self, "targets", targets)
@@ -83,7 +87,9 @@ class Task:
     def __getstate__(self) -> tuple[tuple[str, ...], TargetSet, str | None]:
         return self.texts, self.targets, self.name
 
-    def __setstate__(self, state: tuple[tuple[str, ...], TargetSet, str | None]) -> None:
+    def __setstate__(
+        self, state: tuple[tuple[str, ...], TargetSet, str | None]
+    ) -> None:
         self._set(*state)
 
     @property
@@ -126,7 +132,12 @@ class Task:
 
     @classmethod
     def from_long(
-        cls, frame: Any, *, text: str = "text", target: str = "label", task: str = "task"
+        cls,
+        frame: Any,
+        *,
+        text: str = "text",
+        target: str = "label",
+        task: str = "task",
     ) -> list[Task]:
         """Read several tasks from a long table, one row per text.
 

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.random_projection import SparseRandomProjection
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._base import SURROGATE_CONSTRAINTS, BaseTaskEmbedder, Fitted, OnEpoch, seed_of
+from ._base import SURROGATE_CONSTRAINTS, BaseTaskEmbedder, Fitted, OnEpoch
 from ._task import Task
 
 if TYPE_CHECKING:
@@ -163,7 +163,6 @@ class TaskEmbedder(BaseTaskEmbedder):
         tasks: Sequence[Task],
         on_epoch: OnEpoch,
     ) -> list[Fitted]:
-        self._seed = seed_of(self.random_state)
         return [self._fit_one(surrogate, encoded, t, on_epoch) for t in tasks]
 
     def _fit_one(
@@ -178,6 +177,7 @@ class TaskEmbedder(BaseTaskEmbedder):
         )
 
         targets = task.targets
+        objective: LabelObjective | TextObjective
         if targets.kind == "label":
             tree = label_tree(surrogate, targets.names)
             objective = LabelObjective(surrogate, [tree], [targets.proba])
@@ -191,7 +191,9 @@ class TaskEmbedder(BaseTaskEmbedder):
                 encoded,
                 objective,
                 which=self.fine_tuning,
-                learning_rate=LEARNING_RATES[self.fine_tuning] if rate is None else rate,
+                learning_rate=LEARNING_RATES[self.fine_tuning]
+                if rate is None
+                else rate,
                 max_epochs=self.max_epochs,
                 batch_size=self.batch_size,
                 seed=self._seed,
@@ -203,7 +205,6 @@ class TaskEmbedder(BaseTaskEmbedder):
         return {
             "embedding_": self._reduce(fisher),
             "_weights": weights,
-            "_seed": self._seed,
         }
 
     def _reduce(self, fisher: dict[str, np.ndarray]) -> np.ndarray:

@@ -95,7 +95,9 @@ class TaskMapDisplay:
                 zorder=3 if large else 2,
             )
         handles = [
-            pyplot.Line2D([], [], ls="", marker="s", color=colours(i % colours.N), label=t)
+            pyplot.Line2D(
+                [], [], ls="", marker="s", color=colours(i % colours.N), label=t
+            )
             for i, t in enumerate(tasks)
         ] + [
             pyplot.Line2D(
@@ -104,7 +106,10 @@ class TaskMapDisplay:
             for i, f in enumerate(families)
         ]
         ax.legend(
-            handles=handles, bbox_to_anchor=(1.01, 1), loc="upper left", fontsize="small"
+            handles=handles,
+            bbox_to_anchor=(1.01, 1),
+            loc="upper left",
+            fontsize="small",
         )
         ax.set(xticks=[], yticks=[], title=f"{self.method} of task embeddings")
         self.ax_, self.figure_ = ax, ax.figure

@@ -19,7 +19,7 @@ from sklearn.base import (
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import BaseTaskEmbedder, Fitted
+from ._base import BaseTaskEmbedder, Fitted, seed_of
 from ._callbacks import CallbackSupportMixin, nested_progress, with_callbacks
 from ._config import config_context, get_config
 from ._store import ArrayStore, text_key
@@ -147,6 +147,10 @@ class TaskVectorizer(
         tasks = check_tasks(X)
         self.embedder_ = clone(self.embedder)
         self.embedder_._validate_params()
+        if hasattr(self.embedder_, "random_state"):
+            # One space for all tasks, also where every fit would draw a new one.
+            self.embedder_.random_state = seed_of(self.embedder_.random_state)
+        self.embedder_._pin_seed()
         self._known: dict[str, np.ndarray] = {}
         self._space: str | None = None
         with nested_progress(self, len(groups_of(tasks)), "tasks") as group:
@@ -170,9 +174,7 @@ class TaskVectorizer(
         check_is_fitted(self)
         return self._embed(check_tasks(X), _no_progress)
 
-    def _embed(
-        self, tasks: list[Task], group: Callable[[int], Any]
-    ) -> TaskVectors:
+    def _embed(self, tasks: list[Task], group: Callable[[int], Any]) -> TaskVectors:
         store = ArrayStore(None if self.memory is None else Path(self.memory))
         found: dict[int, np.ndarray] = {}
         keys = [self._key(task) for task in tasks]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._base import SURROGATE_CONSTRAINTS, BaseTaskEmbedder, Fitted, OnEpoch, seed_of
+from ._base import SURROGATE_CONSTRAINTS, BaseTaskEmbedder, Fitted, OnEpoch
 from ._targets import number_text
 from ._task import Task
 
@@ -215,7 +215,6 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
     ) -> list[Fitted]:
         from .surrogate import TuneSettings, label_tree, tune_labels, tune_texts
 
-        self._seed = seed_of(self.random_state)
         rate = self.learning_rate
         settings = TuneSettings(
             tuning=self.tuning,
@@ -262,7 +261,6 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
             "loss_curve_": result.loss_curve,
             "n_iter_": result.n_iter,
             "_parameters": result.parameters,
-            "_seed": self._seed,
         }
         if task.targets.kind == "number":
             grid = np.linspace(0, 1, MAX_NUMBERS)

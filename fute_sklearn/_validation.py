@@ -54,7 +54,7 @@ def label_name(label: Any) -> str:
     if isinstance(label, (bool, np.bool_)):
         return str(bool(label))
     if isinstance(label, numbers.Real) and float(label).is_integer():
-        return str(int(label))
+        return str(int(float(label)))
     return str(label).strip()
 
 

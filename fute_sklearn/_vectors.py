@@ -45,7 +45,7 @@ class TaskVectors(np.ndarray):
         self.fingerprint = getattr(source, "fingerprint", None)
 
     def __reduce__(self) -> Any:
-        rebuild, args, state = super().__reduce__()  # type: ignore[misc]
+        rebuild, args, state = tuple(super().__reduce__())
         return rebuild, args, (self.fingerprint, state)
 
     def __setstate__(self, state: Any) -> None:

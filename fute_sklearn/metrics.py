@@ -246,8 +246,10 @@ def ranking_report(y_true: Any, y_score: Any) -> Any:
     }
     # Scores that are all tied average over every order, which is a random ranking;
     # only the rank of the best of several best needs a formula of its own.
-    rows = {n: {"value": f(gains, scores), "random": f(gains, flat)}
-            for n, f in functions.items()}
+    rows = {
+        n: {"value": f(gains, scores), "random": f(gains, flat)}
+        for n, f in functions.items()
+    }
     best = (gains == gains.max(1, keepdims=True)).sum(1)
     first = (gains.shape[1] + 1) / (best + 1)
     rows["average_rank"]["random"] = float(first.mean())

@@ -23,7 +23,7 @@ FISHER_RATES = {**dict.fromkeys(CASES, 2e-5), "dte-qa": 3e-5}
 
 
 def reference_settings(method: str, case: str) -> dict[str, Any]:
-    """Parameters of an embedder as the authors of FUTE ran it.
+    """Return the parameters of an embedder as the authors of FUTE ran it.
 
     T5-base; AdamW with weight decay 0.01, gradients clipped at 1, a linear schedule
     with 5 % warm-up; prefixes of 16 positions with dropout 0.15; data sets are tuned

@@ -274,7 +274,7 @@ def check_random_states_untouched(estimator: Any) -> None:
 
 
 def check_student(estimator: Any) -> None:
-    """Predictions are classes, probabilities sum to 1, the score is their likelihood."""
+    """Predictions are classes, probabilities sum to 1, the score is a likelihood."""
     est = clone(estimator).fit(TEXTS, LABELS)
     assert list(est.classes_) == ["neg", "pos"]
     assert set(est.predict(TEXTS)) <= {"neg", "pos"}
@@ -461,8 +461,6 @@ def parametrize_with_checks(
                 else []
             )
             cases.append(
-                pytest.param(
-                    one, check, marks=marks, id=f"{type(one).__name__}-{name}"
-                )
+                pytest.param(one, check, marks=marks, id=f"{type(one).__name__}-{name}")
             )
     return pytest.mark.parametrize(("estimator", "check"), cases)

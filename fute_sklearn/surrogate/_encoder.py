@@ -123,9 +123,7 @@ def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:
     ids = tokenize(surrogate, texts)
     keys = [text_key(text) for text in texts]
     missing = {
-        key: row
-        for key, row in zip(keys, ids, strict=True)
-        if cache.get(key) is None
+        key: row for key, row in zip(keys, ids, strict=True) if cache.get(key) is None
     }
     todo = sorted(missing, key=lambda key: (len(missing[key]), key))
     for start in range(0, len(todo), TEXTS_PER_SEGMENT):

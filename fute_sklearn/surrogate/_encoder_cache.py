@@ -88,9 +88,10 @@ class EncoderCache:
         if self.folder is None or not states:
             self._kept.update(states)
             return
-        records, start = [], 0
+        records: list[tuple[str, int, int, int]] = []
+        start = 0
         for key, rows in states.items():
-            records.append([key, start, len(rows), zlib.crc32(rows.tobytes())])
+            records.append((key, start, len(rows), zlib.crc32(rows.tobytes())))
             start += len(rows)
         path = self.folder / f"{uuid.uuid4().hex}.json"
         try:
@@ -100,7 +101,7 @@ class EncoderCache:
                 np.save(file, np.concatenate(list(states.values())), allow_pickle=False)
             os.replace(partial, path.with_suffix(".npy"))
             write_atomically(path, json.dumps(records).encode())
-            self._where.update((r[0], (path, *r[1:])) for r in records)
+            self._where.update({r[0]: (path, r[1], r[2], r[3]) for r in records})
             self._shrink()
         except OSError as error:
             self._kept.update(states)

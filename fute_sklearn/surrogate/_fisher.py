@@ -190,9 +190,7 @@ def fisher_diagonal(
     own = {**surrogate.weights, **(weights or {})}
     anew = params == "all" or any(k.startswith("encoder.") for k in weights or {})
     totals = {
-        name: torch.zeros(
-            own[name].shape, dtype=torch.float32, device=surrogate.device
-        )
+        name: torch.zeros(own[name].shape, dtype=torch.float32, device=surrogate.device)
         for name in wanted_weights(own, params)
     }
     sums = {name: np.zeros(tuple(t.shape)) for name, t in totals.items()}

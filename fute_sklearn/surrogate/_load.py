@@ -141,7 +141,7 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
     model = model.to(dtype).eval().requires_grad_(False)
     config = model.config
     state = {k: v.detach().to(device) for k, v in model.state_dict().items()}
-    scaled = bool(getattr(config, "scale_decoder_outputs", config.tie_word_embeddings))
+    scaled = bool(getattr(config, "scale_decoder_outputs", False))
     tied = (
         model.lm_head.weight.data_ptr() == model.shared.weight.data_ptr()
         or "lm_head.weight" not in state
@@ -226,7 +226,7 @@ def _tiny_random() -> tuple[Any, Any]:
         d_ff=32,
         num_layers=2,
         num_heads=2,
-        decoder_start_token_id=0,
+        decoder_start_token_id=0,  # type: ignore[call-arg]
         dropout_rate=0.0,
     )
     with torch.random.fork_rng(devices=[]):

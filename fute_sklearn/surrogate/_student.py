@@ -109,7 +109,9 @@ class Student:
         end = self.surrogate.tokenizer.eos_token_id
         with torch.inference_mode(), flushed_denormals():
             for rows in batches(encoded.lengths, PREDICT_ROWS):
-                for row, found in zip(rows, self._greedy(encoded, rows, max_tokens)):
+                for row, found in zip(
+                    rows, self._greedy(encoded, rows, max_tokens), strict=True
+                ):
                     words = found.tolist()
                     words = words[: words.index(end)] if end in words else words
                     out[row] = self.surrogate.tokenizer.decode(
@@ -121,9 +123,7 @@ class Student:
         arch, end = self.surrogate.architecture, self.surrogate.tokenizer.eos_token_id
         states, mask = encoder_states(self.ops, encoded, rows, self.own_encoder)
         memory = remember(self.ops, arch, states, mask)
-        head = self.ops.weights.get(
-            "lm_head.weight", self.ops.weights["shared.weight"]
-        )
+        head = self.ops.weights.get("lm_head.weight", self.ops.weights["shared.weight"])
         device = self.surrogate.device
         tokens = torch.full((1, len(rows), 1), arch.start_token, device=device)
         for length in range(1, max_tokens + 1):

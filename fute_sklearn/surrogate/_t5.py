@@ -87,7 +87,9 @@ class Targets(NamedTuple):
     visible: Tensor  # (K, T, T), True where a position is an ancestor or itself
 
 
-def position_buckets(relative: Tensor, arch: Architecture, bidirectional: bool) -> Tensor:
+def position_buckets(
+    relative: Tensor, arch: Architecture, bidirectional: bool
+) -> Tensor:
     """Map relative positions (key minus query) to T5's buckets."""
     count = arch.n_buckets
     start = torch.zeros_like(relative)
@@ -111,7 +113,9 @@ def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return (1.0 - mask.to(dtype)) * torch.finfo(dtype).min
 
 
-def feed_forward(ops: Ops, arch: Architecture, name: str, x: Tensor, add=None) -> Tensor:
+def feed_forward(
+    ops: Ops, arch: Architecture, name: str, x: Tensor, add=None
+) -> Tensor:
     """Apply the dense block; ``add`` lays the tuned part of a module on its output."""
     act = ACTIVATIONS[arch.activation]
     add = add or (lambda module, inputs, out: out)

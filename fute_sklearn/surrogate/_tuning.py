@@ -79,8 +79,8 @@ def initial_parameters(surrogate: Surrogate, settings: TuneSettings) -> Paramete
         length = settings.prefix_length
         # Xavier's bound as torch takes it from a (4, heads, length, d_kv) tensor.
         bound = np.sqrt(6 / ((4 + arch.n_heads) * length * arch.d_kv))
-        shape = (layers, 4, arch.n_heads, length, arch.d_kv)
-        return {"prefix": rng.uniform(-bound, bound, shape).astype(np.float32)}
+        whole = (layers, 4, arch.n_heads, length, arch.d_kv)
+        return {"prefix": rng.uniform(-bound, bound, whole).astype(np.float32)}
     if settings.tuning == "bias":
         widths = {
             "self_o": arch.d_model,
@@ -156,9 +156,7 @@ def hidden_states(
     """Decoder states of the rows, (K, B, T, D)."""
     states, mask = encoded.batch(rows)
     memory = remember(ops, surrogate.architecture, states, mask)
-    return decode(
-        ops, surrogate.architecture, memory, objective.targets(rows), parts
-    )
+    return decode(ops, surrogate.architecture, memory, objective.targets(rows), parts)
 
 
 class FleetTuner:
@@ -314,9 +312,10 @@ class _Best:
 
     def __init__(self, stacked: dict[str, Tensor], patience: int) -> None:
         self.parameters = {k: v.detach().clone() for k, v in stacked.items()}
-        count, device = len(next(iter(stacked.values()))), next(
-            iter(stacked.values())
-        ).device
+        count, device = (
+            len(next(iter(stacked.values()))),
+            next(iter(stacked.values())).device,
+        )
         self.loss = torch.full((count,), torch.inf, device=device)
         self.waited = torch.zeros(count, dtype=torch.long, device=device)
         self.epochs = torch.zeros(count, dtype=torch.long, device=device)

@@ -1,0 +1,76 @@
+"""Fixtures: an empty cache per test, no display, real data where it lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "agg")
+
+from fute_sklearn import config_context
+from fute_sklearn.testing import LABELS, TEXTS
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def cache_dir(tmp_path):
+    with config_context(cache_dir=tmp_path / "cache"):
+        yield tmp_path / "cache"
+
+
+@pytest.fixture
+def texts():
+    return list(TEXTS)
+
+
+@pytest.fixture
+def labels():
+    return list(LABELS)
+
+
+@pytest.fixture
+def shared_data():
+    if not SHARED.is_dir():
+        pytest.skip("the labelled tasks of the workplace's shared/data are not here")
+    return SHARED
+
+
+@pytest.fixture
+def save_t5(tmp_path):
+    """Save a small random T5 with a byte tokenizer; return its folder."""
+
+    def save(name="t5", **changes):
+        import torch
+        from transformers import (
+            ByT5Tokenizer,
+            MT5Config,
+            MT5ForConditionalGeneration,
+            T5Config,
+            T5ForConditionalGeneration,
+        )
+
+        mt5 = changes.pop("mt5", False)
+        config_class = MT5Config if mt5 else T5Config
+        model_class = MT5ForConditionalGeneration if mt5 else T5ForConditionalGeneration
+        config = config_class(
+            **{
+                "vocab_size": 384,
+                "d_model": 16,
+                "d_kv": 8,
+                "d_ff": 32,
+                "num_layers": 2,
+                "num_heads": 2,
+                "decoder_start_token_id": 0,
+                "dropout_rate": 0.0,
+                **changes,
+            }
+        )
+        folder = tmp_path / name
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            model_class(config).save_pretrained(folder)
+        ByT5Tokenizer().save_pretrained(folder)
+        return folder
+
+    return save
