@@ -1,6 +1,7 @@
 """Task embeddings of data sets and models, in one space, for scikit-learn."""
 
 from ._config import config_context, get_config, set_config
+from ._embedding_file import load_embeddings, save_embeddings
 from ._model_ranker import ModelRanker
 from ._moment_embedder import MomentEmbedder
 from ._mte_wrapper import MTEWrapper
@@ -32,6 +33,8 @@ __all__ = [
     "TuPaTEEmbedder",
     "config_context",
     "get_config",
+    "load_embeddings",
     "rank_models",
+    "save_embeddings",
     "set_config",
 ]

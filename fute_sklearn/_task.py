@@ -183,8 +183,8 @@ def as_task(item: Any, index: int = 0) -> Task:
     if hasattr(item, "X") and hasattr(item, "y"):
         return Task(item.X, item.y, name=getattr(item, "name", None))
     raise TypeError(
-        f"tasks[{index}] is a {type(item).__name__}; expected a Task, a tuple (X, y) or "
-        "an object with .X and .y."
+        f"tasks[{index}] is a {type(item).__name__}; expected a Task, a tuple (X, y) "
+        "or an object with .X and .y."
     )
 
 

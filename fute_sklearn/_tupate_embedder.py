@@ -92,7 +92,7 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
         The task embedding.
     classes_ : ndarray (n_classes,)
         Labels, sorted by name, where the targets are classes.
-    loss_curve_ : ndarray (n_iter_,)
+    loss_curve_ : ndarray (n_epochs,)
         Mean negative log-likelihood in each epoch, in nats.
     n_iter_ : int
         Number of epochs run.

@@ -1,5 +1,9 @@
 """What the embedders learn, and what their vectors are."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -11,6 +15,8 @@ from fute_sklearn import (
     TaskVectorizer,
     TaskVectors,
     TuPaTEEmbedder,
+    load_embeddings,
+    save_embeddings,
 )
 from fute_sklearn.exceptions import (
     FingerprintMismatchError,
@@ -284,3 +290,43 @@ def test_vectorizer_refuses_mixed_label_spaces(texts, labels):
     tasks = [Task(texts, labels), Task(texts, ["x", "y"] * 4)]
     with pytest.raises(FingerprintMismatchError):
         TaskVectorizer(MomentEmbedder(TINY, reference=texts)).fit(tasks)
+
+
+def test_same_bytes_in_every_process(texts, labels, tmp_path):
+    """Neither the process nor what the cache holds already changes a bit."""
+    code = """
+import hashlib, sys
+from fute_sklearn import TuPaTEEmbedder
+from fute_sklearn.surrogate import encode_texts, load_surrogate
+from fute_sklearn.testing import LABELS, TEXTS
+if sys.argv[1] == "warm":  # the same texts, encoded in other company before
+    encode_texts(load_surrogate("fute-tiny-random"), TEXTS[::3] + ["other", "texts"])
+est = TuPaTEEmbedder("fute-tiny-random", tuning="prompt").fit(TEXTS, LABELS)
+print(hashlib.sha256(est.embedding_.tobytes()).hexdigest())
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, state],
+            env={**os.environ, "FUTE_SKLEARN_CACHE": str(tmp_path / state)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for state in ("cold", "warm")
+    }
+    assert len(found) == 1
+
+
+def test_embeddings_in_a_file(tmp_path):
+    path = tmp_path / "zoo.safetensors"
+    save_embeddings(path, TaskVectors(np.eye(2), "space"), ["svm", "tree"])
+    vectors, names = load_embeddings(path)
+    np.testing.assert_array_equal(vectors, np.eye(2))
+    assert (names, vectors.fingerprint) == (["svm", "tree"], "space")
+    with pytest.raises(FileNotFoundError):
+        load_embeddings(tmp_path / "nothing")
+    path.write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match="no file of save_embeddings"):
+        load_embeddings(path)
+    with pytest.raises(ValueError, match="shape"):
+        save_embeddings(path, [1.0, 2.0])

@@ -76,3 +76,12 @@ def test_changed_surrogate_is_refused_after_the_fit(save_t5, texts, labels):
     est.set_params(surrogate=save_t5("two", d_ff=48))
     with pytest.raises(FingerprintMismatchError, match="not the one of the fit"):
         est.transform(texts)
+
+
+def test_cuda_where_there_is_none():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ValueError, match='device="auto"'):
+        load_surrogate(TINY_SURROGATE, device="cuda")

@@ -67,7 +67,13 @@ _LOCK = threading.Lock()
 def resolve_device(device: str) -> torch.device:
     """Turn ``"auto"`` into CUDA, MPS or CPU, in this order."""
     if device != "auto":
-        return torch.device(device)
+        found = torch.device(device)
+        if found.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"device={device!r}, but there is no CUDA device here. Remedy: "
+                'set_params(device="auto"), which also suits fits made on a GPU.'
+            )
+        return found
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():

@@ -39,7 +39,9 @@ from fute_sklearn.surrogate._tuning import initial_parameters, layer_parts
 LEXICAL = ["not", "the", "you", "he", "she", "was", "will", "is", "in", "and", "?", "i"]
 
 
-def sentence_vectors(work: Path, corpus: Path, count: int) -> tuple[list[str], np.ndarray]:
+def sentence_vectors(
+    work: Path, corpus: Path, count: int
+) -> tuple[list[str], np.ndarray]:
     """Take texts with the teacher's pooled vectors out of what stage a has kept."""
     store = work / "sentences.npz"
     if not store.exists():
@@ -63,7 +65,9 @@ def sentence_vectors(work: Path, corpus: Path, count: int) -> tuple[list[str], n
             texts += tokenizer.batch_decode(batches[index], skip_special_tokens=True)
             if len(texts) >= count:
                 break
-        np.savez(store, texts=np.array(texts[:count]), vectors=np.array(vectors[:count]))
+        np.savez(
+            store, texts=np.array(texts[:count]), vectors=np.array(vectors[:count])
+        )
     with np.load(store) as data:
         return data["texts"].tolist(), data["vectors"]
 
@@ -79,7 +83,9 @@ def automatic_tasks(
     white = white @ axes.T / np.sqrt(scale / scale[0])
     tasks = []
     while len(tasks) < count:
-        kind = rng.choice(["side", "slices", "clusters", "lexical"], p=[0.6, 0.1, 0.2, 0.1])
+        kind = rng.choice(
+            ["side", "slices", "clusters", "lexical"], p=[0.6, 0.1, 0.2, 0.1]
+        )
         if kind in ("side", "slices"):
             n_classes = 2 if kind == "side" else int(rng.integers(3, 6))
             line = white[:, : int(rng.choice([32, 128, 384]))]

