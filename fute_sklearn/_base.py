@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,19 @@ SURROGATE_CONSTRAINTS: dict[str, list[Any]] = {
     "device": [str],
     "dtype": [StrOptions({"float32", "bfloat16"})],
 }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A student's or a model's answers to some texts.
+
+    ``values`` holds log-probabilities (n, n_classes) in the order of the label
+    ``names``, or numbers or texts (n,).
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    values: np.ndarray
 
 
 def _has_classes(self: Any) -> bool:
@@ -99,14 +113,16 @@ class BaseTaskEmbedder(
     def _features(self, surrogate: Surrogate, encoded: Encoded) -> np.ndarray:
         """Row-wise features under the student, (n, d_model)."""
 
-    def _n_epochs(self) -> int:
-        """Steps of progress that one `_fit_group` reports."""
+    def _n_steps(self, tasks: Sequence[Task]) -> int:
+        """Steps of progress that `_fit_group` reports for these tasks."""
         return 0
 
     # Fitting --------------------------------------------------------------------
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, *, classes: Any = None) -> BaseTaskEmbedder:
+    def fit(
+        self, X: Any, y: Any, *, classes: Any = None, kind: str | None = None
+    ) -> BaseTaskEmbedder:
         """Embed the task of the texts X with the targets y.
 
         Parameters
@@ -117,6 +133,8 @@ class BaseTaskEmbedder(
             Labels, class probabilities, numbers or free texts, as in `Task`.
         classes : sequence, optional
             All labels that could occur; the columns of probabilities.
+        kind : {"label", "number", "text"}, optional
+            Kind of the targets, where it shall not be told from them; see `Task`.
 
         Returns
         -------
@@ -124,22 +142,30 @@ class BaseTaskEmbedder(
             The fitted embedder.
         """
         self._validate_params()
-        task = Task(X, y, classes=classes)
-        with fit_progress(self, self._n_epochs(), "epoch") as step:
-            self.__dict__.update(self._embed([task], step)[0])
+        task = Task(X, y, classes=classes, kind=kind)
+        with fit_progress(self, self._n_steps([task]), "epoch") as step:
+            self._set_fitted(self._embed([task], step)[0])
         return self
+
+    def _set_fitted(self, fitted: Fitted) -> None:
+        """Take over fitted attributes; none of an earlier fit stays."""
+        for name in self.__dict__.pop("_fitted_names", ()):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(fitted, _fitted_names=tuple(fitted))
 
     def _embed(self, tasks: Sequence[Task], on_epoch: OnEpoch) -> list[Fitted]:
         """Fit tasks that share their texts; return fitted attributes of each."""
         from .surrogate import encode_texts
 
+        if len({task._text_key for task in tasks}) > 1:
+            raise ValueError("tasks that are embedded together must share their texts.")
         self._pin_seed()
         surrogate = self._load()
         # A task is a set of pairs: a fixed order keeps the rows' order out of it.
         order = sorted(range(tasks[0].n_samples), key=tasks[0].texts.__getitem__)
         rows = np.array(order)
         encoded = encode_texts(surrogate, [tasks[0].texts[i] for i in order])
-        ordered = [_reordered(task, rows) for task in tasks]
+        ordered = [task.take(rows) for task in tasks]
         found = self._fit_group(surrogate, encoded, ordered, on_epoch)
         for task, fitted in zip(tasks, found, strict=True):
             fitted["surrogate_fingerprint_"] = surrogate.fingerprint
@@ -164,7 +190,7 @@ class BaseTaskEmbedder(
     def _fingerprint(self, surrogate: Surrogate, task: Task) -> str:
         parts = (
             type(self).__name__,
-            surrogate.fingerprint,
+            surrogate.weights_fingerprint,
             *self._space(surrogate, task),
         )
         return text_key(*map(str, parts))[:16]
@@ -172,10 +198,10 @@ class BaseTaskEmbedder(
     def _fitted_clone(self, fitted: Fitted) -> BaseTaskEmbedder:
         """Return a fitted embedder from attributes of `_embed`."""
         found = clone(self)
-        found.__dict__.update(fitted)
+        found._set_fitted(fitted)
         return found
 
-    def _load(self) -> Surrogate:
+    def _load(self, expected: str | None = None) -> Surrogate:
         from .surrogate import load_surrogate
 
         surrogate = load_surrogate(
@@ -184,14 +210,11 @@ class BaseTaskEmbedder(
             dtype=self.dtype,
             max_length=self.max_length,
         )
-        seen = getattr(self, "surrogate_fingerprint_", None)
-        if seen not in (None, surrogate.fingerprint) and getattr(
-            self, "_in_use", False
-        ):
+        if expected not in (None, surrogate.fingerprint):
             raise FingerprintMismatchError(
                 f"surrogate={self.surrogate!r} is not the one of the fit: its "
-                f"fingerprint is {surrogate.fingerprint}, at fit it was {seen}. Load "
-                "the weights that were used then, with the same dtype and max_length."
+                f"fingerprint is {surrogate.fingerprint}, at fit {expected}. "
+                "Load the weights that were used then, with the same dtype and max_length."
             )
         return surrogate
 
@@ -200,11 +223,7 @@ class BaseTaskEmbedder(
 
         check_is_fitted(self)
         texts = check_texts(X)
-        self._in_use = True
-        try:
-            surrogate = self._load()
-        finally:
-            del self._in_use
+        surrogate = self._load(self.surrogate_fingerprint_)
         return surrogate, encode_texts(surrogate, texts)
 
     # The student ----------------------------------------------------------------
@@ -256,6 +275,12 @@ class BaseTaskEmbedder(
         """
         return np.exp(self.predict_log_proba(X))
 
+    def _answers(self, surrogate: Surrogate, encoded: Encoded) -> Answers:
+        if self.target_kind_ == "label":
+            values = self._label_log_proba(surrogate, encoded)
+            return Answers("label", self.label_names_, values)
+        return Answers(self.target_kind_, (), self._predict_other(surrogate, encoded))
+
     def predict(self, X: Any) -> np.ndarray:
         """Targets of the texts by the student.
 
@@ -269,11 +294,10 @@ class BaseTaskEmbedder(
         y : ndarray (n_samples,)
             Labels, numbers or texts, as in the fit.
         """
-        surrogate, encoded = self._encode(X)
-        if self.target_kind_ == "label":
-            log_proba = self._label_log_proba(surrogate, encoded)
-            return self.classes_[log_proba.argmax(1)]
-        return self._predict_other(surrogate, encoded)
+        answers = self._answers(*self._encode(X))
+        if answers.kind == "label":
+            return self.classes_[answers.values.argmax(1)]
+        return answers.values
 
     def _predict_other(self, surrogate: Surrogate, encoded: Encoded) -> np.ndarray:
         raise AttributeError(
@@ -298,11 +322,11 @@ class BaseTaskEmbedder(
         """
         surrogate, encoded = self._encode(X)
         if self.target_kind_ != "label":
-            targets = parse_targets(y)
+            targets = parse_targets(y, kind=self.target_kind_)
             check_same_length(len(encoded), len(targets))
             return self._text_score(surrogate, encoded, targets.texts)
-        wide = getattr(y, "ndim", 1) == 2
-        targets = parse_targets(y, None if wide else self.classes_)
+        named = hasattr(y, "columns")
+        targets = parse_targets(y, None if named else self.classes_)
         check_same_length(len(encoded), len(targets))
         if set(targets.names) - set(self.label_names_):
             raise ValueError(
@@ -327,11 +351,3 @@ class BaseTaskEmbedder(
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _reordered(task: Task, rows: np.ndarray) -> Task:
-    found = object.__new__(Task)
-    found.__setstate__(
-        (tuple(task.texts[i] for i in rows), task.targets.take(rows), task.name)
-    )
-    return found

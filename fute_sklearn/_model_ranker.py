@@ -85,9 +85,7 @@ class ModelRanker(BaseRanker):
         self.embeddings_ = check_array(X, dtype=[np.float32, np.float64])
         self.n_features_in_ = self.embeddings_.shape[1]
         self.gains_ = None
-        if getattr(y, "ndim", 1) == 2 or (
-            isinstance(y, (list, tuple)) and y and isinstance(y[0], (list, tuple))
-        ):
+        if y is not None and np.ndim(y) == 2:
             columns = getattr(y, "columns", None)
             self.model_names_ = check_names(columns, np.shape(y)[1])
             self.gains_ = align_gains(y, self.model_names_)

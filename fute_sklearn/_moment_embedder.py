@@ -86,8 +86,8 @@ class MomentEmbedder(BaseTaskEmbedder):
 
     The dot product of a model's and a data set's embedding is the margin that the
     ridge student of the model is expected to have on the data set.  Nothing is tuned
-    and nothing is random; the embedding of many texts is the mean of the embeddings of
-    its parts.
+    and nothing is random; unless classes are weighed, the embedding of many labelled
+    texts is the mean of the embeddings of its parts.
 
     Parameters
     ----------

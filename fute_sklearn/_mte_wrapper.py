@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._config import get_config
+from ._content_hash import content_hash
 from ._store import ArrayStore, text_key
 from ._task import Task
-from ._validation import check_texts
+from ._validation import check_texts, is_missing, label_name
 from .exceptions import ModelLabelError, ModelLabelWarning
 
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
@@ -46,8 +46,8 @@ class MTEWrapper(BaseEstimator):
     name : str or None, default=None
         The model's name; None takes its class's.
     classes : sequence or None, default=None
-        All labels the model could give; None takes its ``classes_``, then the labels
-        seen.
+        More labels that the model could give, beside its ``classes_`` and those seen;
+        the columns of probabilities where the model has no ``classes_``.
     on_error : {"raise", "drop"}, default="raise"
         What to do when the model fails on a chunk of texts: raise, naming model and
         rows; or ask text by text and drop, with a warning, the ones it fails on.
@@ -67,9 +67,10 @@ class MTEWrapper(BaseEstimator):
     Notes
     -----
     The model's content is told by its attribute or method ``fingerprint``, if it has
-    one; else by a hash of its pickle; an object that can be neither fingerprinted nor
-    pickled is known by its identity, and its predictions are kept only while this
-    wrapper lives.
+    one; else by a hash of its pickled state and of the files its own code lies in (a
+    model whose state changes as it predicts, as by a counter, needs a fingerprint).
+    An object that cannot be pickled, or was defined in no file, is known by its
+    identity, and its predictions are kept only while this wrapper lives.
 
     Examples
     --------
@@ -134,6 +135,27 @@ class MTEWrapper(BaseEstimator):
             params.update({f"embedder__{k}": v for k, v in inner.items()})
         return params
 
+    def set_params(self, **params: Any) -> MTEWrapper:
+        """Set parameters of the wrapper and its embedder, never of the model.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameter names and values.
+
+        Returns
+        -------
+        self : object
+            The wrapper.
+        """
+        inner = sorted(key for key in params if key.startswith("estimator__"))
+        if inner:
+            raise ValueError(
+                f"{inner} would change the wrapped model, which is never touched; set "
+                "parameters of the model itself."
+            )
+        return super().set_params(**params)
+
     def __sklearn_clone__(self) -> MTEWrapper:
         params = self.get_params(deep=False)
         if hasattr(self.embedder, "get_params"):
@@ -185,19 +207,33 @@ class MTEWrapper(BaseEstimator):
             )
         texts = check_texts(X)
         rows, found = self._respond(X, texts)
-        classes = self.classes
-        if classes is None:
-            classes = getattr(self.estimator, "classes_", None)
-        y: Any = found
+        kept = [texts[i] for i in rows]
+        try:
+            y, classes = self._targets(found)
+            return Task(kept, y, name=self._model_name(), classes=classes)
+        except ValueError as error:
+            raise ModelLabelError(
+                f"the answers of the model {self._model_name()!r} cannot be used: "
+                f"{error}"
+            ) from error
+
+    def _targets(self, found: np.ndarray) -> tuple[Any, list[Any] | None]:
+        """Labels or probabilities with all classes that the model could give."""
+        own = getattr(self.estimator, "classes_", None)
+        own = [] if own is None else list(own)
+        more = [] if self.classes is None else list(self.classes)
         if self.response_method == "predict":
             y = found.tolist()
-        else:
-            y = self._probabilities(found)
-        if classes is not None:
-            classes = list(classes)
-        return Task(
-            [texts[i] for i in rows], y, name=self._model_name(), classes=classes
-        )
+            named = own + more
+            if not named:
+                return y, None
+            return y, list({label_name(label): label for label in named + y}.values())
+        proba = self._probabilities(found)
+        if not own:
+            return proba, more or None
+        known = {label_name(label) for label in own}
+        extra = [label for label in more if label_name(label) not in known]
+        return np.hstack([proba, np.zeros((len(proba), len(extra)))]), own + extra
 
     def _respond(self, X: Any, texts: list[str]) -> tuple[list[int], np.ndarray]:
         store, model = self._store()
@@ -227,13 +263,13 @@ class MTEWrapper(BaseEstimator):
         mark = getattr(self.estimator, "fingerprint", None)
         if mark is not None:
             return store, f"fingerprint:{mark() if callable(mark) else mark}"
-        try:
-            return store, f"hash:{joblib.hash(self.estimator)}"
-        except Exception:  # whatever a stranger's __reduce__ may raise
-            memory = getattr(self, "_memory", None)
-            if memory is None or memory.owner is not self.estimator:
-                memory = self._memory = _MemoryStore(self.estimator)
-            return memory, "identity"
+        content = content_hash(self.estimator)
+        if content is not None:
+            return store, f"hash:{content}"
+        memory = getattr(self, "_memory", None)
+        if memory is None or memory.owner is not self.estimator:
+            memory = self._memory = _MemoryStore(self.estimator)
+        return memory, "identity"
 
     def _ask(
         self, X: Any, texts: list[str], part: list[int]
@@ -271,21 +307,38 @@ class MTEWrapper(BaseEstimator):
                 f"{where}: {self.response_method} raised "
                 f"{type(error).__name__}: {error}"
             ) from error
+        try:
+            return self._checked(found, len(part))
+        except (TypeError, ValueError) as error:
+            raise ModelLabelError(f"{where}: {error}") from error
+
+    def _checked(self, found: Any, count: int) -> np.ndarray:
+        """Turn what a model returned into an array of sound answers."""
         if hasattr(found, "detach"):  # a torch tensor
-            found = found.detach().cpu().numpy()
-        if not isinstance(found, Iterable) or isinstance(found, (str, bytes)):
-            raise ModelLabelError(f"{where}: expected an array, got {found!r}.")
-        array = np.asarray(found if hasattr(found, "dtype") else list(found))
+            found = found.detach().cpu()
+            found = (found.float() if found.is_floating_point() else found).numpy()
+        if hasattr(found, "to_numpy"):
+            found = found.to_numpy()
+        if not isinstance(found, Iterable) or isinstance(found, (str, bytes, dict)):
+            raise TypeError(f"expected an array, got {found!r}.")
+        if not hasattr(found, "dtype"):
+            found = list(found)
+            # numpy would write a missing answer among strings as the text "nan".
+            for i, answer in enumerate(found):
+                if is_missing(answer):
+                    raise ValueError(f"prediction {i} of the rows is {answer!r}.")
+        array = np.asarray(found)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
-        if len(array) != len(part):
-            raise ModelLabelError(
-                f"{where}: expected {len(part)} predictions, got {len(array)}."
-            )
+        if len(array) != count:
+            raise ValueError(f"expected {count} predictions, got {len(array)}.")
+        for i, answer in enumerate(array.ravel().tolist()):
+            if is_missing(answer) or not label_name(answer):
+                raise ValueError(f"prediction {i} of the rows is {answer!r}.")
         if array.dtype == object:
             if not all(isinstance(v, str) for v in array.ravel()):
-                raise ModelLabelError(
-                    f"{where}: predictions must be strings, numbers or booleans, got "
+                raise TypeError(
+                    "predictions must be strings, numbers or booleans, got "
                     f"{[type(v).__name__ for v in array.ravel()][:3]}."
                 )
             array = array.astype(str)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from ._base import BaseTaskEmbedder
+from ._base import Answers, BaseTaskEmbedder, seed_of
 from ._model_ranker import ModelRanker
 from ._moment_embedder import MomentEmbedder
 from ._mte_wrapper import MTEWrapper
-from ._student_ranker import StudentRanker, score_student
+from ._student_ranker import LEAST_PROBABILITY, StudentRanker, score_answers
 from ._task import Task
+from ._task_vectorizer import TaskVectorizer
 from ._tupate_embedder import TuPaTEEmbedder
 from ._validation import check_texts, first_seen
 from .exceptions import ReferenceStatisticsError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EQUAL_CLASSES = ("balanced", "macro")
+SORTS = ("moment", "student", "cosine", "prior", "labelled")
 
 
 def rank_models(
@@ -36,6 +39,7 @@ def rank_models(
     scoring: Any = "accuracy",
     sort_by: str = "moment",
     n_labelled: int = 0,
+    callbacks: Sequence[Any] = (),
     random_state: Any = 0,
 ) -> pd.DataFrame:
     """Rank fitted models for a labelled task without running them on it.
@@ -69,6 +73,9 @@ def rank_models(
     n_labelled : int, default=0
         Where positive, the models are also called on this many rows of the target and
         ranked by their true score there: the rival that costs calls.
+    callbacks : sequence of callbacks, default=()
+        Callbacks of scikit-learn that follow the making of the students, such as
+        ``sklearn.callback.ProgressBar()``.
     random_state : int, RandomState instance or None, default=0
         Draws the labelled rows.
 
@@ -88,6 +95,11 @@ def rank_models(
         If a model fails on the texts; what was labelled before is kept.
     ValueError
         If the task has other targets than classes, or there are no models.
+
+    Warns
+    -----
+    UserWarning
+        If a column cannot be computed for these models; it then holds NaN.
 
     Examples
     --------
@@ -112,22 +124,33 @@ def rank_models(
             f"y holds targets of kind {target.targets.kind!r}; rank_models ranks "
             "classifiers. Use StudentRanker with a regression scorer for numbers."
         )
+    if sort_by not in SORTS or (sort_by == "labelled" and not n_labelled):
+        raise ValueError(
+            f"sort_by={sort_by!r}, expected one of {SORTS}; 'labelled' needs "
+            "n_labelled."
+        )
     texts = check_texts(texts, "texts")
     wrapped = _wrap(models, target)
     labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
     names = list(wrapped)
-    embedder = TuPaTEEmbedder() if embedder is None else embedder
+    embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
+    if hasattr(embedder, "random_state"):
+        # One space for models and target, also where every fit would draw a new one.
+        embedder.random_state = seed_of(embedder.random_state)
 
-    students = StudentRanker(embedder, scoring=scoring).fit(labelled, names)
+    ranker = StudentRanker(embedder, scoring=scoring).set_callbacks(*callbacks)
+    students = ranker.fit(labelled, names)
     own = clone(embedder).fit(
         target.texts, target.targets.proba, classes=target.classes
     )
-    vectors = np.vstack([s.embedding_ for s in students.students_])
-    scores: dict[str, np.ndarray] = {
+
+    def cosine() -> np.ndarray:
+        vectors = [s.embedding_ for s in students.students_]
+        return ModelRanker().fit(vectors, names).decision_function([own.embedding_])[0]
+
+    scores = {
         "student": students.decision_function([target])[0],
-        "cosine": ModelRanker()
-        .fit(vectors, names)
-        .decision_function(own.embedding_[None])[0],
+        "cosine": _or_nan(cosine, "cosine", len(names)),
         "moment": _moment_scores(embedder, labelled, target, texts, scoring),
         "prior": np.array([-_prior_distance(task, target) for task in labelled]),
     }
@@ -135,8 +158,6 @@ def rank_models(
         scores["labelled"] = _labelled_scores(
             wrapped, target, n_labelled, scoring, random_state
         )
-    if sort_by not in scores:
-        raise ValueError(f"sort_by={sort_by!r}, expected one of {sorted(scores)}.")
     columns: dict[str, Any] = {}
     for key, values in scores.items():
         columns[f"{key}_score"] = values
@@ -157,6 +178,15 @@ def rank_models(
     return table
 
 
+def _or_nan(compute: Callable[[], np.ndarray], name: str, count: int) -> np.ndarray:
+    """Keep the rest of the table where one column cannot be computed."""
+    try:
+        return compute()
+    except ValueError as error:
+        warnings.warn(f"the column {name!r} cannot be computed: {error}", stacklevel=3)
+        return np.full(count, np.nan)
+
+
 def _wrap(models: Any, target: Task) -> dict[str, MTEWrapper]:
     """Wrap the models; labels of models without ``classes_`` are the target's."""
     pairs = (
@@ -171,7 +201,8 @@ def _wrap(models: Any, target: Task) -> dict[str, MTEWrapper]:
         wrapper = model if isinstance(model, MTEWrapper) else MTEWrapper(model)
         name = str(name or wrapper._model_name())
         classes = wrapper.classes
-        if classes is None and not hasattr(wrapper.estimator, "classes_"):
+        bare = not hasattr(wrapper.estimator, "classes_")
+        if classes is None and bare and wrapper.response_method == "predict":
             classes = target.classes
         count = sum(n == name or n.startswith(f"{name}-") for n in out)
         name = f"{name}-{count + 1}" if name in out else name
@@ -201,8 +232,7 @@ def _moment_scores(
         moment.set_params(reference=texts)
     equal = isinstance(scoring, str) and any(w in scoring for w in EQUAL_CLASSES)
     own = clone(moment).set_params(class_weight="balanced" if equal else None)
-    fitted = moment._embed(labelled, lambda: None)
-    vectors = np.vstack([one["embedding_"] for one in fitted])
+    vectors = TaskVectorizer(moment).fit_transform(labelled)
     own.fit(target.texts, target.targets.proba, classes=target.classes)
     ranker = ModelRanker("dot").fit(vectors)
     return ranker.decision_function(own.embedding_[None])[0]
@@ -218,19 +248,6 @@ def _prior_distance(task: Task, target: Task) -> float:
     return sum(abs(shares[0].get(n, 0) - shares[1].get(n, 0)) for n in names) / 2
 
 
-class _Answers:
-    """A model's own answers on some rows, in the shape of a student."""
-
-    target_kind_ = "label"
-
-    def __init__(self, task: Task) -> None:
-        self.label_names_ = task.targets.names
-        self.proba = task.targets.proba
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        return np.log(np.clip(self.proba, 1e-7, 1))
-
-
 def _labelled_scores(
     wrapped: dict[str, MTEWrapper],
     target: Task,
@@ -241,14 +258,21 @@ def _labelled_scores(
     rng = check_random_state(random_state)
     count = min(n_labelled, target.n_samples)
     rows = np.sort(rng.choice(target.n_samples, count, replace=False))
-    part = Task(
-        [target.texts[i] for i in rows],
-        target.targets.proba[rows],
-        classes=target.classes,
-    )
-    return np.array(
-        [
-            score_student(_Answers(wrapper.label(part.texts)), part, scoring)
-            for wrapper in wrapped.values()
-        ]
-    )
+    part = target.take(rows)
+    scores = []
+    for wrapper in wrapped.values():
+        found = wrapper.label(part.texts)
+        log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
+        answers = Answers("label", found.targets.names, log_proba)
+        answered = part.take(_rows_of(found.texts, part.texts))
+        scores.append(score_answers(answers, answered, scoring))
+    return np.array(scores)
+
+
+def _rows_of(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
+    """Rows of the texts that are left when some were dropped in between."""
+    rows, start = [], 0
+    for text in kept:
+        start = texts.index(text, start) + 1
+        rows.append(start - 1)
+    return np.array(rows)

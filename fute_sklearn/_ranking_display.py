@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from ._optional import import_pyplot
-from .metrics import ranking_report
+from .metrics import regret_score, spearman_score
 
 
 class RankingDisplay:
@@ -95,8 +95,10 @@ class RankingDisplay:
             va="bottom",
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "lightgrey"},
         )
-        report = ranking_report(np.maximum(gains, 0), scores)["value"]
-        title = f"Spearman {report['spearman']:.2f}, regret {report['regret']:.3f}"
+        title = (
+            f"Spearman {spearman_score(gains, scores):.2f}, "
+            f"regret {regret_score(gains, scores):.3f}"
+        )
         ax.set(
             xlabel="predicted rank (1 is best)",
             ylabel="true gain",

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils._param_validation import HasMethods
 
-from ._base import BaseTaskEmbedder
+from ._base import Answers, BaseTaskEmbedder
 from ._base_ranker import BaseRanker, check_names
 from ._callbacks import nested_progress, with_callbacks
 from ._task import Task, check_tasks
@@ -31,10 +31,10 @@ class StudentRanker(BaseRanker):
     embedder : embedder
         Makes the students: `TuPaTEEmbedder`, `MomentEmbedder` or `TaskEmbedder`.
     scoring : str or callable, default="accuracy"
-        Any scikit-learn scorer; classes are compared by name.  Probabilities that a
-        scorer asks for are restricted to the target's classes; a class that a student
-        does not know gets next to none.  For numeric targets give a regression scorer,
-        such as ``"r2"``.
+        Any scikit-learn scorer; classes are compared by name, and scorers see the
+        target's own labels.  Probabilities that a scorer asks for are restricted to the
+        classes that occur in the target; a class that a student does not know gets next
+        to none.  For numeric targets give a regression scorer, such as ``"r2"``.
     n_jobs : int or None, default=None
         As in `TaskVectorizer`.
 
@@ -99,6 +99,8 @@ class StudentRanker(BaseRanker):
         if y is None and all(task.name for task in tasks):
             y = [task.name for task in tasks]
         self.model_names_ = check_names(y, len(tasks))
+        if isinstance(self.scoring, str):
+            get_scorer(self.scoring)  # a wrong name is refused before the work
         embedder = clone(self.embedder)
         embedder._validate_params()
         with nested_progress(self, len(groups_of(tasks)), "models") as group:
@@ -110,9 +112,12 @@ class StudentRanker(BaseRanker):
         tasks = check_tasks(X)
         out = np.empty((len(tasks), len(self.students_)))
         for i, task in enumerate(tasks):
+            # All students read the same encoder outputs.
+            surrogate, encoded = self.students_[0]._encode(task.texts)
             for j, student in enumerate(self.students_):
                 try:
-                    out[i, j] = score_student(student, task, self.scoring)
+                    answers = student._answers(surrogate, encoded)
+                    out[i, j] = score_answers(answers, task, self.scoring)
                 except Exception as error:
                     raise ValueError(
                         f"scoring={self.scoring!r} failed for the student of "
@@ -122,31 +127,54 @@ class StudentRanker(BaseRanker):
         return out
 
 
-def score_student(student: Any, task: Task, scoring: Any) -> float:
-    """Score a student, or answers in its shape, on a task's rows by a scorer."""
-    texts = list(task.texts)
-    if student.target_kind_ != task.targets.kind:
+def score_answers(answers: Answers, task: Task, scoring: Any) -> float:
+    """Score a student's or a model's answers to a task's texts by any scorer.
+
+    Scorers see the target's own labels.  Classes that do not occur in the target are
+    left out, as log loss and others refuse them.
+    """
+    targets = task.targets
+    if answers.kind != targets.kind:
         raise ValueError(
-            f"the model gives targets of kind {student.target_kind_!r}, the task "
-            f"has {task.targets.kind!r}."
+            f"the model gives targets of kind {answers.kind!r}, the task has "
+            f"{targets.kind!r}."
         )
-    if task.targets.kind == "label":
-        proxy: Any = _Classifier(student, task.targets.names)
-        truth: Any = task.targets.label_names().astype(str)
+    if targets.kind != "label":
+        proxy: Any = _Regressor(answers)
+        truth: Any = task.y
     else:
-        proxy = _Regressor(student)
-        truth = task.y
+        rows = targets.proba.argmax(1)
+        present = np.unique(rows)
+        present = present[np.argsort(targets.classes[present])]
+        names = [targets.names[i] for i in present]
+        strange = set(answers.names) - set(targets.names)
+        # Answers outside the target's labels can only be told apart as names.
+        labels = np.array(targets.names) if strange else targets.classes
+        proxy = _Classifier(
+            answers,
+            names,
+            labels[present],
+            dict(zip(targets.names, labels, strict=True)),
+        )
+        truth = labels[rows]
     scorer = check_scoring(proxy, scoring=scoring)
-    return float(scorer(proxy, texts, truth))
+    return float(scorer(proxy, list(task.texts), truth))
 
 
 class _Classifier(ClassifierMixin, BaseEstimator):
-    """A student under the target's label names, as scorers expect a classifier."""
+    """Answers under the target's labels, as scorers expect a classifier."""
 
-    def __init__(self, student: Any, names: tuple[str, ...]) -> None:
-        self.student = student
+    def __init__(
+        self,
+        answers: Answers,
+        names: list[str],
+        classes: np.ndarray,
+        labels: dict[str, Any],
+    ) -> None:
+        self.answers = answers
         self.names = names
-        self.classes_ = np.array(names)
+        self.classes_ = classes
+        self.labels = labels
 
     def fit(self, X: Any, y: Any) -> _Classifier:
         """Do nothing: scorers only want to see the method."""
@@ -156,15 +184,15 @@ class _Classifier(ClassifierMixin, BaseEstimator):
         return True
 
     def predict(self, X: Any) -> np.ndarray:
-        found = self.student.predict_log_proba(X).argmax(1)
-        return np.array(self.student.label_names_)[found]
+        found = [self.answers.names[i] for i in self.answers.values.argmax(1)]
+        return np.array([self.labels.get(name, name) for name in found])
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        known = np.exp(self.student.predict_log_proba(X))
+        known = np.exp(self.answers.values)
         out = np.full((len(known), len(self.names)), LEAST_PROBABILITY)
         for column, name in enumerate(self.names):
-            if name in self.student.label_names_:
-                out[:, column] += known[:, self.student.label_names_.index(name)]
+            if name in self.answers.names:
+                out[:, column] += known[:, self.answers.names.index(name)]
         return out / out.sum(1, keepdims=True)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -172,10 +200,10 @@ class _Classifier(ClassifierMixin, BaseEstimator):
 
 
 class _Regressor(RegressorMixin, BaseEstimator):
-    """A student of numbers, as scorers expect a regressor."""
+    """Answers in numbers, as scorers expect a regressor."""
 
-    def __init__(self, student: Any) -> None:
-        self.student = student
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
 
     def fit(self, X: Any, y: Any) -> _Regressor:
         """Do nothing: scorers only want to see the method."""
@@ -185,4 +213,4 @@ class _Regressor(RegressorMixin, BaseEstimator):
         return True
 
     def predict(self, X: Any) -> np.ndarray:
-        return self.student.predict(X)
+        return self.answers.values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,7 @@ class TargetSet:
     @property
     def key(self) -> str:
         """Hash of the content."""
-        rows = self.proba.tobytes().hex() if self.kind == "label" else ""
+        rows = (self.proba if self.kind == "label" else self.values).tobytes().hex()
         return text_key(self.kind, *self.names, rows, *self.texts)
 
     def take(self, rows: np.ndarray) -> TargetSet:
@@ -67,12 +68,12 @@ class TargetSet:
 
 
 def number_text(value: float) -> str:
-    """Write a number with three significant digits."""
-    return f"{value:.3g}"
+    """Write a number with four significant digits."""
+    return f"{value:.4g}"
 
 
-def parse_targets(y: Any, classes: Any = None) -> TargetSet:
-    """Read targets of any kind.
+def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> TargetSet:
+    """Read targets of any kind, or of the given one.
 
     One column of strings, integers or booleans holds labels, unless it has more than
     20 different strings and more than one for every two rows: those are free texts.
@@ -98,17 +99,30 @@ def parse_targets(y: Any, classes: Any = None) -> TargetSet:
             raise ValueError(
                 f"y[{i}] is {value!r}: targets must not be missing. Drop these rows."
             )
-    if classes is None and values and all(isinstance(v, float) for v in values):
-        numbers = np.array(values)
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"y[{int(np.argmin(np.isfinite(numbers)))}] is infinite.")
-        if not (numbers == np.round(numbers)).all():
-            return TargetSet(
-                "number", values=numbers, texts=tuple(map(number_text, values))
-            )
-    if classes is None and _is_free_text(values):
+    if kind is None:
+        kind = "label" if classes is not None else _kind_of(values)
+    if kind == "number":
+        return _parse_numbers(values)
+    if kind == "text":
         return TargetSet("text", texts=tuple(str(v).strip() for v in values))
     return _parse_labels(values, classes)
+
+
+def _kind_of(values: list[Any]) -> str:
+    if values and all(isinstance(v, float) for v in values):
+        if not all(math.isfinite(v) and v == round(v) for v in values):
+            return "number"
+    return "text" if _is_free_text(values) else "label"
+
+
+def _parse_numbers(values: list[Any]) -> TargetSet:
+    try:
+        numbers = np.array([float(v) for v in values])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y holds something that is no number: {error}") from error
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"y[{int(np.argmin(np.isfinite(numbers)))}] is infinite.")
+    return TargetSet("number", values=numbers, texts=tuple(map(number_text, numbers)))
 
 
 def _is_free_text(values: list[Any]) -> bool:

@@ -31,6 +31,10 @@ class Task:
     classes : sequence, optional
         All labels that could occur; the columns of probabilities.  By default the
         labels seen in ``y``, or the column names of a DataFrame of probabilities.
+    kind : {"label", "number", "text"}, optional
+        Kind of the targets.  By default it is told from them: floats that are not all
+        whole are numbers; more than 20 different strings, and more than one for every
+        two rows, are free texts; all else are labels.
 
     Attributes
     ----------
@@ -63,10 +67,20 @@ class Task:
     _text_key: str
 
     def __init__(
-        self, X: Any, y: Any, *, name: str | None = None, classes: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        name: str | None = None,
+        classes: Any = None,
+        kind: str | None = None,
     ) -> None:
         texts = tuple(check_texts(X))
-        targets = parse_targets(y, classes)
+        if kind not in (None, "label", "number", "text"):
+            raise ValueError(
+                f"kind={kind!r}, expected 'label', 'number', 'text' or None."
+            )
+        targets = parse_targets(y, classes, kind)
         check_same_length(len(texts), len(targets))
         self._set(texts, targets, name)
 
@@ -91,6 +105,25 @@ class Task:
         self, state: tuple[tuple[str, ...], TargetSet, str | None]
     ) -> None:
         self._set(*state)
+
+    def take(self, rows: Any) -> Task:
+        """Return a task of some rows, with all classes.
+
+        Parameters
+        ----------
+        rows : array-like of int
+            Positions of the rows.
+
+        Returns
+        -------
+        task : Task
+            The chosen rows in the given order.
+        """
+        rows = np.asarray(rows, dtype=np.intp)
+        found = object.__new__(Task)
+        texts = tuple(self.texts[i] for i in rows)
+        found._set(texts, self.targets.take(rows), self.name)
+        return found
 
     @property
     def n_samples(self) -> int:

@@ -144,8 +144,8 @@ class TaskEmbedder(BaseTaskEmbedder):
         self.dtype = dtype
         self.random_state = random_state
 
-    def _n_epochs(self) -> int:
-        return 0 if self.fine_tuning == "none" else self.max_epochs
+    def _n_steps(self, tasks: Sequence[Task]) -> int:
+        return 0 if self.fine_tuning == "none" else self.max_epochs * len(tasks)
 
     def _space(self, surrogate: Surrogate, task: Task) -> tuple[Any, ...]:
         projected = (self.n_components, self._seed)
@@ -218,7 +218,6 @@ class TaskEmbedder(BaseTaskEmbedder):
         full = np.concatenate([v.ravel().astype(np.float32) for v in fisher.values()])
         if self.reduction == "full":
             return full
-        # Squares of gradients are tiny and skewed; without a scale float32 suffers.
         projection = _projection(full.size, self.n_components, self._seed)
         return projection.transform(full[None])[0]
 

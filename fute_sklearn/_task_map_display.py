@@ -11,7 +11,7 @@ from sklearn.preprocessing import normalize
 
 from ._optional import import_pyplot
 from ._validation import first_seen
-from ._vectors import check_fingerprints, fingerprint_of
+from ._vectors import fingerprint_of
 
 MARKERS = "osD^vP*X<>hp8d"
 
@@ -148,7 +148,7 @@ class TaskMapDisplay:
         display : TaskMapDisplay
             The drawn display.
         """
-        check_fingerprints(fingerprint_of(embeddings))
+        fingerprint_of(embeddings)  # refuses a list of vectors of different spaces
         rows = np.asarray(embeddings, dtype=np.float64)
         if not len(rows) == len(tasks) == len(families):
             raise ValueError(
@@ -157,11 +157,13 @@ class TaskMapDisplay:
             )
         if method not in ("tsne", "pca"):
             raise ValueError(f"method={method!r}, expected 'tsne' or 'pca'.")
+        if len(rows) < 3:
+            raise ValueError(f"a map needs 3 embeddings or more, got {len(rows)}.")
         rows = normalize(rows)
         if method == "pca":
             positions = PCA(2).fit_transform(rows)
         else:
-            perplexity = min(15.0, max(2.0, (len(rows) - 1) / 3))
+            perplexity = min(15.0, max(1.0, (len(rows) - 1) / 3))
             positions = TSNE(
                 perplexity=perplexity,
                 init="random",

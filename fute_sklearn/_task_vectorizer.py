@@ -36,10 +36,14 @@ def groups_of(tasks: Sequence[Task]) -> list[list[int]]:
 
 
 def _in_worker(
-    embedder: BaseTaskEmbedder, tasks: list[Task], config: dict[str, Any]
+    embedder: BaseTaskEmbedder,
+    tasks: list[Task],
+    config: dict[str, Any],
+    only: tuple[str, ...],
 ) -> list[Fitted]:
     with config_context(**config):
-        return embedder._embed(tasks, lambda: None)
+        found = embedder._embed(tasks, lambda: None)
+    return [{k: v for k, v in f.items() if not only or k in only} for f in found]
 
 
 def embed_tasks(
@@ -47,26 +51,31 @@ def embed_tasks(
     tasks: Sequence[Task],
     n_jobs: int | None,
     group_progress: Callable[[int], Any],
+    only: tuple[str, ...] = (),
 ) -> list[Fitted]:
-    """Fit one embedder per task; tasks over the same texts are fitted together."""
+    """Fit one embedder per task; tasks over the same texts are fitted together.
+
+    ``only`` names the fitted attributes to keep: students may be large.
+    """
     groups = groups_of(tasks)
+    parts = [[tasks[i] for i in rows] for rows in groups]
     out: list[Fitted] = [{} for _ in tasks]
-    if n_jobs in (None, 1) or len(groups) == 1:
-        for rows in groups:
-            with group_progress(embedder._n_epochs()) as step:
-                for i, fitted in zip(
-                    rows, embedder._embed([tasks[i] for i in rows], step), strict=True
-                ):
-                    out[i] = fitted
+
+    def take(rows: list[int], found: list[Fitted]) -> None:
+        for i, fitted in zip(rows, found, strict=True):
+            out[i] = {k: v for k, v in fitted.items() if not only or k in only}
+
+    if joblib.effective_n_jobs(n_jobs) == 1 or len(groups) == 1:
+        for rows, part in zip(groups, parts, strict=True):
+            with group_progress(embedder._n_steps(part)) as step:
+                take(rows, embedder._embed(part, step))
         return out
     found = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-        joblib.delayed(_in_worker)(embedder, [tasks[i] for i in rows], get_config())
-        for rows in groups
+        joblib.delayed(_in_worker)(embedder, part, get_config(), only) for part in parts
     )
-    for rows, part in zip(groups, found, strict=True):
+    for rows, fitted in zip(groups, found, strict=True):
         with group_progress(0):
-            for i, fitted in zip(rows, part, strict=True):
-                out[i] = fitted
+            take(rows, fitted)
     return out
 
 
@@ -185,18 +194,23 @@ class TaskVectorizer(
             if known is not None:
                 found[i] = known
         todo = [i for i in range(len(tasks)) if i not in found]
-        spaces = {self._space} - {None}
         fitted = embed_tasks(
-            self.embedder_, [tasks[i] for i in todo], self.n_jobs, group
+            self.embedder_,
+            [tasks[i] for i in todo],
+            self.n_jobs,
+            group,
+            only=("embedding_",),
         )
+        spaces = {self._space} | {
+            self._space_of(task) for task in tasks if task._key not in self._known
+        }
         for i, one in zip(todo, fitted, strict=True):
             found[i] = np.asarray(one["embedding_"])
-            self._known[tasks[i]._key] = found[i]
             store.put(keys[i], found[i])
-        if todo or not spaces:
-            spaces |= {self._space_of(task) for task in tasks}
         check_fingerprints(*spaces)
-        self._space = spaces.pop()
+        self._space = next(iter(spaces - {None}))
+        for i, task in enumerate(tasks):
+            self._known[task._key] = found[i]
         rows = [found[i] for i in range(len(tasks))]
         return TaskVectors(np.stack(rows), self._space)
 

@@ -191,8 +191,12 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
         self.dtype = dtype
         self.random_state = random_state
 
-    def _n_epochs(self) -> int:
-        return self.max_epochs
+    def _n_steps(self, tasks: Sequence[Task]) -> int:
+        from .surrogate import FLEET_TASKS
+
+        labelled = sum(task.targets.kind == "label" for task in tasks)
+        runs = -(-labelled // FLEET_TASKS) + len(tasks) - labelled
+        return self.max_epochs * runs
 
     def _space(self, surrogate: Surrogate, task: Task) -> tuple[Any, ...]:
         # How long and how fast a task is tuned may differ between models and data

@@ -65,9 +65,12 @@ class TaskVectors(np.ndarray):
 
 
 def fingerprint_of(vectors: Any) -> str | None:
-    """Return the known fingerprint of arrays and tables, or None."""
-    attrs = getattr(vectors, "attrs", None) or {}
-    return getattr(vectors, "fingerprint", None) or attrs.get("fingerprint")
+    """Return the known fingerprint of an array or of a list of vectors, or None."""
+    if isinstance(vectors, (list, tuple)):
+        known = {fingerprint_of(v) for v in vectors if isinstance(v, TaskVectors)}
+        check_fingerprints(*known)
+        return next(iter(known)) if len(known) == 1 else None
+    return getattr(vectors, "fingerprint", None)
 
 
 def check_fingerprints(*fingerprints: str | None) -> None:

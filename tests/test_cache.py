@@ -189,3 +189,16 @@ def test_cache_files_hold_no_text(texts, cache_dir):
     (index,) = (cache_dir / "encoder").rglob("*.json")
     assert len(json.loads(index.read_text())) == len(texts)
     assert not any(text in index.read_text() for text in texts if len(text) > 4)
+
+
+def test_a_full_cache_does_not_lose_what_is_being_encoded(cache_dir, monkeypatch):
+    monkeypatch.setattr(_encoder, "TEXTS_PER_SEGMENT", 4)
+    texts = [f"text {i}" for i in range(20)]
+    surrogate = load_surrogate(TINY_SURROGATE)
+    with config_context(max_cache_bytes=1):
+        found = encode_texts(surrogate, texts)
+    assert len(list((cache_dir / "encoder").rglob("*.npy"))) == 1
+    with config_context(cache_dir=None):
+        expected = encode_texts(surrogate, texts)
+    for a, b in zip(found.states, expected.states, strict=True):
+        np.testing.assert_array_equal(a, b)

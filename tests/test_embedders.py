@@ -96,6 +96,23 @@ def test_early_stopping_stops_and_keeps_the_best(texts, labels):
     assert est.n_iter_ < 200
 
 
+def test_each_task_of_a_fleet_keeps_its_own_best():
+    import torch
+
+    from fute_sklearn.surrogate._tuning import _Best
+
+    best = _Best({"p": torch.zeros(2, 1)}, patience=2)
+    losses = [[3.0, 1.0], [2.0, 2.0], [4.0, 3.0], [1.0, 0.5], [5.0, 5.0], [6.0, 6.0]]
+    stopped = [
+        best.update(torch.tensor(loss), {"p": torch.full((2, 1), float(i))})
+        for i, loss in enumerate(losses)
+    ]
+    # The second task has lost patience after epoch 2; its later 0.5 does not count.
+    assert best.parameters["p"].flatten().tolist() == [3.0, 0.0]
+    assert best.epochs.tolist() == [6, 3]
+    assert stopped == [False] * 5 + [True]
+
+
 def test_diverging_tuning_raises_with_the_remedy(texts, labels, monkeypatch):
     from fute_sklearn.surrogate import LabelObjective
 
@@ -330,3 +347,112 @@ def test_embeddings_in_a_file(tmp_path):
         load_embeddings(path)
     with pytest.raises(ValueError, match="shape"):
         save_embeddings(path, [1.0, 2.0])
+
+
+def test_tasks_of_near_numbers_differ(texts):
+    one = Task(texts, np.arange(8) + 1000.5)
+    two = Task(texts, np.arange(8)[::-1] + 1000.5)
+    assert one != two
+
+
+def test_memory_does_not_mix_spaces(texts, labels, tmp_path):
+    embedder = MomentEmbedder(TINY, reference=texts)
+    other = Task(texts, ["x", "y"] * 4)
+    TaskVectorizer(embedder, memory=tmp_path).fit([other])
+    vectorizer = TaskVectorizer(embedder, memory=tmp_path).fit([Task(texts, labels)])
+    with pytest.raises(FingerprintMismatchError):
+        vectorizer.transform([other])
+
+
+def test_a_second_fit_leaves_nothing_of_the_first(texts, labels):
+    est = TuPaTEEmbedder(TINY, max_epochs=1).fit(texts, labels)
+    est.fit(texts, np.linspace(0.25, 2, 8))
+    assert not hasattr(est, "classes_")
+    assert not hasattr(est, "predict_proba")
+
+
+def test_fine_tuning_in_bfloat16_moves_as_in_float32(texts, labels):
+    from fute_sklearn.surrogate import (
+        LabelObjective,
+        fine_tune,
+        label_tree,
+    )
+
+    proba = np.tile(np.eye(2, dtype=np.float32), (4, 1))
+    moved = {}
+    for dtype in ("float32", "bfloat16"):
+        surrogate = load_surrogate(TINY, dtype=dtype)
+        encoded = encode_texts(surrogate, texts)
+        objective = LabelObjective(surrogate, [label_tree(surrogate, "ab")], [proba])
+        tuned = fine_tune(
+            surrogate,
+            encoded,
+            objective,
+            which="head",
+            learning_rate=1e-3,
+            max_epochs=10,
+            batch_size=8,
+            seed=0,
+            on_epoch=lambda epoch: None,
+        )["lm_head.weight"]
+        rows = (tuned - surrogate.weights["shared.weight"]).float()[[100, 101]]
+        moved[dtype] = rows.abs().mean().item()
+    assert moved["bfloat16"] > 0.5 * moved["float32"]
+
+
+def test_models_and_data_sets_of_the_preset_share_a_space(texts, labels):
+    from fute_sklearn.presets import CASES, reference_settings
+
+    small = {"surrogate": TINY, "max_epochs": 1, "early_stopping": False}
+    found = {
+        TuPaTEEmbedder(**{**reference_settings("tupate", case), **small})
+        .fit(texts, labels)
+        .fingerprint_
+        for case in CASES
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("y", "kind", "score_y"),
+    [
+        (np.arange(8) + 0.5, "number", [1.0, 2.0, 3.0]),
+        ([f"answer {i}" for i in range(8)], "text", ["answer 1", "other", "more"]),
+        ([3, 1, 2, 5, 4, 1, 2, 3], "number", [1, 2, 3]),
+    ],
+)
+def test_kind_of_targets_by_request(y, kind, score_y, texts):
+    est = TuPaTEEmbedder(TINY, max_epochs=1).fit(texts, y, kind=kind)
+    assert est.target_kind_ == kind
+    assert est.score(texts[:3], score_y) < 0
+    with pytest.raises(ValueError, match="kind='colour'"):
+        Task(texts, y, kind="colour")
+    with pytest.raises(ValueError, match="no number"):
+        Task(texts, ["a"] * 8, kind="number")
+
+
+def test_score_of_probabilities(texts, labels):
+    est = MomentEmbedder(TINY, reference=texts).fit(texts, labels)
+    hard = np.array([[label == "neg", label == "pos"] for label in labels], float)
+    assert est.score(texts, hard) == pytest.approx(est.score(texts, labels))
+
+
+def test_a_single_task_out_of_memory_takes_smaller_steps(texts, labels, monkeypatch):
+    import torch
+
+    from fute_sklearn.surrogate import _tuning
+
+    expected = TuPaTEEmbedder(TINY, max_epochs=2, batch_size=8).fit(texts, labels)
+    original = _tuning.hidden_states
+
+    def tight(surrogate, ops, encoded, objective, rows, parts):
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("no memory")
+        return original(surrogate, ops, encoded, objective, rows, parts)
+
+    monkeypatch.setattr(_tuning, "hidden_states", tight)
+    with pytest.warns(UserWarning, match="out of memory"):
+        found = TuPaTEEmbedder(TINY, max_epochs=2, batch_size=8).fit(texts, labels)
+    np.testing.assert_allclose(
+        found.embedding_, expected.embedding_, rtol=1e-4, atol=1e-6
+    )

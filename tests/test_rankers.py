@@ -326,3 +326,112 @@ def test_rank_models_refuses(change, message, zoo, texts, labels):
     }
     with pytest.raises(ValueError, match=message):
         rank_models(**{**options, **change})
+
+
+def test_dropped_rows_of_one_model_do_not_shift_the_others(texts, labels):
+    class Half(Rule):
+        def predict(self, X):
+            if any("sad" in x for x in X):
+                raise RuntimeError("too sad")
+            return super().predict(X)
+
+    embedder = MomentEmbedder(TINY, reference=texts)
+    options = {"texts": texts, "embedder": embedder, "n_labelled": 8}
+    alone = rank_models({"fine": Rule("fine")}, texts, labels, **options)
+    half = MTEWrapper(Half("dull"), on_error="drop")
+    with pytest.warns(UserWarning, match="dropped"):
+        both = rank_models(
+            {"half": half, "fine": Rule("fine")}, texts, labels, **options
+        )
+    scores = [c for c in alone.columns if c.endswith("_score")]
+    np.testing.assert_allclose(
+        both.loc["fine", scores].astype(float),
+        alone.loc["fine", scores].astype(float),
+        rtol=1e-5,
+    )
+
+
+def test_rank_models_without_a_fixed_seed(zoo, texts, labels):
+    embedder = TuPaTEEmbedder(TINY, max_epochs=1, random_state=None)
+    table = rank_models(zoo, texts, labels, texts=texts, embedder=embedder)
+    assert table["cosine_score"].notna().all()
+
+
+def test_a_model_with_a_label_of_its_own(zoo, texts, labels):
+    class Other(Rule):
+        def predict(self, X):
+            return ["strange" if "slow" in x else "pos" for x in X]
+
+    embedder = MomentEmbedder(TINY, reference=texts)
+    with pytest.warns(UserWarning, match="'cosine' cannot be computed"):
+        table = rank_models(
+            {**zoo, "other": Other("x")}, texts, labels, texts=texts, embedder=embedder
+        )
+    assert table["cosine_score"].isna().all()
+    assert table["student_score"].notna().all()
+
+
+def test_wrong_settings_are_refused_before_any_model_is_called(texts, labels):
+    class Never:
+        def predict(self, X):
+            raise AssertionError("called")
+
+    with pytest.raises(ValueError, match="sort_by"):
+        rank_models([Never()], texts, labels, texts=texts, sort_by="luck")
+    embedder = MomentEmbedder(TINY, reference=texts)
+    with pytest.raises(ValueError, match="no_such_metric"):
+        StudentRanker(embedder, scoring="no_such_metric").fit([Task(texts, labels)])
+
+
+def test_progress_of_rank_models(zoo, texts, labels, capsys):
+    from sklearn.callback import ProgressBar
+
+    embedder = TuPaTEEmbedder(TINY, max_epochs=2)
+    rank_models(
+        zoo, texts, labels, texts=texts, embedder=embedder, callbacks=[ProgressBar()]
+    )
+    assert "StudentRanker" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scoring", ["f1", "precision", "average_precision", "roc_auc"])
+def test_scorers_see_the_labels_of_the_target(scoring, texts):
+    y = [0, 1] * 4
+    embedder = MomentEmbedder(TINY, reference=texts, alpha=0.01)
+    ranker = StudentRanker(embedder, scoring=scoring)
+    ranker.fit([Task(texts, y, name="right"), Task(texts, y[::-1], name="wrong")])
+    assert ranker.predict([Task(texts, y)]).tolist() == ["right"]
+
+
+def test_log_loss_where_a_declared_class_is_absent(texts):
+    tasks = [Task(texts, ["a", "b"] * 4, classes=["a", "b", "c"], name="m")]
+    embedder = MomentEmbedder(TINY, reference=texts)
+    ranker = StudentRanker(embedder, scoring="neg_log_loss").fit(tasks)
+    target = Task(texts, ["a", "b"] * 4, classes=["a", "b", "c"])
+    assert np.isfinite(ranker.decision_function([target])).all()
+
+
+def test_students_read_one_encoding_of_the_target(texts, labels, monkeypatch):
+    from fute_sklearn import config_context
+    from fute_sklearn.surrogate import _encoder
+
+    tasks = [Task(texts, np.roll(labels, i), name=f"m{i}") for i in range(5)]
+    ranker = StudentRanker(TuPaTEEmbedder(TINY, max_epochs=1)).fit(tasks)
+    calls = []
+    original = _encoder._encode_part
+    monkeypatch.setattr(
+        _encoder, "_encode_part", lambda *a: calls.append(1) or original(*a)
+    )
+    with config_context(cache_dir=None):
+        ranker.decision_function([Task(texts, labels)])
+    assert len(calls) == 1
+
+
+def test_lists_of_vectors_of_different_spaces_are_refused():
+    vectors = [TaskVectors([1.0, 0.0], "one"), TaskVectors([0.0, 1.0], "two")]
+    with pytest.raises(FingerprintMismatchError):
+        ModelRanker().fit(vectors)
+
+
+def test_gains_as_a_list_of_rows():
+    ranker = ModelRanker().fit(E[:2], [np.array([0.9, 0.1]), np.array([0.2, 0.8])])
+    assert ranker.model_names_.tolist() == ["model0", "model1"]

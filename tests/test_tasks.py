@@ -48,8 +48,8 @@ def test_many_distinct_strings_are_free_texts():
     assert named.targets.kind == "label"
 
 
-def test_numbers_are_written_with_three_digits():
-    assert Task(X, [0.123456, 10.0, -2.0]).targets.texts == ("0.123", "10", "-2")
+def test_numbers_are_written_with_four_digits():
+    assert Task(X, [0.123456, 10.0, -2.0]).targets.texts == ("0.1235", "10", "-2")
 
 
 def test_probabilities_by_column_name():

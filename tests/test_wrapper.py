@@ -160,7 +160,8 @@ def test_failing_rows_are_dropped_on_request(texts):
     [
         (["pos"], "expected 8 predictions, got 1"),
         ("pos", "expected an array"),
-        ([None] * 8, "NoneType"),
+        ([None] * 8, "prediction 0 of the rows is None"),
+        ([("a",)] * 8, "cannot be used|strings"),
     ],
 )
 def test_wrong_answers(answer, message, texts):
@@ -191,3 +192,95 @@ def test_the_model_gets_its_own_type_of_input(texts):
 def test_no_model(texts):
     with pytest.raises(ValueError, match="estimator"):
         MTEWrapper("no model").label(texts)
+
+
+def test_columns_of_probabilities_follow_the_model(texts, labels):
+    bayes = make_pipeline(CountVectorizer(), MultinomialNB()).fit(texts, labels)
+    task = MTEWrapper(
+        bayes, response_method="predict_proba", classes=["pos", "other", "neg"]
+    ).label(texts)
+    assert task.targets.names == ("neg", "other", "pos")
+    np.testing.assert_allclose(
+        task.targets.proba[:, [0, 2]], bayes.predict_proba(texts), rtol=1e-5
+    )
+
+
+def test_edited_code_is_another_model(tmp_path, monkeypatch, texts):
+    import importlib
+    import sys
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / "own_rule.py"
+    body = "class Own:\n    def predict(self, X):\n        return ['{}'] * len(X)\n"
+    source.write_text(body.format("first"))
+    module = importlib.import_module("own_rule")
+    first = MTEWrapper(module.Own(), classes=["first", "second"]).label(texts)
+    assert set(first.y) == {"first"}
+    source.write_text(body.format("second"))
+    importlib.invalidate_caches()
+    module.Own.predict = lambda self, X: ["second"] * len(X)
+    second = MTEWrapper(module.Own(), classes=["first", "second"]).label(texts)
+    assert set(second.y) == {"second"}
+    del sys.modules["own_rule"]
+
+
+def test_torch_models_keep_their_content_hash_across_processes():
+    import subprocess
+    import sys
+
+    code = (
+        "import torch\n"
+        "from fute_sklearn._content_hash import content_hash\n"
+        "torch.manual_seed(0)\n"
+        "print(content_hash(torch.nn.Linear(3, 2)))\n"
+        "print(content_hash(torch.nn.Linear(3, 2)))\n"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
+    assert found[0][0] != found[0][1]
+
+
+@pytest.mark.parametrize("answer", ["", float("nan"), None])
+def test_one_useless_answer_is_named_and_can_be_dropped(answer, texts):
+    class Sloppy:
+        fingerprint = repr(answer)
+
+        def predict(self, X):
+            return [answer if x == "fine" else str(len(x) % 2) for x in X]
+
+    with pytest.raises(ModelLabelError, match="'Sloppy', rows 0 to 7"):
+        MTEWrapper(Sloppy()).label(texts)
+    with pytest.warns(ModelLabelWarning, match="rows 6"):
+        assert MTEWrapper(Sloppy(), on_error="drop").label(texts).n_samples == 7
+
+
+def test_frames_and_short_floats_are_answers(texts):
+    import pandas as pd
+    import torch
+
+    class Frame:
+        fingerprint = "frame"
+
+        def predict_proba(self, X):
+            return pd.DataFrame({"a": [0.25] * len(X), "b": [0.75] * len(X)})
+
+    class Short:
+        fingerprint = "short"
+
+        def predict_proba(self, X):
+            return torch.tensor([[0.25, 0.75]] * len(X), dtype=torch.bfloat16)
+
+    for model in (Frame(), Short()):
+        wrapper = MTEWrapper(model, response_method="predict_proba", classes=["a", "b"])
+        np.testing.assert_allclose(wrapper.label(texts).targets.proba[0], [0.25, 0.75])
+
+
+def test_the_wrapped_model_cannot_be_changed_through_the_wrapper():
+    wrapper = MTEWrapper(LinearSVC())
+    with pytest.raises(ValueError, match="never touched"):
+        wrapper.set_params(estimator__C=9)

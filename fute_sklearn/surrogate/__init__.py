@@ -6,10 +6,11 @@ from ._fisher import fisher_diagonal
 from ._likelihood import LabelObjective, TextObjective, label_tree
 from ._load import DEFAULT_SURROGATE, TINY_SURROGATE, Surrogate, load_surrogate
 from ._student import Student
-from ._tuning import TuneResult, TuneSettings, tune_labels, tune_texts
+from ._tuning import FLEET_TASKS, TuneResult, TuneSettings, tune_labels, tune_texts
 
 __all__ = [
     "DEFAULT_SURROGATE",
+    "FLEET_TASKS",
     "TINY_SURROGATE",
     "Encoded",
     "LabelObjective",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ._encoder_cache import EncoderCache
 from ._load import Surrogate
 from ._t5 import Ops, encode
 
+Found = TypeVar("Found")
 BATCH_TOKENS = 512
 LENGTH_STEP = 8
 TEXTS_PER_SEGMENT = 4096
@@ -129,8 +131,7 @@ def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:
     for start in range(0, len(todo), TEXTS_PER_SEGMENT):
         part = todo[start : start + TEXTS_PER_SEGMENT]
         cache.put(_encode_part(surrogate, {key: missing[key] for key in part}))
-    states = [cache.get(key) for key in keys]
-    return Encoded(surrogate, ids, [s for s in states if s is not None])
+    return Encoded(surrogate, ids, [cache.kept(key) for key in keys])
 
 
 def _encode_part(
@@ -179,7 +180,7 @@ def _encode_batch(
     return [found[i, : len(row)].copy() for i, row in enumerate(rows)]
 
 
-def halving(run: Callable[[int], None], size: int) -> None:
+def halving(run: Callable[[int], Found], size: int) -> Found:
     """Call ``run(size)`` and, out of memory, again with half the size."""
     warned = False
     while True:

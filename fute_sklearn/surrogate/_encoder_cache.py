@@ -14,12 +14,14 @@ import uuid
 import warnings
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from fute_sklearn._store import warn_damaged, write_atomically
 
 STALE_SECONDS = 24 * 3600
+MAPPED_BYTES = 2**20
 
 
 class EncoderCache:
@@ -64,7 +66,7 @@ class EncoderCache:
         data = path.with_suffix(".npy")
         try:
             if path not in self._open:
-                self._open[path] = np.load(data, mmap_mode="r", allow_pickle=False)
+                self._open[path] = self._load(data)
             found = self._open[path][start : start + length]
             if len(found) != length or zlib.crc32(found.tobytes()) != check:
                 raise ValueError("its checksum differs")
@@ -79,12 +81,26 @@ class EncoderCache:
         self._kept[key] = found
         return found
 
+    def kept(self, key: str) -> np.ndarray:
+        """Return states that `get` has found or `put` was given."""
+        return self._kept[key]
+
+    @staticmethod
+    def _load(data: Path) -> np.ndarray:
+        # Every map keeps a file open: small segments are read whole instead.
+        mode: Literal["r"] | None
+        mode = "r" if data.stat().st_size > MAPPED_BYTES else None
+        return np.load(data, mmap_mode=mode, allow_pickle=False)
+
     def _forget(self, path: Path) -> None:
         self._open.pop(path, None)
         self._where = {k: v for k, v in self._where.items() if v[0] != path}
 
     def put(self, states: dict[str, np.ndarray]) -> None:
-        """Keep new states; they survive this process once this returns."""
+        """Keep new states; they survive this process once this returns.
+
+        This object goes on serving them, also when the files are removed meanwhile.
+        """
         if self.folder is None or not states:
             self._kept.update(states)
             return
@@ -101,7 +117,9 @@ class EncoderCache:
                 np.save(file, np.concatenate(list(states.values())), allow_pickle=False)
             os.replace(partial, path.with_suffix(".npy"))
             write_atomically(path, json.dumps(records).encode())
-            self._where.update({r[0]: (path, r[1], r[2], r[3]) for r in records})
+            self._open[path] = self._load(path.with_suffix(".npy"))
+            for key, first, length, _ in records:
+                self._kept[key] = self._open[path][first : first + length]
             self._shrink()
         except OSError as error:
             self._kept.update(states)

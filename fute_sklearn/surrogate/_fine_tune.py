@@ -44,16 +44,17 @@ def fine_tune(
     """
     frozen = surrogate.weights
     if which == "full":
-        tuned = {k: v.clone().requires_grad_() for k, v in frozen.items()}
+        tuned = {k: _master(v) for k, v in frozen.items()}
     else:
         head = frozen.get("lm_head.weight", frozen["shared.weight"])
-        tuned = {"lm_head.weight": head.clone().requires_grad_()}
-    ops = Ops({**frozen, **tuned}, surrogate.architecture.epsilon)
+        tuned = {"lm_head.weight": _master(head)}
     optimizer = torch.optim.AdamW(tuned.values(), lr=learning_rate, weight_decay=0.01)
     rng = np.random.default_rng([seed, len(encoded)])
     with flushed_denormals():
         for epoch in range(max_epochs):
             for rows in batches(encoded.lengths, batch_size, rng):
+                cast = {k: v.to(surrogate.dtype) for k, v in tuned.items()}
+                ops = Ops({**frozen, **cast}, surrogate.architecture.epsilon)
                 states, mask = encoder_states(ops, encoded, rows, which == "full")
                 memory = remember(ops, surrogate.architecture, states, mask)
                 hidden = decode(
@@ -70,4 +71,9 @@ def fine_tune(
                 torch.nn.utils.clip_grad_norm_(tuned.values(), 1.0)
                 optimizer.step()
             on_epoch(epoch)
-    return {k: v.detach() for k, v in tuned.items()}
+    return {k: v.detach().to(surrogate.dtype) for k, v in tuned.items()}
+
+
+def _master(weight: Tensor) -> Tensor:
+    """Copy to float32: small steps would be lost in a shorter format."""
+    return weight.float().clone().requires_grad_()

@@ -38,15 +38,15 @@ class Architecture:
     epsilon: float
     scaled_output: bool
     start_token: int
-    tied: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Surrogate:
     """A frozen T5 on one device, as the engine sees it.
 
-    ``weights`` maps the stock parameter names to tensors; ``fingerprint`` changes
-    whenever anything that can change an embedding does.
+    ``weights`` maps the stock parameter names to tensors.  ``weights_fingerprint``
+    names the space: weights, configuration, tokenizer and dtype.  ``fingerprint`` adds
+    ``max_length``, so that it changes whenever an encoder output can.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Surrogate:
     device: torch.device
     dtype: torch.dtype
     max_length: int
+    weights_fingerprint: str
     fingerprint: str
     folder: Path | None = None
 
@@ -121,7 +122,7 @@ def load_surrogate(
             _LOADED[view] = replace(
                 base,
                 max_length=max_length,
-                fingerprint=f"{base.fingerprint}-{max_length}",
+                fingerprint=f"{base.weights_fingerprint}-{max_length}",
             )
         return _LOADED[view]
 
@@ -166,7 +167,6 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
         epsilon=config.layer_norm_epsilon,
         scaled_output=scaled,
         start_token=config.decoder_start_token_id or 0,
-        tied=tied,
     )
     weights = {k: v for k, v in state.items() if "embed_tokens" not in k}
     if tied:
@@ -179,7 +179,10 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
         device=device,
         dtype=dtype,
         max_length=0,
-        fingerprint=_fingerprint(weights, architecture, tokenizer, dtype),
+        weights_fingerprint=(
+            found := _fingerprint(weights, architecture, tokenizer, dtype)
+        ),
+        fingerprint=found,
         folder=folder,
     )
 
@@ -249,7 +252,9 @@ def _fingerprint(
     digest = hashlib.sha256(repr(architecture).encode())
     digest.update(str(dtype).encode())
     digest.update(type(tokenizer).__name__.encode())
-    digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    digest.update((backend.to_str() if backend is not None else rules).encode())
     for key in sorted(weights):
         digest.update(key.encode())
         flat = weights[key].detach().cpu().contiguous().view(torch.uint8)

@@ -72,7 +72,7 @@ def initial_parameters(surrogate: Surrogate, settings: TuneSettings) -> Paramete
     """Return the one starting point of all tasks, (n_layers, ...) per part."""
     arch = surrogate.architecture
     layers, inner = arch.n_decoder_layers, arch.n_heads * arch.d_kv
-    name = f"{surrogate.fingerprint}|{settings.tuning}|{settings.seed}"
+    name = f"{surrogate.weights_fingerprint}|{settings.tuning}|{settings.seed}"
     digest = hashlib.sha256(name.encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
     if settings.tuning == "prompt":
@@ -193,6 +193,7 @@ class FleetTuner:
         self.settings = settings
         self.on_epoch = on_epoch
         self.n_tasks = n_tasks
+        self.rows_at_once = settings.batch_size
         self.ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
         self.initial = initial_parameters(surrogate, settings)
         self.stacked = {
@@ -272,19 +273,38 @@ class FleetTuner:
             mask = torch.rand(x.shape[1:], generator=noise, device=x.device) < keep
             return x * mask.to(x.dtype) / keep
 
-        parts = layer_parts(
-            self.surrogate, self.stacked, drop if self.settings.dropout else None
+        def accumulate(size: int) -> Tensor:
+            self.rows_at_once = size
+            noise.set_state(state)
+            optimizer.zero_grad(set_to_none=True)
+            total = torch.zeros(self.n_tasks, device=self.surrogate.device)
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                parts = layer_parts(
+                    self.surrogate,
+                    self.stacked,
+                    drop if self.settings.dropout else None,
+                )
+                hidden = hidden_states(
+                    self.surrogate, self.ops, self.encoded, self.objective, part, parts
+                )
+                found = self.objective.log_likelihood(self.ops, hidden, part)
+                losses = -found.sum(1) / len(rows)
+                losses.sum().backward()
+                total += losses.detach()
+            return total
+
+        state = noise.get_state()
+        # A fleet is rather made smaller than its batches; see `tune_labels`.
+        losses = (
+            halving(accumulate, self.rows_at_once)
+            if self.n_tasks == 1
+            else accumulate(self.rows_at_once)
         )
-        hidden = hidden_states(
-            self.surrogate, self.ops, self.encoded, self.objective, rows, parts
-        )
-        losses = -self.objective.log_likelihood(self.ops, hidden, rows).mean(1)
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
         if self.settings.clip_norm:
             self._clip()
         optimizer.step()
-        return losses.detach()
+        return losses
 
     def _clip(self) -> None:
         """Clip the norm of each task's gradient by itself."""

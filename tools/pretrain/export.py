@@ -1,6 +1,8 @@
 """Pack a checkpoint as the package's built-in surrogate.
 
-    python export.py --work DIR --corpus corpus.txt
+    python export.py --model DIR/encoder --corpus corpus.txt
+
+``DIR/encoder`` is what stage a writes, ``DIR/tuned`` what stage c writes.
 
 Writes bfloat16 weights, the tokenizer and the reference statistics of varied texts
 (`MomentEmbedder`) to the package's data folder.
@@ -9,14 +11,13 @@ Writes bfloat16 weights, the tokenizer and the reference statistics of varied te
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from distil import build_student, student_tokenizer
 from safetensors.numpy import save_file
+from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 from fute_sklearn._moment_embedder import REFERENCE_FILE, reference_of
 from fute_sklearn.surrogate import encode_texts, load_surrogate
@@ -42,24 +43,19 @@ def write_reference(folder: Path, corpus: Path, n_texts: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--checkpoint", default="distil.pt")
     parser.add_argument("--out", type=Path, default=TARGET)
     parser.add_argument("--reference-texts", type=int, default=10_000)
     args = parser.parse_args()
-    settings = json.loads((Path(__file__).parent / "config.json").read_text())
-    tokenizer = student_tokenizer()
-    model = build_student(settings["model"], len(tokenizer))
-    state = torch.load(args.work / args.checkpoint, weights_only=True)
-    model.load_state_dict(state["student"])
     args.out.mkdir(parents=True, exist_ok=True)
+    model = T5ForConditionalGeneration.from_pretrained(args.model)
     model.to(torch.bfloat16).save_pretrained(args.out)
     (args.out / "generation_config.json").unlink(missing_ok=True)
-    tokenizer.save_pretrained(args.out)
+    AutoTokenizer.from_pretrained(args.model).save_pretrained(args.out)
     write_reference(args.out, args.corpus, args.reference_texts)
     size = sum(p.stat().st_size for p in args.out.iterdir()) / 2**20
-    print(f"{args.out.name}: {size:.1f} MiB, {state['done']} tokens of distillation")
+    print(f"{args.out.name}: {size:.1f} MiB")
 
 
 if __name__ == "__main__":
