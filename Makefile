@@ -7,9 +7,13 @@ export HF_HUB_DISABLE_PROGRESS_BARS = 1
 
 .PHONY: demo test lint types doctest docs check clean
 
-$(VENV)/.tests: pyproject.toml constraints.txt
+$(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[examples]"
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[tests]"
 	touch $@
 
@@ -17,7 +21,7 @@ $(VENV)/.docs: $(VENV)/.tests
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	touch $@
 
-demo: $(VENV)/.tests  ## Rank real models on real texts; writes demo_output/
+demo: $(VENV)/.demo  ## Rank real models on real texts; writes demo_output/
 	$(BIN)/python examples/plot_rank_classical_models.py
 
 test: $(VENV)/.tests  ## Run the tests

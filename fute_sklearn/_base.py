@@ -214,7 +214,7 @@ class BaseTaskEmbedder(
             raise FingerprintMismatchError(
                 f"surrogate={self.surrogate!r} is not the one of the fit: its "
                 f"fingerprint is {surrogate.fingerprint}, at fit {expected}. "
-                "Load the weights that were used then, with the same dtype and max_length."
+                "Load the weights of then, with the same dtype and max_length."
             )
         return surrogate
 
