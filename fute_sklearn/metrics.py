@@ -97,7 +97,7 @@ def ndcg_score(
     --------
     >>> from fute_sklearn.metrics import ndcg_score
     >>> round(ndcg_score([0.9, 0.5, 0.7], [0.1, 0.3, 0.2]), 3)
-    0.863
+    0.874
     """
     gains, scores = _check(y_true, y_score)
     gains = _gain(gains, gain)
