@@ -41,6 +41,7 @@ from fute_sklearn import (
     TuPaTEEmbedder,
 )
 from fute_sklearn._rank_models import _labelled_scores, _prior_distance
+from fute_sklearn._student_ranker import score_answers
 from fute_sklearn.datasets import load_opinion_domains, load_task_file
 from fute_sklearn.metrics import ndcg_score, regret_score, spearman_score
 
@@ -96,26 +97,43 @@ def load_domains(data: Path | None) -> tuple[dict[str, Task], list[str]]:
     return domains, unlabelled
 
 
+def student_scores(
+    students: list[Any], targets: list[Task], label: str
+) -> dict[str, np.ndarray]:
+    """Scores of students by every scorer; their answers are computed once."""
+    out = {
+        f"{label}, {scoring}": np.empty((len(targets), len(students)))
+        for scoring in (*GAINS, "neg_log_loss")
+    }
+    for i, target in enumerate(targets):
+        surrogate, encoded = students[0]._encode(target.texts)
+        for j, student in enumerate(students):
+            answers = student._answers(surrogate, encoded)
+            for scoring in (*GAINS, "neg_log_loss"):
+                score = score_answers(answers, target, scoring)
+                out[f"{label}, {scoring}"][i, j] = score
+    return out
+
+
 def all_scores(
     wrapped: dict[str, MTEWrapper],
     labelled: list[Task],
     known: dict[str, Task],
     surrogate: str,
+    tunings: list[str],
     seed: int,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Scores of all models for every target, by method; (n_models,) each."""
     names = list(wrapped)
     targets = list(known.values())
     out: dict[str, np.ndarray] = {}
-    for tuning in ("lora", "prompt", "bias"):
+    for tuning in tunings:
         embedder = TuPaTEEmbedder(surrogate, tuning=tuning, random_state=seed)
         start = time.perf_counter()
         students = StudentRanker(embedder).fit(labelled, names)
         spent = time.perf_counter() - start
         print(f"  {len(names)} students, {tuning}: {spent:.0f} s", flush=True)
-        for scoring in (*GAINS, "neg_log_loss"):
-            students.scoring = scoring
-            out[f"student {tuning}, {scoring}"] = students.decision_function(targets)
+        out.update(student_scores(students.students_, targets, f"student {tuning}"))
         vectors = np.vstack([s.embedding_ for s in students.students_])
         own = TaskVectorizer(embedder).fit_transform(targets)
         for center in (False, True):
@@ -135,9 +153,7 @@ def all_scores(
             label = f"moment {metric}" + (", balanced" if weight else "")
             out[label] = ranker.decision_function(own)
     students = StudentRanker(MomentEmbedder(surrogate)).fit(labelled, names)
-    for scoring in GAINS:
-        students.scoring = scoring
-        out[f"student moment, {scoring}"] = students.decision_function(targets)
+    out.update(student_scores(students.students_, targets, "student moment"))
     out["label prior"] = np.array(
         [[-_prior_distance(m, t) for m in labelled] for t in targets]
     )
@@ -166,7 +182,7 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, list[fl
     wrapped = {name: MTEWrapper(model, name=name) for name, model in zoo.items()}
     labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
     known = {name: part["known"] for name, part in parts.items()}
-    scores = all_scores(wrapped, labelled, known, args.surrogate, seed)
+    scores = all_scores(wrapped, labelled, known, args.surrogate, args.tunings, seed)
     table: dict[str, dict[str, list[float]]] = {}
     for gain, metric in GAINS.items():
         for method, by_target in scores.items():
@@ -199,6 +215,7 @@ def main() -> None:
     parser.add_argument("--surrogate", default="fute-mini")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--tunings", nargs="+", default=["lora", "prompt", "bias"])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     print(f"surrogate {args.surrogate}, {args.texts} texts, seeds 0..{args.seeds - 1}")
