@@ -101,7 +101,7 @@ class TaskMapDisplay:
             for i, t in enumerate(tasks)
         ] + [
             pyplot.Line2D(
-                [], [], ls="", marker=MARKERS[i % len(MARKERS)], color="grey", label=f
+                [], [], ls="", marker=MARKERS[i % len(MARKERS)], color="black", label=f
             )
             for i, f in enumerate(families)
         ]
