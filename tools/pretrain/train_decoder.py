@@ -294,7 +294,10 @@ def main() -> None:
         optimizer.step()
         grad = own_prefixes.grad * how["tasks_per_step"]
         prefixes.update(index, grad, how["prefix_learning_rate"] * fade)
-        right = (log_proba.argmax(-1) == objective.proba.argmax(-1)).float().mean()
+        # Tasks with fewer labels are padded by labels without a path.
+        padded = objective.paths.sum(-1)[:, None] == 0
+        guess = log_proba.masked_fill(padded, -torch.inf).argmax(-1)
+        right = (guess == objective.proba.argmax(-1)).float().mean()
         trace.append((loss.item(), right.item()))
         step += 1
         if step % 100 == 0:
