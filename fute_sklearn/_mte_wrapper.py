@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
@@ -14,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._config import get_config
 from ._content_hash import content_hash
+from ._model_answers import MemoryStore, checked_answers, chunk_of, probabilities
 from ._store import ArrayStore, text_key
 from ._task import Task
-from ._validation import check_texts, is_missing, label_name
+from ._validation import check_texts, label_name
 from .exceptions import ModelLabelError, ModelLabelWarning
 
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
@@ -228,7 +228,7 @@ class MTEWrapper(BaseEstimator):
             if not named:
                 return y, None
             return y, list({label_name(label): label for label in named + y}.values())
-        proba = self._probabilities(found)
+        proba = probabilities(found, self.response_method)
         if not own:
             return proba, more or None
         known = {label_name(label) for label in own}
@@ -268,7 +268,7 @@ class MTEWrapper(BaseEstimator):
             return store, f"hash:{content}"
         memory = getattr(self, "_memory", None)
         if memory is None or memory.owner is not self.estimator:
-            memory = self._memory = _MemoryStore(self.estimator)
+            memory = self._memory = MemoryStore(self.estimator)
         return memory, "identity"
 
     def _ask(
@@ -298,7 +298,7 @@ class MTEWrapper(BaseEstimator):
 
     def _call(self, X: Any, texts: list[str], part: list[int]) -> np.ndarray:
         """Ask the model for some rows and check what comes back."""
-        chunk = _chunk(X, texts, part)
+        chunk = chunk_of(X, texts, part)
         where = f"the model {self._model_name()!r}, rows {part[0]} to {part[-1]}"
         try:
             found = getattr(self.estimator, self.response_method)(chunk)
@@ -308,50 +308,9 @@ class MTEWrapper(BaseEstimator):
                 f"{type(error).__name__}: {error}"
             ) from error
         try:
-            return self._checked(found, len(part))
+            return checked_answers(found, len(part))
         except (TypeError, ValueError) as error:
             raise ModelLabelError(f"{where}: {error}") from error
-
-    def _checked(self, found: Any, count: int) -> np.ndarray:
-        """Turn what a model returned into an array of sound answers."""
-        if hasattr(found, "detach"):  # a torch tensor
-            found = found.detach().cpu()
-            found = (found.float() if found.is_floating_point() else found).numpy()
-        if hasattr(found, "to_numpy"):
-            found = found.to_numpy()
-        if not isinstance(found, Iterable) or isinstance(found, (str, bytes, dict)):
-            raise TypeError(f"expected an array, got {found!r}.")
-        if not hasattr(found, "dtype"):
-            found = list(found)
-            # numpy would write a missing answer among strings as the text "nan".
-            for i, answer in enumerate(found):
-                if is_missing(answer):
-                    raise ValueError(f"prediction {i} of the rows is {answer!r}.")
-        array = np.asarray(found)
-        if array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]
-        if len(array) != count:
-            raise ValueError(f"expected {count} predictions, got {len(array)}.")
-        for i, answer in enumerate(array.ravel().tolist()):
-            if is_missing(answer) or not label_name(answer):
-                raise ValueError(f"prediction {i} of the rows is {answer!r}.")
-        if array.dtype == object:
-            if not all(isinstance(v, str) for v in array.ravel()):
-                raise TypeError(
-                    "predictions must be strings, numbers or booleans, got "
-                    f"{[type(v).__name__ for v in array.ravel()][:3]}."
-                )
-            array = array.astype(str)
-        return array
-
-    def _probabilities(self, found: np.ndarray) -> np.ndarray:
-        if self.response_method == "predict_proba":
-            return found
-        if self.response_method == "predict_log_proba":
-            return np.exp(found)
-        scores = np.stack([-found, found], 1) / 2 if found.ndim == 1 else found
-        scores = np.exp(scores - scores.max(1, keepdims=True))
-        return scores / scores.sum(1, keepdims=True)
 
     # Embedding ------------------------------------------------------------------
 
@@ -419,31 +378,6 @@ class MTEWrapper(BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
-
-
-class _MemoryStore(ArrayStore):
-    """Predictions of an object that only its identity tells apart."""
-
-    def __init__(self, owner: Any) -> None:
-        super().__init__(None)
-        self.owner = owner
-        self.kept: dict[str, np.ndarray] = {}
-
-    def get(self, key: str) -> np.ndarray | None:
-        return self.kept.get(key)
-
-    def put(self, key: str, array: np.ndarray) -> None:
-        self.kept[key] = array
-
-
-def _chunk(X: Any, texts: list[str], part: list[int]) -> Any:
-    """Rows of X in X's own type, where it can be sliced."""
-    rows = slice(part[0], part[-1] + 1)
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    if isinstance(X, np.ndarray):
-        return X[rows]
-    return texts[rows]
 
 
 def _short(rows: list[int]) -> str:

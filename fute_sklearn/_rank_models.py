@@ -116,8 +116,38 @@ def rank_models(
     >>> sorted(table.index)
     ['dull', 'fine']
     """
-    import pandas as pd
+    target = _checked_target(X, y, sort_by, n_labelled)
+    texts = check_texts(texts, "texts")
+    wrapped = _wrap(models, target)
+    labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
+    embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
+    if hasattr(embedder, "random_state"):
+        # One space for models and target, also where every fit would draw a new one.
+        embedder.random_state = seed_of(embedder.random_state)
+    scores, fingerprint = _embedded_scores(
+        embedder, labelled, list(wrapped), target, scoring, callbacks
+    )
+    scores["moment"] = _moment_scores(embedder, labelled, target, texts, scoring)
+    scores["prior"] = np.array([-_prior_distance(task, target) for task in labelled])
+    if n_labelled:
+        scores["labelled"] = _labelled_scores(
+            wrapped, target, n_labelled, scoring, random_state
+        )
+    table = _table(scores, list(wrapped), sort_by)
+    table.attrs = {
+        "surrogate": str(embedder.surrogate),
+        "fingerprint": fingerprint,
+        "embedder": repr(embedder),
+        "scoring": str(scoring),
+        "sort_by": sort_by,
+        "n_texts": len(texts),
+        "n_samples": target.n_samples,
+        "n_labelled": n_labelled,
+    }
+    return table
 
+
+def _checked_target(X: Any, y: Any, sort_by: str, n_labelled: int) -> Task:
     target = Task(X, y, name="target")
     if target.targets.kind != "label":
         raise ValueError(
@@ -129,15 +159,18 @@ def rank_models(
             f"sort_by={sort_by!r}, expected one of {SORTS}; 'labelled' needs "
             "n_labelled."
         )
-    texts = check_texts(texts, "texts")
-    wrapped = _wrap(models, target)
-    labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
-    names = list(wrapped)
-    embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
-    if hasattr(embedder, "random_state"):
-        # One space for models and target, also where every fit would draw a new one.
-        embedder.random_state = seed_of(embedder.random_state)
+    return target
 
+
+def _embedded_scores(
+    embedder: BaseTaskEmbedder,
+    labelled: list[Task],
+    names: list[str],
+    target: Task,
+    scoring: Any,
+    callbacks: Sequence[Any],
+) -> tuple[dict[str, np.ndarray], str]:
+    """Scores by students and by cosine, and the space they were made in."""
     ranker = StudentRanker(embedder, scoring=scoring).set_callbacks(*callbacks)
     students = ranker.fit(labelled, names)
     own = clone(embedder).fit(
@@ -151,31 +184,22 @@ def rank_models(
     scores = {
         "student": students.decision_function([target])[0],
         "cosine": _or_nan(cosine, "cosine", len(names)),
-        "moment": _moment_scores(embedder, labelled, target, texts, scoring),
-        "prior": np.array([-_prior_distance(task, target) for task in labelled]),
     }
-    if n_labelled:
-        scores["labelled"] = _labelled_scores(
-            wrapped, target, n_labelled, scoring, random_state
-        )
+    return scores, own.fingerprint_
+
+
+def _table(
+    scores: dict[str, np.ndarray], names: list[str], sort_by: str
+) -> pd.DataFrame:
+    import pandas as pd
+
     columns: dict[str, Any] = {}
     for key, values in scores.items():
         columns[f"{key}_score"] = values
         columns[f"{key}_rank"] = rankdata(-values, method="average")
     columns["random_rank"] = (len(names) + 1) / 2
     table = pd.DataFrame(columns, index=pd.Index(names, name="model"))
-    table = table.sort_values(f"{sort_by}_rank", kind="stable")
-    table.attrs = {
-        "surrogate": str(embedder.surrogate),
-        "fingerprint": own.fingerprint_,
-        "embedder": repr(embedder),
-        "scoring": str(scoring),
-        "sort_by": sort_by,
-        "n_texts": len(texts),
-        "n_samples": target.n_samples,
-        "n_labelled": n_labelled,
-    }
-    return table
+    return table.sort_values(f"{sort_by}_rank", kind="stable")
 
 
 def _or_nan(compute: Callable[[], np.ndarray], name: str, count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from ._targets import number_text
 from ._task import Task
 
 if TYPE_CHECKING:
-    from .surrogate import Encoded, Student, Surrogate, TuneResult
+    from .surrogate import Encoded, Student, Surrogate, TuneResult, TuneSettings
 
 LEARNING_RATES = {"prompt": 5e-2, "bias": 2e-2, "lora": 1e-2}
 MAX_NUMBERS = 64
@@ -210,17 +210,11 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
             self._seed,
         )
 
-    def _fit_group(
-        self,
-        surrogate: Surrogate,
-        encoded: Encoded,
-        tasks: Sequence[Task],
-        on_epoch: OnEpoch,
-    ) -> list[Fitted]:
-        from .surrogate import TuneSettings, label_tree, tune_labels, tune_texts
+    def _settings(self, seed: int) -> TuneSettings:
+        from .surrogate import TuneSettings
 
         rate = self.learning_rate
-        settings = TuneSettings(
+        return TuneSettings(
             tuning=self.tuning,
             prefix_length=self.prefix_length,
             rank=self.rank,
@@ -234,8 +228,19 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
             early_stopping=self.early_stopping,
             validation_fraction=self.validation_fraction,
             n_iter_no_change=self.n_iter_no_change,
-            seed=self._seed,
+            seed=seed,
         )
+
+    def _fit_group(
+        self,
+        surrogate: Surrogate,
+        encoded: Encoded,
+        tasks: Sequence[Task],
+        on_epoch: OnEpoch,
+    ) -> list[Fitted]:
+        from .surrogate import label_tree, tune_labels, tune_texts
+
+        settings = self._settings(self._seed)
 
         def report(epoch: int) -> None:
             on_epoch()

@@ -8,7 +8,7 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "agg")
 
 from fute_sklearn import config_context
-from fute_sklearn.testing import LABELS, TEXTS
+from fute_sklearn._estimator_checks import LABELS, TEXTS
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

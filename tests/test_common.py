@@ -80,7 +80,7 @@ def test_sklearn_checks(estimator, check):
 
 
 def test_a_broken_estimator_fails_a_check():
-    from fute_sklearn.testing import check_row_order
+    from fute_sklearn._estimator_checks import check_row_order
 
     class Broken(TextEmbedder):
         def _fit_group(self, surrogate, encoded, tasks, on_epoch):

@@ -315,7 +315,7 @@ def test_same_bytes_in_every_process(texts, labels, tmp_path):
 import hashlib, sys
 from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn.surrogate import encode_texts, load_surrogate
-from fute_sklearn.testing import LABELS, TEXTS
+from fute_sklearn._estimator_checks import LABELS, TEXTS
 if sys.argv[1] == "warm":  # the same texts, encoded in other company before
     encode_texts(load_surrogate("fute-tiny-random"), TEXTS[::3] + ["other", "texts"])
 est = TuPaTEEmbedder("fute-tiny-random", tuning="prompt").fit(TEXTS, LABELS)

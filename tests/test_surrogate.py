@@ -239,6 +239,43 @@ def test_fisher_equals_a_loop_of_single_gradients(kind, params, save_t5, texts):
         np.testing.assert_allclose(small[name], value, rtol=1e-5, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])
+def test_absorbed_keys_and_values_equal_spelt_out_ones(tuning):
+    """Few queries lay the frozen weights on themselves: same states and gradients."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    arch = surrogate.architecture
+    ops = Ops(surrogate.weights, arch.epsilon)
+    encoded = encode_texts(surrogate, ["a rather long text " * 5, "a text"])
+    batch = encoded.batch(np.arange(2))
+    objective = LabelObjective(
+        surrogate, [label_tree(surrogate, ["ab", "ac"]), label_tree(surrogate, "de")]
+    )
+    targets = objective.targets(np.arange(2))
+    found = []
+    for count in (0, 1):
+        memory = remember(ops, arch, *batch, count)
+        assert bool(memory.keys) is (count == 0)
+        rng = np.random.default_rng(0)
+        stacked = {
+            k: torch.from_numpy(
+                rng.normal(0, 0.3, (2, *v.shape)).astype(np.float32)
+            ).requires_grad_()
+            for k, v in initial_parameters(surrogate, settings(tuning=tuning)).items()
+        }
+        hidden = decode(ops, arch, memory, targets, layer_parts(surrogate, stacked))
+        (hidden**3).sum().backward()
+        found.append([hidden.detach(), *(v.grad for v in stacked.values())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_many_queries_share_keys_and_values():
+    surrogate = load_surrogate(TINY_SURROGATE)
+    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    batch = encode_texts(surrogate, ["a text"]).batch(np.arange(1))
+    assert remember(ops, surrogate.architecture, *batch, 50).keys
+
+
 def test_square_of_mean_gradient_is_something_else(texts):
     """A Fisher that squared the batch mean would not pass the test above."""
     surrogate = load_surrogate(TINY_SURROGATE)

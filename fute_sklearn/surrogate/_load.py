@@ -128,32 +128,34 @@ def load_surrogate(
 
 
 def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
-    folder = None
-    if name == TINY_SURROGATE:
-        model, tokenizer = _tiny_random()
-    else:
-        source = BUILT_IN / name if (BUILT_IN / name).is_dir() else Path(name)
-        source = source.expanduser()
-        if source.is_dir():
-            folder = source
-            model, tokenizer = _from_pretrained(str(source), name)
-        elif source.is_absolute() or name.startswith((".", "~")):
-            raise SurrogateNotFoundError(
-                f"surrogate={name!r}: this folder does not exist. Give a folder "
-                "written by `save_pretrained`, a hub id, or "
-                f"{DEFAULT_SURROGATE!r}."
-            )
-        else:
-            model, tokenizer = _from_pretrained(name, name)
+    model, tokenizer, folder = _open(name)
     model = model.to(dtype).eval().requires_grad_(False)
-    config = model.config
     state = {k: v.detach().to(device) for k, v in model.state_dict().items()}
-    scaled = bool(getattr(config, "scale_decoder_outputs", False))
     tied = (
         model.lm_head.weight.data_ptr() == model.shared.weight.data_ptr()
         or "lm_head.weight" not in state
     )
-    architecture = Architecture(
+    weights = {k: v for k, v in state.items() if "embed_tokens" not in k}
+    if tied:
+        weights.pop("lm_head.weight", None)
+    architecture = _architecture(model.config)
+    fingerprint = _fingerprint(weights, architecture, tokenizer, dtype)
+    return Surrogate(
+        name=name,
+        architecture=architecture,
+        weights=weights,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        max_length=0,
+        weights_fingerprint=fingerprint,
+        fingerprint=fingerprint,
+        folder=folder,
+    )
+
+
+def _architecture(config: Any) -> Architecture:
+    return Architecture(
         n_encoder_layers=config.num_layers,
         n_decoder_layers=config.num_decoder_layers,
         n_heads=config.num_heads,
@@ -165,26 +167,26 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
         activation=config.dense_act_fn,
         gated=config.is_gated_act,
         epsilon=config.layer_norm_epsilon,
-        scaled_output=scaled,
+        scaled_output=bool(getattr(config, "scale_decoder_outputs", False)),
         start_token=config.decoder_start_token_id or 0,
     )
-    weights = {k: v for k, v in state.items() if "embed_tokens" not in k}
-    if tied:
-        weights.pop("lm_head.weight", None)
-    return Surrogate(
-        name=name,
-        architecture=architecture,
-        weights=weights,
-        tokenizer=tokenizer,
-        device=device,
-        dtype=dtype,
-        max_length=0,
-        weights_fingerprint=(
-            found := _fingerprint(weights, architecture, tokenizer, dtype)
-        ),
-        fingerprint=found,
-        folder=folder,
-    )
+
+
+def _open(name: str) -> tuple[Any, Any, Path | None]:
+    """Return model, tokenizer and, where there is one, their folder."""
+    if name == TINY_SURROGATE:
+        return *_tiny_random(), None
+    source = BUILT_IN / name if (BUILT_IN / name).is_dir() else Path(name)
+    source = source.expanduser()
+    if source.is_dir():
+        return *_from_pretrained(str(source), name), source
+    if source.is_absolute() or name.startswith((".", "~")):
+        raise SurrogateNotFoundError(
+            f"surrogate={name!r}: this folder does not exist. Give a folder "
+            "written by `save_pretrained`, a hub id, or "
+            f"{DEFAULT_SURROGATE!r}."
+        )
+    return *_from_pretrained(name, name), None
 
 
 def _from_pretrained(source: str, name: str) -> tuple[Any, Any]:

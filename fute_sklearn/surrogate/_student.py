@@ -52,7 +52,7 @@ class Student:
     def _hidden(self, encoded: Encoded, rows: np.ndarray, targets: Targets) -> Tensor:
         states, mask = encoder_states(self.ops, encoded, rows, self.own_encoder)
         arch = self.surrogate.architecture
-        memory = remember(self.ops, arch, states, mask)
+        memory = remember(self.ops, arch, states, mask, targets.depth.numel())
         return decode(self.ops, arch, memory, targets, self.parts)
 
     def _collect(

@@ -75,7 +75,7 @@ class Memory(NamedTuple):
 
     states: Tensor  # (B, S, D)
     mask: Tensor  # (B, S), additive
-    keys: list[Tensor]  # per layer (B, H, S, d_kv)
+    keys: list[Tensor]  # per layer (B, H, S, d_kv); empty where queries absorb them
     values: list[Tensor]
 
 
@@ -154,15 +154,25 @@ def encode(ops: Ops, arch: Architecture, ids: Tensor, mask: Tensor) -> Tensor:
     return ops.norm("encoder.final_layer_norm.weight", x)
 
 
-def remember(ops: Ops, arch: Architecture, states: Tensor, mask: Tensor) -> Memory:
-    """Compute the cross-attention keys and values that all tasks share."""
+def remember(
+    ops: Ops, arch: Architecture, states: Tensor, mask: Tensor, n_queries: int = 0
+) -> Memory:
+    """Compute the cross-attention keys and values that all tasks share.
+
+    With few queries per text (``n_queries`` = K * T, 0 for unknown) it is cheaper to
+    lay the key and value weights on the queries, (qW)s in place of q(Ws), and none
+    are computed.
+    """
     batch, length, _ = states.shape
-    shape = (batch, length, arch.n_heads, arch.d_kv)
     sides: dict[str, list[Tensor]] = {"k": [], "v": []}
-    for i in range(arch.n_decoder_layers):
-        for part, found in sides.items():
-            name = f"decoder.block.{i}.layer.1.EncDecAttention.{part}.weight"
-            found.append(ops.linear(name, states).view(shape).transpose(1, 2))
+    inner = arch.n_heads * arch.d_kv
+    absorbed = 3 * n_queries * (inner + arch.n_heads * length) < length * inner
+    if not n_queries or not absorbed:
+        shape = (batch, length, arch.n_heads, arch.d_kv)
+        for i in range(arch.n_decoder_layers):
+            for part, found in sides.items():
+                name = f"decoder.block.{i}.layer.1.EncDecAttention.{part}.weight"
+                found.append(ops.linear(name, states).view(shape).transpose(1, 2))
     return Memory(states, additive_mask(mask, states.dtype), sides["k"], sides["v"])
 
 
@@ -257,12 +267,8 @@ def _cross_attention(
     """
     if h.shape[1] != memory.states.shape[0]:
         h = h.expand(-1, memory.states.shape[0], -1, -1)
-    n_tasks, batch, length, _ = h.shape
     q = _heads(add("cross_q", h, ops.linear(f"{name}.q.weight", h)), arch)
-    # (B, H, K * T, d_kv) meets the shared keys in one product per text and head.
-    folded = q.permute(1, 2, 0, 3, 4).flatten(2, 3)
-    scores = folded @ memory.keys[layer].mT
-    scores = scores.unflatten(2, (n_tasks, length)).permute(2, 0, 1, 3, 4)
+    scores = _frozen_scores(ops, arch, f"{name}.k.weight", q, memory, layer)
     low_rank = part.low_rank or {}
     if "cross_k" in low_rank:
         down, up = low_rank["cross_k"]
@@ -274,9 +280,7 @@ def _cross_attention(
         scores = torch.cat([scores, q @ part.prefix[:, 2, None].mT], -1)
     weights = torch.softmax(scores.float(), -1).to(h.dtype)
     over_text = weights[..., :source]
-    folded = over_text.permute(1, 2, 0, 3, 4).flatten(2, 3)
-    mixed = (folded @ memory.values[layer]).unflatten(2, (n_tasks, length))
-    mixed = mixed.permute(2, 0, 1, 3, 4)
+    mixed = _frozen_mixture(ops, arch, f"{name}.v.weight", over_text, memory, layer)
     if "cross_v" in low_rank:
         down, up = low_rank["cross_v"]
         inner = memory.states @ down.mT[:, None]
@@ -285,6 +289,35 @@ def _cross_attention(
         mixed = mixed + weights[..., source:] @ part.prefix[:, 3, None]
     mixed = mixed.transpose(2, 3).flatten(3)
     return add("cross_o", mixed, ops.linear(f"{name}.o.weight", mixed))
+
+
+def _frozen_scores(ops, arch, name, q: Tensor, memory: Memory, layer: int) -> Tensor:
+    """Multiply queries (K, B, H, T, d_kv) by the frozen keys, (K, B, H, T, S)."""
+    n_tasks, _, heads, length, _ = q.shape
+    if memory.keys:
+        # (B, H, K * T, d_kv) meets the shared keys in one product per text and head.
+        folded = q.permute(1, 2, 0, 3, 4).flatten(2, 3)
+        scores = folded @ memory.keys[layer].mT
+        return scores.unflatten(2, (n_tasks, length)).permute(2, 0, 1, 3, 4)
+    weight = ops.weights[name].view(heads, arch.d_kv, -1)
+    laid = torch.einsum("kbhtd,hdm->bhktm", q, weight).flatten(1, 3)
+    scores = laid @ memory.states.mT
+    return scores.unflatten(1, (heads, n_tasks, length)).permute(2, 0, 1, 3, 4)
+
+
+def _frozen_mixture(
+    ops, arch, name, over: Tensor, memory: Memory, layer: int
+) -> Tensor:
+    """Mix the frozen values by weights (K, B, H, T, S), (K, B, H, T, d_kv)."""
+    n_tasks, _, heads, length, _ = over.shape
+    if memory.values:
+        folded = over.permute(1, 2, 0, 3, 4).flatten(2, 3)
+        mixed = (folded @ memory.values[layer]).unflatten(2, (n_tasks, length))
+        return mixed.permute(2, 0, 1, 3, 4)
+    mixed = over.permute(1, 2, 0, 3, 4).flatten(1, 3) @ memory.states
+    mixed = mixed.unflatten(1, (heads, n_tasks, length))
+    weight = ops.weights[name].view(heads, arch.d_kv, -1)
+    return torch.einsum("bhktm,hdm->kbhtd", mixed, weight)
 
 
 def _per_head(up: Tensor, arch: Architecture) -> Tensor:

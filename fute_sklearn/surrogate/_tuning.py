@@ -155,8 +155,10 @@ def hidden_states(
 ) -> Tensor:
     """Decoder states of the rows, (K, B, T, D)."""
     states, mask = encoded.batch(rows)
-    memory = remember(ops, surrogate.architecture, states, mask)
-    return decode(ops, surrogate.architecture, memory, objective.targets(rows), parts)
+    targets = objective.targets(rows)
+    arch = surrogate.architecture
+    memory = remember(ops, arch, states, mask, targets.depth.numel())
+    return decode(ops, arch, memory, targets, parts)
 
 
 class FleetTuner:

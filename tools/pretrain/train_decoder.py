@@ -1,13 +1,13 @@
-"""Stage c: teach the decoder to read a prefix as a task, over the frozen encoder.
+"""Stage c: teach the decoder to be tuned, over the frozen encoder.
 
-    python train_decoder.py --corpus corpus.txt --work DIR --minutes 60
+    python train_decoder.py --corpus corpus.txt --work DIR --threads 2
 
-Hundreds of automatic tasks, each with random label words and a prefix of its own, are
-trained together with the decoder's weights: sides and slices of random directions in
-the teacher's sentence space, its clusters, and simple lexical questions.  No labelled
-data set is used.  The run may be killed at any moment and started again with the same
-command.  Held-out automatic tasks measure progress: prompts tuned on them from scratch
-with the package's own settings.
+Automatic tasks (see `automatic_tasks`) live in slots.  Each is tuned as the package
+tunes it, by prompt, low-rank products or bias, from a starting point of its own; when
+it has lived as long as a tuning run, a new task takes its slot.  The decoder's weights
+are trained along with them, so that they become weights that few steps can tune.  No
+labelled data set is used.  The run may be killed at any moment and started again with
+the same command.  Held-out automatic tasks, tuned from scratch, measure progress.
 """
 
 from __future__ import annotations
@@ -16,18 +16,26 @@ import argparse
 import json
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from distil import build_student, student_tokenizer
-from sklearn.cluster import KMeans
+from automatic_tasks import (
+    AutomaticTask,
+    Pool,
+    TaskSource,
+    count_words,
+    half_whitened,
+    make_pairs,
+)
+from distil import build_student, make_batches, student_tokenizer
 
+from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn.surrogate import (
     LabelObjective,
     Student,
-    TuneSettings,
+    Surrogate,
     label_tree,
     load_surrogate,
     tune_labels,
@@ -36,19 +44,17 @@ from fute_sklearn.surrogate._encoder import Encoded, encode_texts
 from fute_sklearn.surrogate._t5 import Ops, decode, remember
 from fute_sklearn.surrogate._tuning import initial_parameters, layer_parts
 
-LEXICAL = ["not", "the", "you", "he", "she", "was", "will", "is", "in", "and", "?", "i"]
+HERE = Path(__file__).parent
+HELD_OUT_ROWS = 3000
+SAVE_SECONDS = 300
 
 
 def sentence_vectors(
-    work: Path, corpus: Path, count: int
+    work: Path, corpus: Path, how: dict, count: int
 ) -> tuple[list[str], np.ndarray]:
     """Take texts with the teacher's pooled vectors out of what stage a has kept."""
     store = work / "sentences.npz"
     if not store.exists():
-        from distil import make_batches
-
-        settings = json.loads((Path(__file__).parent / "config.json").read_text())
-        how = settings["distil"]
         batches = make_batches(corpus, work, how["max_length"], how["batch_tokens"])
         tokenizer = student_tokenizer()
         order = np.random.default_rng(0).permutation(len(batches))
@@ -72,103 +78,265 @@ def sentence_vectors(
         return data["texts"].tolist(), data["vectors"]
 
 
-def automatic_tasks(
-    texts: list[str], vectors: np.ndarray, words: list[str], count: int, seed: int
-) -> list[tuple[list[str], np.ndarray]]:
-    """Make tasks: label words and the class of every text."""
-    rng = np.random.default_rng(seed)
-    white = vectors - vectors.mean(0)
-    _, scale, axes = np.linalg.svd(white[:5000], full_matrices=False)
-    # Half-whitened: neither the first axes alone nor noise decide.
-    white = white @ axes.T / np.sqrt(scale / scale[0])
-    tasks = []
-    while len(tasks) < count:
-        kind = rng.choice(
-            ["side", "slices", "clusters", "lexical"], p=[0.6, 0.1, 0.2, 0.1]
+def task_source(
+    surrogate: Surrogate, texts: list[str], vectors: np.ndarray, seed: int, n_pairs: int
+) -> TaskSource:
+    """Lay out the texts, the pairs made of them, and the label words."""
+    counts, counter = count_words(texts)
+    axes = half_whitened(vectors)
+    joined, firsts, relations = make_pairs(texts, vectors, n_pairs, seed)
+    pairs = Pool(joined, half_whitened(firsts), counter.transform(joined), relations)
+    # A word's meaning: the mean of the texts it occurs in.
+    lexicon = counts.T @ axes / np.asarray(counts.sum(0)).T.clip(1e-9)
+    lexicon = (lexicon - lexicon.mean(0)) / lexicon.std(0)
+    names = counter.get_feature_names_out()
+    rows = surrogate.tokenizer(list(names), add_special_tokens=False)["input_ids"]
+    plain = [
+        i
+        for i, (name, row) in enumerate(zip(names, rows, strict=True))
+        if len(row) == 1 and name.isalpha() and len(name) > 2
+    ]
+    words = [str(names[i]) for i in plain]
+    single = Pool(texts, axes, counts)
+    return TaskSource(single, pairs, words, lexicon[plain], lexicon[:, :64])
+
+
+@dataclass
+class Fleet:
+    """Slots of tasks that are tuned in one way."""
+
+    tuning: str
+    surrogate: Surrogate
+    source: TaskSource
+    rng: np.random.Generator
+    pairs: np.ndarray  # whether a slot's tasks are about pairs
+    lives: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        self.settings = TuPaTEEmbedder(tuning=self.tuning)._settings(0)
+        count = len(self.pairs)
+        start = self._start()
+        self.rows = {k: torch.stack([v] * count) for k, v in start.items()}
+        self.first = {k: torch.zeros_like(v) for k, v in self.rows.items()}
+        self.second = {k: torch.zeros_like(v) for k, v in self.rows.items()}
+        self.age = np.zeros(count, int)
+        self.life = np.zeros(count, int)
+        self.tasks: list[AutomaticTask] = []
+        for slot in range(count):
+            self.tasks.append(self.source.draw(self.rng, bool(self.pairs[slot])))
+            self._renew(slot)
+            self.age[slot] = self.rng.integers(self.life[slot])
+
+    def _start(self) -> dict[str, torch.Tensor]:
+        settings = replace(self.settings, seed=int(self.rng.integers(2**31)))
+        found = initial_parameters(self.surrogate, settings)
+        return {k: torch.from_numpy(v) for k, v in found.items()}
+
+    def _renew(self, slot: int) -> None:
+        self.tasks[slot] = self.source.draw(self.rng, bool(self.pairs[slot]))
+        self.age[slot] = 0
+        self.life[slot] = self.rng.integers(*self.lives)
+        for key, value in self._start().items():
+            self.rows[key][slot] = value
+            self.first[key][slot] = 0
+            self.second[key][slot] = 0
+
+    def choose(self, pairs: bool, count: int) -> np.ndarray:
+        """Draw slots whose tasks are about pairs, or are not."""
+        return self.rng.choice(np.flatnonzero(self.pairs == pairs), count, False)
+
+    def parameters(self, slots: np.ndarray) -> dict[str, torch.Tensor]:
+        """Copy the slots' parameters, ready for gradients."""
+        index = torch.from_numpy(slots)
+        return {k: v[index].requires_grad_() for k, v in self.rows.items()}
+
+    def update(self, slots: np.ndarray, stacked: dict[str, torch.Tensor]) -> None:
+        """Take the step of Adam that the package would take; renew what has lived."""
+        index = torch.from_numpy(slots)
+        age, life = self.age[slots], self.life[slots]
+        warm = np.maximum(1, 0.05 * life)
+        rate = self.settings.learning_rate
+        rate = rate * np.minimum((age + 1) / warm, 1 - age / life)
+        for key, value in stacked.items():
+            shape = (-1, *[1] * (value.ndim - 1))
+            count = torch.from_numpy(age + 1).float().view(shape)
+            grad = value.grad
+            first = self.first[key][index].mul_(0.9).add_(grad, alpha=0.1)
+            second = self.second[key][index].mul_(0.999)
+            second.addcmul_(grad, grad, value=0.001)
+            self.first[key][index], self.second[key][index] = first, second
+            size = (second / (1 - 0.999**count)).sqrt() + 1e-8
+            step = torch.from_numpy(rate).float().view(shape)
+            self.rows[key][index] -= step * (first / (1 - 0.9**count)) / size
+        self.age[slots] += 1
+        for slot in slots[self.age[slots] >= life]:
+            self._renew(int(slot))
+
+
+class Trainer:
+    """The decoder's weights, the fleets and the texts."""
+
+    def __init__(self, work: Path, corpus: Path, settings: dict) -> None:
+        self.work, self.settings = work, settings
+        self.how, self.seed = settings["decoder"], settings["seed"]
+        self.surrogate = load_surrogate(work / "encoder", max_length=128)
+        texts, vectors = sentence_vectors(
+            work, corpus, settings["distil"], self.how["texts"]
         )
-        if kind in ("side", "slices"):
-            n_classes = 2 if kind == "side" else int(rng.integers(3, 6))
-            line = white[:, : int(rng.choice([32, 128, 384]))]
-            line = line @ rng.normal(size=line.shape[1])
-            cuts = np.sort(rng.uniform(0.15, 0.85, n_classes - 1))
-            y = np.searchsorted(np.quantile(line, cuts), line)
-        elif kind == "clusters":
-            n_classes = int(rng.integers(2, 7))
-            some = rng.choice(len(white), 2000, replace=False)
-            columns = rng.choice(64, 16, replace=False)
-            means = KMeans(n_classes, n_init=1, random_state=int(rng.integers(2**31)))
-            y = means.fit(white[some][:, columns]).predict(white[:, columns])
-        else:
-            word = str(rng.choice(LEXICAL))
-            n_classes = 2
-            y = np.array([word in text.lower().split() for text in texts]).astype(int)
-        if np.bincount(y, minlength=n_classes).min() < 0.08 * len(texts):
-            continue
-        names = [str(w) for w in rng.choice(words, n_classes, replace=False)]
-        tasks.append((names, y))
-    return tasks
+        self.source = task_source(
+            self.surrogate, texts, vectors, self.seed, self.how["pairs"]
+        )
+        self.encoded = {
+            False: encode_texts(self.surrogate, texts),
+            True: encode_texts(self.surrogate, self.source.pairs.texts),
+        }
+        self.weights = {
+            k: v.clone().requires_grad_()
+            for k, v in self.surrogate.weights.items()
+            if k.startswith("decoder.")
+        }
+        self.ops = Ops(
+            {**self.surrogate.weights, **self.weights},
+            self.surrogate.architecture.epsilon,
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=1e-3, weight_decay=0.01
+        )
+        self.step = 0
+        self.checkpoint = work / "decoder.pt"
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+            for key, value in state["weights"].items():
+                self.weights[key].data.copy_(value)
+            if "optimizer" in state:
+                self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+        self.fleets = self._fleets()
 
-
-def common_words(texts: list[str], surrogate) -> list[str]:
-    """Words of one token that occur often enough to have a good vector."""
-    counts: dict[str, int] = {}
-    for text in texts:
-        for word in set(text.lower().split()):
-            if word.isalpha() and len(word) > 2:
-                counts[word] = counts.get(word, 0) + 1
-    common = sorted(counts, key=lambda w: (-counts[w], w))[:4000]
-    rows = surrogate.tokenizer(common, add_special_tokens=False)["input_ids"]
-    return [w for w, row in zip(common, rows, strict=True) if len(row) == 1]
-
-
-class SparseAdam:
-    """Adam over the rows of a large tensor of which few are used in a step."""
-
-    def __init__(self, rows: torch.Tensor) -> None:
-        self.rows = rows
-        self.first = torch.zeros_like(rows)
-        self.second = torch.zeros_like(rows)
-        self.steps = torch.zeros(len(rows))
-
-    def update(self, index: torch.Tensor, grad: torch.Tensor, rate: float) -> None:
-        """Take one step for the chosen rows."""
-        self.steps[index] += 1
-        shape = (-1, *[1] * (grad.ndim - 1))
-        count = self.steps[index].view(shape)
-        first = self.first[index].mul_(0.9).add_(grad, alpha=0.1)
-        second = self.second[index].mul_(0.99).addcmul_(grad, grad, value=0.01)
-        self.first[index], self.second[index] = first, second
-        step = (first / (1 - 0.9**count)) / ((second / (1 - 0.99**count)).sqrt() + 1e-8)
-        self.rows[index] -= rate * step
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return all tensors by name."""
+    def _fleets(self) -> dict[str, Fleet]:
+        # Slots start at mixed ages, so a resumed run needs no more than new ones.
+        pairs = np.arange(self.how["slots"]) < self.how["slots"] * 0.25
         return {
-            "rows": self.rows,
-            "first": self.first,
-            "second": self.second,
-            "steps": self.steps,
+            tuning: Fleet(
+                tuning,
+                self.surrogate,
+                self.source,
+                np.random.default_rng([self.seed, self.step, i]),
+                pairs,
+                tuple(self.how["lives"]),
+            )
+            for i, tuning in enumerate(self.how["tunings"])
         }
 
+    def save(self) -> None:
+        """Write the checkpoint so that a kill leaves the old or the new one whole."""
+        state = {
+            "weights": {k: v.detach() for k, v in self.weights.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
 
-def tuned_accuracy(surrogate, encoded: Encoded, tasks, settings: TuneSettings) -> float:
-    """Tune held-out tasks from scratch; accuracy on texts they have not seen."""
-    half = len(encoded) * 2 // 3
+    def _batch(self, rng: np.random.Generator, pairs: bool) -> np.ndarray:
+        """Texts of like lengths: little padding is computed."""
+        encoded, size = self.encoded[pairs], self.how["batch_size"]
+        some = rng.choice(len(encoded), size * 8, replace=False)
+        some = some[np.argsort(encoded.lengths[some], kind="stable")]
+        at = rng.integers(0, 8) * size
+        return np.sort(some[at : at + size])
+
+    def train_step(self) -> tuple[float, float]:
+        """Take one step of a fleet and of the decoder; returns loss and accuracy."""
+        rng = np.random.default_rng([self.seed, self.step])
+        tunings = self.how["tunings"]
+        fleet = self.fleets[str(rng.choice(list(tunings), p=list(tunings.values())))]
+        pairs = bool(rng.random() < self.how["pair_share"])
+        slots = fleet.choose(pairs, self.how["tasks_per_step"])
+        rows = self._batch(rng, pairs)
+        tasks = [fleet.tasks[s] for s in slots]
+        proba = []
+        for task in tasks:
+            share = np.eye(len(task.names), dtype=np.float32)[task.y[rows]]
+            wrong = rng.random(len(rows)) < task.noise
+            share[wrong] = share[wrong][:, rng.permutation(len(task.names))]
+            proba.append(share)
+        trees = [label_tree(self.surrogate, t.names) for t in tasks]
+        objective = LabelObjective(self.surrogate, trees, proba)
+        stacked = fleet.parameters(slots)
+        parts = layer_parts(self.surrogate, stacked)
+        arch = self.surrogate.architecture
+        memory = remember(self.ops, arch, *self.encoded[pairs].batch(rows))
+        hidden = decode(self.ops, arch, memory, objective.targets(rows), parts)
+        log_proba = objective.log_proba(self.ops, hidden)
+        losses = -(objective.proba * log_proba).sum(-1).mean(1)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        scale = self.how["tasks_per_step"]
+        for weight in self.weights.values():
+            weight.grad /= scale
+        torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
+        done = self.step / self.how["steps"]
+        fade = min(1.0, (self.step + 1) / 200, (1 - done) / self.how["decay_fraction"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.how["learning_rate"] * fade
+        self.optimizer.step()
+        fleet.update(slots, stacked)
+        # Tasks with fewer labels are padded by labels without a path.
+        padded = objective.paths.sum(-1)[:, None] == 0
+        guess = log_proba.masked_fill(padded, -torch.inf).argmax(-1)
+        right = (guess == objective.proba.argmax(-1)).float().mean()
+        self.step += 1
+        return float(losses.detach().mean()), float(right)
+
+    def current(self) -> Surrogate:
+        """Return the surrogate with the decoder as it is now."""
+        trained = {k: v.detach() for k, v in self.weights.items()}
+        return replace(self.surrogate, weights={**self.surrogate.weights, **trained})
+
+    def held_out(self) -> str:
+        """Tune held-out tasks from scratch; accuracy on texts they have not seen."""
+        found = []
+        for pairs in (False, True):
+            rng = np.random.default_rng([self.seed, 99, pairs])
+            tasks = [self.source.draw(rng, pairs) for _ in range(8)]
+            rows = rng.choice(len(self.encoded[pairs]), HELD_OUT_ROWS, replace=False)
+            full, current = self.encoded[pairs], self.current()
+            encoded = Encoded(current, full.ids, full.states).take(rows)
+            wanted = [t.y[rows] for t in tasks]
+            majority = np.mean([np.bincount(y).max() / len(y) for y in wanted])
+            found.append(f"{'pairs' if pairs else 'texts'}: majority {majority:.3f}")
+            for tuning, fleet in self.fleets.items():
+                value = tuned_accuracy(current, encoded, tasks, wanted, fleet.settings)
+                found.append(f"{tuning} {value:.3f}")
+        return " ".join(found)
+
+    def write(self) -> None:
+        """Write the whole model for stock transformers."""
+        model = build_student(self.settings["model"], len(self.surrogate.tokenizer))
+        state = self.current().weights
+        unexpected = model.load_state_dict(state, strict=False).unexpected_keys
+        assert not unexpected, unexpected
+        model.save_pretrained(self.work / "tuned")
+        self.surrogate.tokenizer.save_pretrained(self.work / "tuned")
+        print(f"written: {self.work / 'tuned'}", flush=True)
+
+
+def tuned_accuracy(current, encoded, tasks, wanted, settings) -> float:
+    """Mean accuracy of tasks tuned on two thirds of the texts, on the last third."""
+    cut = len(encoded) * 2 // 3
     rows = np.arange(len(encoded))
-    train, test = encoded.take(rows[:half]), encoded.take(rows[half:])
-    trees = [label_tree(surrogate, sorted(names)) for names, _ in tasks]
-    wanted = []
-    for names, y in tasks:
-        place = np.argsort(np.argsort(names))
-        wanted.append(place[y])
+    train, test = encoded.take(rows[:cut]), encoded.take(rows[cut:])
+    trees = [label_tree(current, t.names) for t in tasks]
     proba = [
-        np.eye(len(names), dtype=np.float32)[w[:half]]
-        for (names, _), w in zip(tasks, wanted, strict=True)
+        np.eye(len(t.names), dtype=np.float32)[y[:cut]]
+        for t, y in zip(tasks, wanted, strict=True)
     ]
-    results = tune_labels(surrogate, train, trees, proba, settings, lambda epoch: None)
+    results = tune_labels(current, train, trees, proba, settings, lambda epoch: None)
     found = [
-        (Student(surrogate, r.parameters).log_proba(test, tree).argmax(1) == w[half:])
-        for r, tree, w in zip(results, trees, wanted, strict=True)
+        (Student(current, r.parameters).log_proba(test, tree).argmax(1) == y[cut:])
+        for r, tree, y in zip(results, trees, wanted, strict=True)
     ]
     return float(np.mean([f.mean() for f in found]))
 
@@ -177,146 +345,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--config", type=Path, default=HERE / "config.json")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    settings = json.loads((Path(__file__).parent / "config.json").read_text())
-    how, seed = settings["decoder"], settings["seed"]
-    torch.manual_seed(seed)
-    encoder = args.work / "encoder"
-    surrogate = load_surrogate(encoder, max_length=64)
-    arch = surrogate.architecture
-    texts, vectors = sentence_vectors(args.work, args.corpus, how["texts"])
-    encoded = encode_texts(surrogate, texts)
-    words = common_words(texts, surrogate)
-    tasks = automatic_tasks(texts, vectors, words, how["tasks"], seed)
-    held_out = automatic_tasks(texts, vectors, words, 8, seed + 1)
-    probe = np.random.default_rng(1).choice(len(texts), 3000, replace=False)
-    held_out = [(names, y[probe]) for names, y in held_out]
-    trees = [label_tree(surrogate, names) for names, _ in tasks]
-    majority = np.mean([np.bincount(y).max() / len(y) for _, y in held_out])
-
-    tune = TuneSettings(
-        tuning="prompt",
-        prefix_length=16,
-        rank=4,
-        learning_rate=5e-2,
-        max_epochs=3,
-        batch_size=64,
-        weight_decay=0.0,
-        warmup_fraction=0.05,
-        dropout=0.0,
-        clip_norm=1.0,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        seed=0,
-    )
-    weights = {
-        k: v.clone().requires_grad_()
-        for k, v in surrogate.weights.items()
-        if k.startswith("decoder.")
-    }
-    shape = initial_parameters(surrogate, tune)["prefix"].shape
-    bound = np.sqrt(6 / ((4 + arch.n_heads) * 16 * arch.d_kv))
-    rows = torch.empty(len(tasks), *shape).uniform_(-bound, bound)
-    prefixes = SparseAdam(rows)
-    optimizer = torch.optim.AdamW(weights.values(), lr=1e-3, weight_decay=0.01)
-    step, spent = 0, 0.0
-    checkpoint = args.work / "decoder.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for key, value in state["weights"].items():
-            weights[key].data.copy_(value)
-        for key, value in prefixes.state().items():
-            value.copy_(state["prefixes"][key])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    print(
-        f"{len(tasks)} tasks, {len(texts)} texts, {len(words)} words; held-out "
-        f"majority {majority:.3f}; resume at step {step}, {spent / 60:.1f} minutes",
-        flush=True,
-    )
-    ops = Ops({**surrogate.weights, **weights}, arch.epsilon)
-    start = saved = clock = time.monotonic()
+    trainer = Trainer(args.work, args.corpus, json.loads(args.config.read_text()))
+    how = trainer.how
+    print(f"from step {trainer.step} to {how['steps']}", flush=True)
+    saved = clock = time.monotonic()
     trace: list[tuple[float, float]] = []
-    budget = 60 * args.minutes
-    while True:
-        now = spent + time.monotonic() - start
-        last = now >= budget
-        if last or time.monotonic() - saved > 300:
-            parts = {
-                "weights": {k: v.detach() for k, v in weights.items()},
-                "prefixes": prefixes.state(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "spent": now,
-            }
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(parts, partial)
-            os.replace(partial, checkpoint)
-            saved = time.monotonic()
-        if last or step % 1000 == 0:
-            trained = {k: v.detach() for k, v in weights.items()}
-            current = replace(surrogate, weights={**surrogate.weights, **trained})
-            own = Encoded(current, encoded.ids, encoded.states).take(probe)
-            found = tuned_accuracy(current, own, held_out, tune)
-            print(f"step {step}: held-out prompts reach {found:.3f}", flush=True)
-        if last:
-            break
-        rng = np.random.default_rng([seed, step])
-        chosen = rng.choice(len(tasks), how["tasks_per_step"], replace=False)
-        # Texts of like lengths: no padding is computed.
-        middle = rng.choice(len(texts), how["batch_size"] * 4, replace=False)
-        middle = middle[np.argsort(encoded.lengths[middle])]
-        at = rng.integers(0, 4) * how["batch_size"]
-        batch = np.sort(middle[at : at + how["batch_size"]])
-        proba = [
-            np.eye(len(tasks[t][0]), dtype=np.float32)[tasks[t][1][batch]]
-            for t in chosen
-        ]
-        objective = LabelObjective(surrogate, [trees[t] for t in chosen], proba)
-        index = torch.from_numpy(chosen)
-        own_prefixes = prefixes.rows[index].requires_grad_()
-        parts = layer_parts(surrogate, {"prefix": own_prefixes})
-        memory = remember(ops, arch, *encoded.batch(batch))
-        hidden = decode(ops, arch, memory, objective.targets(batch), parts)
-        log_proba = objective.log_proba(ops, hidden)
-        loss = -(objective.proba * log_proba).sum(-1).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        fade = min(1.0, (step + 1) / 200, max(0.02, (1 - now / budget) / 0.3))
-        for group in optimizer.param_groups:
-            group["lr"] = how["learning_rate"] * fade
-        optimizer.step()
-        grad = own_prefixes.grad * how["tasks_per_step"]
-        prefixes.update(index, grad, how["prefix_learning_rate"] * fade)
-        # Tasks with fewer labels are padded by labels without a path.
-        padded = objective.paths.sum(-1)[:, None] == 0
-        guess = log_proba.masked_fill(padded, -torch.inf).argmax(-1)
-        right = (guess == objective.proba.argmax(-1)).float().mean()
-        trace.append((loss.item(), right.item()))
-        step += 1
-        if step % 100 == 0:
-            mean = np.mean(trace, axis=0)
-            rate = 100 * how["tasks_per_step"] * how["batch_size"]
+    while trainer.step < how["steps"]:
+        if trainer.step % how["measure_every"] == 0:
+            print(f"step {trainer.step}: {trainer.held_out()}", flush=True)
+            clock = time.monotonic()
+        trace.append(trainer.train_step())
+        if trainer.step % 100 == 0:
+            loss, right = np.mean(trace, axis=0)
+            rate = len(trace) * how["tasks_per_step"] * how["batch_size"]
             rate /= time.monotonic() - clock
             print(
-                f"step {step} loss {mean[0]:.4f} accuracy {mean[1]:.4f} "
-                f"{rate:.0f} examples/s, {now / 60:.1f} minutes",
+                f"step {trainer.step} loss {loss:.4f} accuracy {right:.4f} "
+                f"{rate:.0f} examples/s",
                 flush=True,
             )
             trace, clock = [], time.monotonic()
-    model = build_student(settings["model"], len(surrogate.tokenizer))
-    state = {**surrogate.weights, **{k: v.detach() for k, v in weights.items()}}
-    missing = model.load_state_dict(state, strict=False).unexpected_keys
-    assert not missing, missing
-    model.save_pretrained(args.work / "tuned")
-    surrogate.tokenizer.save_pretrained(args.work / "tuned")
-    print(f"written: {args.work / 'tuned'}", flush=True)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
+    print(f"step {trainer.step}: {trainer.held_out()}", flush=True)
+    trainer.write()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,279 @@
+"""The checks that `fute_sklearn.testing` runs on text and task estimators."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from ._base_ranker import BaseRanker
+from ._task import Task
+
+MAX_PICKLE_BYTES = 2**20
+TEXTS = [
+    "a fine film",
+    "a dull film",
+    "what joy it was to watch",
+    "how sad and how slow",
+    "good food",
+    "the food was bad, the service worse",
+    "fine",
+    "not fine at all",
+]
+LABELS = ["pos", "neg"] * 4
+
+
+def _raises(kinds: Any, pattern: str, call: Callable[[], Any]) -> None:
+    try:
+        call()
+    except kinds as error:
+        if pattern not in str(error):
+            raise AssertionError(
+                f"the message {str(error)!r} does not hold {pattern!r}"
+            ) from error
+        return
+    raise AssertionError(f"expected {kinds} with {pattern!r}, nothing was raised")
+
+
+def _same(a: Any, b: Any) -> None:
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+# Checks of embedders ------------------------------------------------------------
+
+
+def check_sequence_types(estimator: Any) -> None:
+    """Lists, tuples, arrays and Series give the same results."""
+    expected = clone(estimator).fit(TEXTS, LABELS)
+    kinds: list[Callable[[list[str]], Any]] = [
+        tuple,
+        lambda x: np.array(x, dtype=object),
+        np.array,
+    ]
+    for module in ("pandas", "polars"):
+        try:
+            kinds.append(__import__(module).Series)
+        except ImportError:
+            continue
+    for kind in kinds:
+        found = clone(estimator).fit(kind(TEXTS), kind(LABELS))
+        _same(expected.embedding_, found.embedding_)
+        _same(expected.transform(TEXTS), found.transform(kind(TEXTS)))
+
+
+def check_bad_texts(estimator: Any) -> None:
+    """Input that is no sequence of texts is refused, naming the item."""
+    est = clone(estimator)
+    _raises(TypeError, "one string", lambda: est.fit("a text", LABELS))
+    _raises(ValueError, "empty", lambda: est.fit([], []))
+    _raises(TypeError, "X[2]", lambda: est.fit([*TEXTS[:2], None], LABELS[:3]))
+    _raises(TypeError, "X[1]", lambda: est.fit(["a", 1.5], LABELS[:2]))
+    wide = np.array([["a", "b"], ["c", "d"]], dtype=object)
+    _raises(ValueError, "dimensions", lambda: est.fit(wide, LABELS[:2]))
+    est.fit(TEXTS, LABELS)
+    _raises(TypeError, "one string", lambda: est.transform("a text"))
+    _raises(ValueError, "empty", lambda: est.transform([]))
+
+
+def check_bad_targets(estimator: Any) -> None:
+    """Targets that nothing can be learnt from are refused."""
+    est = clone(estimator)
+    _raises(ValueError, "y is None", lambda: est.fit(TEXTS, None))
+    _raises(ValueError, "same length", lambda: est.fit(TEXTS, LABELS[:-1]))
+    _raises(ValueError, "1 class", lambda: est.fit(TEXTS, ["pos"] * 8))
+    _raises(ValueError, "missing", lambda: est.fit(TEXTS, [*LABELS[:-1], None]))
+    _raises(ValueError, "missing", lambda: est.fit(TEXTS, [0.5] * 7 + [np.nan]))
+    _raises(ValueError, "has no name", lambda: est.fit(TEXTS, ["", "pos"] * 4))
+    bad = np.array([[0.5, 0.5]] * 7 + [[0.5, 0.9]])
+    _raises(ValueError, "y[7]", lambda: est.fit(TEXTS, bad, classes=["a", "b"]))
+    _raises(ValueError, "without names", lambda: est.fit(TEXTS, bad))
+
+
+def check_not_fitted(estimator: Any) -> None:
+    """Methods of an unfitted embedder raise NotFittedError."""
+    est = clone(estimator)
+    _raises(NotFittedError, "", lambda: est.transform(TEXTS))
+    _raises(NotFittedError, "", lambda: est.score(TEXTS, LABELS))
+
+
+def check_fit_is_repeatable(estimator: Any) -> None:
+    """Fit returns self; fitting again gives the same bytes; inputs stay untouched."""
+    est = clone(estimator)
+    params = joblib.hash(est.get_params())
+    texts, labels = list(TEXTS), list(LABELS)
+    assert est.fit(texts, labels) is est
+    first = est.embedding_.tobytes()
+    est.fit(TEXTS[::-1], [*LABELS[1:], "pos"])
+    assert est.fit(texts, labels).embedding_.tobytes() == first
+    assert joblib.hash(est.get_params()) == params
+    assert (texts, labels) == (TEXTS, LABELS)
+
+
+def check_pickles(estimator: Any) -> None:
+    """Pickles are small, hold no weights, and give back the same results."""
+    import cloudpickle
+
+    est = clone(estimator).fit(TEXTS, LABELS)
+    for module in (pickle, cloudpickle):
+        data = module.dumps(est)
+        assert len(data) < MAX_PICKLE_BYTES, len(data)
+        again = pickle.loads(data)
+        _same(est.embedding_, again.embedding_)
+        assert again.embedding_.fingerprint == est.fingerprint_
+        if getattr(est, "_weights", None) is None:
+            _same(est.transform(TEXTS), again.transform(TEXTS))
+    file = BytesIO()
+    joblib.dump(est, file)
+    file.seek(0)
+    _same(est.embedding_, joblib.load(file).embedding_)
+
+
+def check_set_output(estimator: Any) -> None:
+    """Feature names and pandas output agree."""
+    est = clone(estimator).set_output(transform="pandas").fit(TEXTS, LABELS)
+    frame = est.transform(TEXTS)
+    assert list(frame.columns) == list(est.get_feature_names_out())
+    _same(frame.to_numpy(), est.set_output(transform="default").transform(TEXTS))
+
+
+def check_row_order(estimator: Any) -> None:
+    """The order of the rows changes nothing."""
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    est = clone(estimator).fit(TEXTS, LABELS)
+    texts = [TEXTS[i] for i in order]
+    found = clone(estimator).fit(texts, [LABELS[i] for i in order])
+    _same(est.embedding_, found.embedding_)
+    np.testing.assert_allclose(
+        est.transform(TEXTS)[order], est.transform(texts), rtol=1e-5, atol=1e-5
+    )
+
+
+def check_batch_size_of_transform(estimator: Any) -> None:
+    """A text's features do not depend on the texts beside it."""
+    est = clone(estimator).fit(TEXTS, LABELS)
+    whole = est.transform(TEXTS)
+    single = np.vstack([est.transform([text]) for text in TEXTS])
+    np.testing.assert_allclose(whole, single, rtol=1e-5, atol=1e-5)
+
+
+def check_labels_travel_by_name(estimator: Any) -> None:
+    """Neither the order of classes nor the type of a label's name matters."""
+    est = clone(estimator).fit(TEXTS, [0, 1] * 4)
+    for labels in (["0", "1"] * 4, [0.0, 1.0] * 4):
+        _same(est.embedding_, clone(estimator).fit(TEXTS, labels).embedding_)
+    proba = np.tile([[0.8, 0.2], [0.3, 0.7]], (4, 1))
+    one = clone(estimator).fit(TEXTS, proba, classes=["neg", "pos"])
+    two = clone(estimator).fit(TEXTS, proba[:, ::-1], classes=["pos", "neg"])
+    _same(one.embedding_, two.embedding_)
+    hard = np.array([[label == "neg", label == "pos"] for label in LABELS], float)
+    _same(
+        clone(estimator).fit(TEXTS, hard, classes=["neg", "pos"]).embedding_,
+        clone(estimator).fit(TEXTS, LABELS).embedding_,
+    )
+
+
+def check_random_states_untouched(estimator: Any) -> None:
+    """Fitting leaves the global random states of numpy and torch alone."""
+    import torch
+
+    before = np.random.get_state()[1].copy(), torch.get_rng_state().clone()  # type: ignore[index]
+    clone(estimator).fit(TEXTS, LABELS).transform(TEXTS)
+    _same(before[0], np.random.get_state()[1])  # type: ignore[index]
+    assert torch.equal(before[1], torch.get_rng_state())
+
+
+def check_student(estimator: Any) -> None:
+    """Predictions are classes, probabilities sum to 1, the score is a likelihood."""
+    est = clone(estimator).fit(TEXTS, LABELS)
+    assert list(est.classes_) == ["neg", "pos"]
+    assert set(est.predict(TEXTS)) <= {"neg", "pos"}
+    log_proba = est.predict_log_proba(TEXTS)
+    np.testing.assert_allclose(np.exp(log_proba).sum(1), 1, rtol=1e-5)
+    expected = log_proba[np.arange(8), [1, 0] * 4].mean()
+    np.testing.assert_allclose(est.score(TEXTS, LABELS), expected, rtol=1e-5)
+
+
+def check_set_parameters_are_validated(estimator: Any) -> None:
+    """Parameters of a wrong type are refused in fit, not in the constructor."""
+    est = clone(estimator).set_params(max_length="long")
+    _raises(ValueError, "max_length", lambda: est.fit(TEXTS, LABELS))
+
+
+EMBEDDER_CHECKS: list[Callable[[Any], None]] = [
+    check_sequence_types,
+    check_bad_texts,
+    check_bad_targets,
+    check_not_fitted,
+    check_fit_is_repeatable,
+    check_pickles,
+    check_set_output,
+    check_row_order,
+    check_batch_size_of_transform,
+    check_labels_travel_by_name,
+    check_random_states_untouched,
+    check_student,
+    check_set_parameters_are_validated,
+]
+
+
+# Checks of estimators on tasks --------------------------------------------------
+
+
+def _tasks() -> list[Task]:
+    return [
+        Task(TEXTS, LABELS, name="a"),
+        Task(TEXTS, LABELS[::-1], name="b"),
+        Task(TEXTS[:6], LABELS[:6], name="c"),
+    ]
+
+
+def check_task_inputs(estimator: Any) -> None:
+    """Tasks, pairs and objects with X and y are one; anything else is refused."""
+    tasks, pairs = _tasks(), [(t.X, t.y) for t in _tasks()]
+    est = clone(estimator).fit(tasks, ["a", "b", "c"])
+    other = clone(estimator).fit(pairs, ["a", "b", "c"])
+    method = "transform" if hasattr(est, "transform") else "decision_function"
+    _same(getattr(est, method)(tasks), getattr(other, method)(pairs))
+    _raises(TypeError, "tasks[1]", lambda: clone(estimator).fit([tasks[0], 3]))
+    _raises(TypeError, "sequence of tasks", lambda: clone(estimator).fit(tasks[0]))
+    _raises(ValueError, "empty", lambda: clone(estimator).fit([]))
+
+
+def check_task_estimator_state(estimator: Any) -> None:
+    """Not fitted, clone and pickle behave; pickles hold no weights."""
+    est = clone(estimator)
+    method = "transform" if hasattr(est, "transform") else "decision_function"
+    _raises(NotFittedError, "", lambda: getattr(est, method)(_tasks()))
+    assert est.fit(_tasks(), ["a", "b", "c"]) is est
+    data = pickle.dumps(est)
+    assert len(data) < MAX_PICKLE_BYTES, len(data)
+    again = pickle.loads(data)
+    _same(getattr(est, method)(_tasks()), getattr(again, method)(_tasks()))
+    assert not hasattr(clone(est), "embeddings_")
+
+
+def check_company(estimator: Any) -> None:
+    """A task's result does not depend on the tasks beside it."""
+    tasks = _tasks()
+    if isinstance(estimator, BaseRanker):
+        est = clone(estimator).fit(tasks, ["a", "b", "c"])
+        whole = est.decision_function(tasks)
+        single = np.vstack([est.decision_function([t]) for t in tasks])
+    else:
+        whole = clone(estimator).fit_transform(tasks)
+        single = np.vstack([clone(estimator).fit_transform([t]) for t in tasks])
+    scale = np.abs(whole).max()
+    np.testing.assert_allclose(whole, single, rtol=1e-4, atol=1e-4 * scale)
+
+
+TASK_CHECKS: list[Callable[[Any], None]] = [
+    check_task_inputs,
+    check_task_estimator_state,
+    check_company,
+]
