@@ -5,7 +5,7 @@ export MPLBACKEND = agg
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_PROGRESS_BARS = 1
 
-.PHONY: demo test lint types doctest docs check clean
+.PHONY: demo test lint types doctest docs check measure clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,12 @@ docs: $(VENV)/.docs  ## Build the documentation; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 check: lint types doctest test
+
+DATA ?= ../shared/data
+measure: $(VENV)/.tests  ## Print all figures of the built-in surrogate; an hour
+	$(BIN)/python benchmarks/surrogate.py --data $(DATA)
+	$(BIN)/python benchmarks/copying.py --data $(DATA)
+	$(BIN)/python benchmarks/ranking_bed.py --data $(DATA) --seeds 3
 
 clean:
 	rm -rf $(VENV) docs/_build docs/auto_examples docs/generated demo_output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin
-from ._validation import first_seen
 from .metrics import ndcg_score
 
 
@@ -23,8 +24,8 @@ def check_names(names: Any, n_models: int) -> np.ndarray:
         raise ValueError(
             f"{len(found)} names are given for {n_models} models; expected as many."
         )
-    if len(first_seen(found)) < len(found):
-        twice = sorted({n for n in found if found.count(n) > 1})
+    twice = sorted(name for name, count in Counter(found).items() if count > 1)
+    if twice:
         raise ValueError(f"the names {twice} are given to several models each.")
     return np.array(found, dtype=object)
 
@@ -75,21 +76,26 @@ class BaseRanker(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self._scores(X)
 
-    def rank(self, X: Any) -> np.ndarray:
+    def rank(self, X: Any, top: int | None = None) -> np.ndarray:
         """Names of the models, best first.
 
         Parameters
         ----------
         X : sequence of length n_tasks
             Targets, as this ranker takes them.
+        top : int or None, default=None
+            Give only so many of the best, without sorting the rest; None gives all.
 
         Returns
         -------
-        names : ndarray (n_tasks, n_models)
+        names : ndarray (n_tasks, n_models) or (n_tasks, top)
             Ties stay in the order of ``fit``.
         """
+        if top is not None and (not isinstance(top, Integral) or top < 1):
+            raise ValueError(f"top={top!r}, expected a positive int or None.")
         scores = self.decision_function(X)
-        return self.model_names_[np.argsort(-scores, axis=1, kind="stable")]
+        count = min(top or scores.shape[1], scores.shape[1])
+        return self.model_names_[np.vstack([_best(row, int(count)) for row in scores])]
 
     def predict(self, X: Any) -> np.ndarray:
         """Name of the best model for each target.
@@ -104,7 +110,7 @@ class BaseRanker(CallbackSupportMixin, BaseEstimator):
         names : ndarray (n_tasks,)
             The first of the ranking.
         """
-        return self.rank(X)[:, 0]
+        return self.rank(X, top=1)[:, 0]
 
     def score(self, X: Any, y: Any) -> float:
         """Mean NDCG of the rankings; see `fute_sklearn.metrics.ranking_report` too.
@@ -122,3 +128,14 @@ class BaseRanker(CallbackSupportMixin, BaseEstimator):
             Linear-gain NDCG, mean over the tasks.
         """
         return ndcg_score(align_gains(y, self.model_names_), self.decision_function(X))
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the highest scores, best first, ties in their order."""
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    if count < len(scores):
+        least = np.partition(scores, len(scores) - count)[len(scores) - count]
+        rows = np.flatnonzero(scores >= least)
+    else:
+        rows = np.arange(len(scores))
+    return rows[np.argsort(-scores[rows], kind="stable")][:count]

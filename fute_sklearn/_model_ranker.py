@@ -12,6 +12,8 @@ from ._base_ranker import BaseRanker, align_gains, check_names
 from ._callbacks import fit_progress, with_callbacks
 from ._vectors import check_fingerprints, fingerprint_of
 
+ROWS_AT_ONCE = 2048
+
 
 class ModelRanker(BaseRanker):
     """Rank models for a task by the similarity of embeddings.
@@ -63,7 +65,9 @@ class ModelRanker(BaseRanker):
         Parameters
         ----------
         X : array-like (n_rows, dim)
-            Embeddings.
+            Embeddings.  float16, float32 and float64 are kept as they are and never
+            copied, so a memory-mapped file (``np.load(path, mmap_mode="r")``) may hold
+            more of them than the memory.
         y : sequence of str, or array-like or DataFrame (n_rows, n_models)
             Names: the rows are models, compared with targets directly; None numbers
             them.  2-D gains: the rows are past tasks, and a model's score for a target
@@ -82,7 +86,7 @@ class ModelRanker(BaseRanker):
 
     def _register(self, X: Any, y: Any) -> None:
         self.fingerprint_ = fingerprint_of(X)
-        self.embeddings_ = check_array(X, dtype=[np.float32, np.float64])
+        self.embeddings_ = check_array(X, dtype=[np.float32, np.float64, np.float16])
         self.n_features_in_ = self.embeddings_.shape[1]
         self.gains_ = None
         if y is not None and np.ndim(y) == 2:
@@ -96,18 +100,27 @@ class ModelRanker(BaseRanker):
                 )
         else:
             self.model_names_ = check_names(y, len(self.embeddings_))
-        self._mean = self.embeddings_.mean(0) if self.center else None
+        self._mean = None
+        if self.center:
+            mean = self.embeddings_.mean(0, dtype=np.float64)
+            self._mean = mean.astype(_precision(self.embeddings_))
+        self._squares = _squared_norms(self.embeddings_, self._mean)
 
     def _similarity(self, targets: np.ndarray) -> np.ndarray:
-        own = self.embeddings_
+        targets = targets.astype(_precision(self.embeddings_), copy=False)
+        shift: Any = 0.0
         if self._mean is not None:
-            own, targets = own - self._mean, targets - self._mean
+            targets = targets - self._mean
+            shift = targets @ self._mean
+        products = _products(targets, self.embeddings_)
+        products -= np.reshape(shift, (-1, 1))
+        if self.metric == "dot":
+            return products
+        square = np.einsum("ij,ij->i", targets, targets)[:, None]
         if self.metric == "euclidean":
-            square = (targets**2).sum(1)[:, None] + (own**2).sum(1)
-            return -np.sqrt(np.maximum(square - 2 * targets @ own.T, 0))
-        if self.metric == "cosine":
-            targets, own = _unit(targets), _unit(own)
-        return targets @ own.T
+            return -np.sqrt(np.maximum(square + self._squares - 2 * products, 0))
+        norms = np.sqrt(square * self._squares)
+        return products / np.where(norms > 0, norms, 1)
 
     def _scores(self, X: Any) -> np.ndarray:
         check_fingerprints(self.fingerprint_, fingerprint_of(X))
@@ -129,6 +142,27 @@ class ModelRanker(BaseRanker):
         return weights @ self.gains_ / weights.sum(1, keepdims=True)
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)
+def _precision(rows: np.ndarray) -> Any:
+    """Precision to compute in: half precision only saves memory."""
+    return np.float64 if rows.dtype == np.float64 else np.float32
+
+
+def _squared_norms(rows: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
+    """Squared norms of the centred rows, without a copy of all rows."""
+    out = np.empty(len(rows), _precision(rows))
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = rows[start : start + ROWS_AT_ONCE].astype(out.dtype, copy=False)
+        block = block if mean is None else block - mean
+        out[start : start + ROWS_AT_ONCE] = np.einsum("ij,ij->i", block, block)
+    return out
+
+
+def _products(targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Dot products (n_targets, n_rows), without a copy of all rows."""
+    if rows.dtype == targets.dtype:
+        return targets @ rows.T
+    out = np.empty((len(targets), len(rows)), targets.dtype)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = rows[start : start + ROWS_AT_ONCE].astype(targets.dtype)
+        out[:, start : start + ROWS_AT_ONCE] = targets @ block.T
+    return out

@@ -53,6 +53,45 @@ def test_metrics_of_the_ranker():
     assert centred[0, 0] == pytest.approx(1)
 
 
+def test_the_best_few_are_the_head_of_the_ranking():
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-2, 3, (200, 3)).astype(float)  # many ties
+    ranker = ModelRanker("dot").fit(vectors)
+    targets = rng.integers(-2, 3, (5, 3)).astype(float)
+    whole = ranker.rank(targets)
+    for top in (1, 7, 200, 500):
+        np.testing.assert_array_equal(ranker.rank(targets, top=top), whole[:, :top])
+    for bad in (0, 1.5):
+        with pytest.raises(ValueError, match="positive int"):
+            ranker.rank(targets, top=bad)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("center", [False, True])
+def test_half_precision_and_mapped_files_rank_alike(metric, center, tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(5000, 8)).astype(np.float16)
+    target = rng.normal(size=(2, 8))
+    np.save(tmp_path / "vectors.npy", vectors)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    found = ModelRanker(metric, center=center).fit(mapped)
+    assert np.shares_memory(found.embeddings_, mapped)
+    exact = ModelRanker(metric, center=center).fit(vectors.astype(float))
+    np.testing.assert_allclose(
+        found.decision_function(target),
+        exact.decision_function(target),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_single_precision_rows_are_never_copied():
+    vectors = np.eye(4, dtype=np.float32)
+    ranker = ModelRanker(center=True).fit(vectors)
+    assert np.shares_memory(ranker.embeddings_, vectors)
+    assert ranker.decision_function(np.eye(4)).dtype == np.float32
+
+
 def test_gains_columns_are_matched_by_name():
     ranker = ModelRanker("dot").fit(E, ["z", "a", "m"])
     gains = pd.DataFrame({"a": [0.0], "m": [1.0], "z": [1.0]})

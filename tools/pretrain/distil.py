@@ -148,11 +148,72 @@ def learning_rate(done: float, step: int, config: dict) -> float:
     return config["learning_rate"] * warm * min(1.0, left / config["decay_fraction"])
 
 
-def save(path: Path, **parts: object) -> None:
-    """Write a checkpoint so that a kill leaves the old or the new one whole."""
-    partial = path.with_suffix(".partial")
-    torch.save(parts, partial)
-    os.replace(partial, path)
+class Distiller:
+    """Student, teacher and what a checkpoint holds of the run."""
+
+    def __init__(self, work: Path, corpus: Path, settings: dict) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        self.config, self.seed = settings["distil"], settings["seed"]
+        self.tokenizer = student_tokenizer()
+        self.batches = make_batches(
+            corpus, work, self.config["max_length"], self.config["batch_tokens"]
+        )
+        self.teacher = Teacher(work / "teacher")
+        self.student = build_student(settings["model"], len(self.tokenizer))
+        self.head = nn.Linear(settings["model"]["d_model"], 384)
+        self.parameters = [
+            *self.student.encoder.parameters(),
+            *self.head.parameters(),
+        ]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, betas=(0.9, 0.98))
+        self.done, self.step = 0, 0
+        self.checkpoint = work / "distil.pt"
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+            self.student.load_state_dict(state["student"])
+            self.head.load_state_dict(state["head"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.done, self.step = state["done"], state["step"]
+
+    def save(self) -> None:
+        """Write the checkpoint so that a kill leaves the old or the new one whole."""
+        state = {
+            "student": self.student.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+            "step": self.step,
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+    def train_step(self) -> tuple[int, float, float, float]:
+        """Take one step; returns the tokens and the three losses."""
+        epoch, place = divmod(self.step, len(self.batches))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.batches))
+        index = int(order[place])
+        ids = torch.from_numpy(self.batches[index])
+        mask = (ids != 0).long()
+        target = self.teacher.states(index, ids, mask)
+        encoder = self.student.encoder
+        hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        guess = self.head(hidden[mask.bool()])
+        tokens = 1 - F.cosine_similarity(guess, target).mean()
+        square = F.mse_loss(guess, target) / target.var()
+        whole = 1 - F.cosine_similarity(pool(guess, mask), pool(target, mask)).mean()
+        loss = tokens + 0.3 * square + 2.0 * whole
+        if not math.isfinite(loss.item()):
+            raise RuntimeError(f"the loss is {loss.item()} at step {self.step}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.done, self.step, self.config)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        count = int(mask.sum())
+        self.step, self.done = self.step + 1, self.done + count
+        return count, tokens.item(), square.item(), whole.item()
 
 
 def main() -> None:
@@ -166,78 +227,29 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     settings = json.loads(args.config.read_text())
-    config, seed = settings["distil"], settings["seed"]
-    torch.manual_seed(seed)
-    args.work.mkdir(parents=True, exist_ok=True)
-
-    tokenizer = student_tokenizer()
-    batches = make_batches(
-        args.corpus, args.work, config["max_length"], config["batch_tokens"]
-    )
-    teacher = Teacher(args.work / "teacher")
-    student = build_student(settings["model"], len(tokenizer))
-    head = nn.Linear(settings["model"]["d_model"], 384)
-    parameters = [*student.encoder.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98))
-    done, step = 0, 0
-    checkpoint = args.work / "distil.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        student.load_state_dict(state["student"])
-        head.load_state_dict(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
-        done, step = state["done"], state["step"]
-    print(f"{len(batches)} batches, resume at step {step}, {done} tokens", flush=True)
-
+    torch.manual_seed(settings["seed"])
+    run = Distiller(args.work, args.corpus, settings)
+    print(f"{len(run.batches)} batches, from step {run.step}, {run.done} tokens")
     clock = saved = time.monotonic()
-    seen, trace = 0, []
-    while done < config["total_tokens"]:
-        epoch, place = divmod(step, len(batches))
-        order = np.random.default_rng([seed, epoch]).permutation(len(batches))
-        index = int(order[place])
-        ids = torch.from_numpy(batches[index])
-        mask = (ids != 0).long()
-        target = teacher.states(index, ids, mask)
-        hidden = student.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        guess = head(hidden[mask.bool()])
-        tokens = 1 - F.cosine_similarity(guess, target).mean()
-        square = F.mse_loss(guess, target) / target.var()
-        whole = 1 - F.cosine_similarity(pool(guess, mask), pool(target, mask)).mean()
-        loss = tokens + 0.3 * square + 2.0 * whole
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(done, step, config)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if not math.isfinite(loss.item()):
-            raise RuntimeError(f"the loss is {loss.item()} at step {step}")
-        step += 1
-        count = int(mask.sum())
-        done, seen = done + count, seen + count
-        trace.append((tokens.item(), square.item(), whole.item()))
-        last = done >= config["total_tokens"]
-        if step % 50 == 0 or last:
+    trace: list[tuple[int, float, float, float]] = []
+    while run.done < run.config["total_tokens"]:
+        trace.append(run.train_step())
+        if run.step % 50 == 0:
             now = time.monotonic()
-            a, b, c = np.mean(trace, axis=0)
+            seen = sum(part[0] for part in trace)
+            _, a, b, c = np.mean(trace, axis=0)
             print(
-                f"step {step} tokens {done} token_cos {1 - a:.4f} mse {b:.4f} "
+                f"step {run.step} tokens {run.done} token_cos {1 - a:.4f} mse {b:.4f} "
                 f"sent_cos {1 - c:.4f} {seen / (now - clock):.0f} tok/s",
                 flush=True,
             )
-            clock, seen, trace = now, 0, []
-        if last or time.monotonic() - saved > 60 * config["save_minutes"]:
-            save(
-                checkpoint,
-                student=student.state_dict(),
-                head=head.state_dict(),
-                optimizer=optimizer.state_dict(),
-                done=done,
-                step=step,
-            )
+            clock, trace = now, []
+        if time.monotonic() - saved > 60 * run.config["save_minutes"]:
+            run.save()
             saved = time.monotonic()
-    student.save_pretrained(args.work / "encoder")
-    tokenizer.save_pretrained(args.work / "encoder")
+    run.save()
+    run.student.save_pretrained(args.work / "encoder")
+    run.tokenizer.save_pretrained(args.work / "encoder")
     print(f"written: {args.work / 'encoder'}", flush=True)
 
 
