@@ -1,4 +1,4 @@
-"""Where caches lie and how large they may grow."""
+"""Where caches lie, how large they may grow, and what memory a fleet may take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 _UNSET = object()
-_config: dict[str, Any] = {"cache_dir": _UNSET, "max_cache_bytes": 8 * 2**30}
+_config: dict[str, Any] = {
+    "cache_dir": _UNSET,
+    "max_cache_bytes": 8 * 2**30,
+    "max_fleet_bytes": 2 * 2**30,
+}
 
 
 def get_config() -> dict[str, Any]:
@@ -20,7 +24,8 @@ def get_config() -> dict[str, Any]:
     config : dict
         ``cache_dir``: the folder of the caches as `pathlib.Path`, or None when they
         are off; ``max_cache_bytes``: the size at which the oldest encoder outputs
-        are removed.
+        are removed; ``max_fleet_bytes``: about what a fleet of tasks that are tuned
+        together may take.
 
     Examples
     --------
@@ -33,14 +38,16 @@ def get_config() -> dict[str, Any]:
     if folder is _UNSET:
         default = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
         folder = os.environ.get("FUTE_SKLEARN_CACHE", Path(default) / "fute_sklearn")
-    return {
-        "cache_dir": None if folder is None else Path(folder),
-        "max_cache_bytes": _config["max_cache_bytes"],
-    }
+    return {**_config, "cache_dir": None if folder is None else Path(folder)}
 
 
-def set_config(*, cache_dir: Any = _UNSET, max_cache_bytes: int | None = None) -> None:
-    """Set where caches lie, for this process.
+def set_config(
+    *,
+    cache_dir: Any = _UNSET,
+    max_cache_bytes: int | None = None,
+    max_fleet_bytes: int | None = None,
+) -> None:
+    """Set where caches lie and what memory to use, for this process.
 
     Parameters
     ----------
@@ -52,6 +59,10 @@ def set_config(*, cache_dir: Any = _UNSET, max_cache_bytes: int | None = None) -
     max_cache_bytes : int, optional
         Size in bytes that the encoder outputs of one surrogate may reach before the
         oldest files are removed; 8 GiB by default.
+    max_fleet_bytes : int, optional
+        Memory in bytes that the tasks tuned together may take beside the surrogate, by
+        an estimate; fewer are tuned at once where they would take more, with the same
+        results.  2 GiB by default.
 
     Examples
     --------
@@ -64,6 +75,8 @@ def set_config(*, cache_dir: Any = _UNSET, max_cache_bytes: int | None = None) -
         _config["cache_dir"] = cache_dir
     if max_cache_bytes is not None:
         _config["max_cache_bytes"] = max_cache_bytes
+    if max_fleet_bytes is not None:
+        _config["max_fleet_bytes"] = max_fleet_bytes
 
 
 @contextmanager

@@ -192,10 +192,17 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
         self.random_state = random_state
 
     def _n_steps(self, tasks: Sequence[Task]) -> int:
-        from .surrogate import FLEET_TASKS
+        from .surrogate import fleet_size, label_tree
 
-        labelled = sum(task.targets.kind == "label" for task in tasks)
-        runs = -(-labelled // FLEET_TASKS) + len(tasks) - labelled
+        surrogate = self._load()
+        trees = [
+            label_tree(surrogate, task.targets.names)
+            for task in tasks
+            if task.targets.kind == "label"
+        ]
+        runs = len(tasks) - len(trees)
+        if trees:
+            runs += -(-len(trees) // fleet_size(surrogate, trees, self.batch_size))
         return self.max_epochs * runs
 
     def _space(self, surrogate: Surrogate, task: Task) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fute_sklearn import config_context
 from fute_sklearn.surrogate import (
     LabelObjective,
     Student,
@@ -12,6 +13,7 @@ from fute_sklearn.surrogate import (
     TuneSettings,
     encode_texts,
     fisher_diagonal,
+    fleet_size,
     label_tree,
     load_surrogate,
     tune_labels,
@@ -372,6 +374,27 @@ def test_encoding_does_not_depend_on_company(texts):
         alone = [encode_texts(surrogate, [text]).states[0] for text in texts]
     for a, b in zip(whole.states, alone, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_fleets_are_cut_to_the_memory_that_is_allowed(texts, monkeypatch):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    trees = [label_tree(surrogate, "ab")] * 9
+    assert fleet_size(surrogate, trees, 64) == 9
+    seen = []
+    monkeypatch.setattr(
+        FleetTuner,
+        "run",
+        lambda self: seen.append(self.n_tasks) or [None] * self.n_tasks,
+    )
+    proba = [np.tile(np.eye(2, dtype=np.float32), (4, 1))] * 9
+    encoded = encode_texts(surrogate, texts)
+    for allowed, expected in ((1, [1] * 9), (200_000, [4, 4, 1]), (2**31, [9])):
+        seen.clear()
+        with config_context(max_fleet_bytes=allowed):
+            tune_labels(
+                surrogate, encoded, trees, proba, settings(), lambda epoch: None
+            )
+        assert seen == expected
 
 
 @pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])

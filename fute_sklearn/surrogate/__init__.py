@@ -6,11 +6,10 @@ from ._fisher import fisher_diagonal
 from ._likelihood import LabelObjective, TextObjective, label_tree
 from ._load import DEFAULT_SURROGATE, TINY_SURROGATE, Surrogate, load_surrogate
 from ._student import Student
-from ._tuning import FLEET_TASKS, TuneResult, TuneSettings, tune_labels, tune_texts
+from ._tuning import TuneResult, TuneSettings, fleet_size, tune_labels, tune_texts
 
 __all__ = [
     "DEFAULT_SURROGATE",
-    "FLEET_TASKS",
     "TINY_SURROGATE",
     "Encoded",
     "LabelObjective",
@@ -22,6 +21,7 @@ __all__ = [
     "encode_texts",
     "fine_tune",
     "fisher_diagonal",
+    "fleet_size",
     "label_tree",
     "load_surrogate",
     "tune_labels",

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fute_sklearn._config import get_config
+
 from ._encoder import Encoded, halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
@@ -358,6 +360,21 @@ class _Best:
         return not bool((self.waited < self.patience).any())
 
 
+def fleet_size(surrogate: Surrogate, trees: list[LabelTree], batch_size: int) -> int:
+    """Return how many tasks to tune at once in the memory that the user allows.
+
+    Counts what autograd keeps of one task's decoder positions, for texts of
+    ``max_length``; past `FLEET_TASKS` more company saves no time.
+    """
+    arch = surrogate.architecture
+    positions = max(len(tree.tokens) for tree in trees)
+    attended = 4 * arch.n_heads * (surrogate.max_length + positions)
+    per_position = 20 * arch.d_model + 4 * arch.d_ff + attended
+    bytes_each = 4 * arch.n_decoder_layers * positions * batch_size * per_position
+    allowed = get_config()["max_fleet_bytes"] // bytes_each
+    return int(max(1, min(allowed, FLEET_TASKS, len(trees))))
+
+
 def tune_labels(
     surrogate: Surrogate,
     encoded: Encoded,
@@ -379,7 +396,7 @@ def tune_labels(
             results.extend(tuner.run())
 
     with flushed_denormals():
-        halving(run, min(FLEET_TASKS, len(trees)))
+        halving(run, fleet_size(surrogate, trees, settings.batch_size))
     return results
 
 

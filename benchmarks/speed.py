@@ -1,0 +1,396 @@
+"""Time the engine against the plain way on stock transformers.
+
+    python benchmarks/speed.py [--shapes mini small base] [--repeats 5] [--json FILE]
+
+Every figure is a ratio of two timings taken in turns in this one run (median of the
+pairs).  The plain way runs one model at a time through stock modules, the encoder in
+every step; its steps are timed on a few batches and counted for the whole run.  Weights
+are random, texts have 32 tokens, labels one.  Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from fute_sklearn import ModelRanker, TuPaTEEmbedder, config_context
+from fute_sklearn.surrogate import (
+    LabelObjective,
+    Surrogate,
+    encode_texts,
+    fisher_diagonal,
+    label_tree,
+    load_surrogate,
+    tune_labels,
+)
+from fute_sklearn.surrogate._t5 import Ops, decode, encode, remember
+from fute_sklearn.surrogate._tuning import initial_parameters
+
+SHAPES = {
+    "mini": {"d_model": 256, "d_kv": 32, "num_heads": 8, "d_ff": 1024, "num_layers": 4},
+    "small": {
+        "d_model": 512,
+        "d_kv": 64,
+        "num_heads": 8,
+        "d_ff": 2048,
+        "num_layers": 6,
+    },
+    "base": {
+        "d_model": 768,
+        "d_kv": 64,
+        "num_heads": 12,
+        "d_ff": 3072,
+        "num_layers": 12,
+    },
+}
+N_TEXTS, N_MODELS, EPOCHS, BATCH, TOKENS = 2000, 26, 3, 64, 32
+STEPS = EPOCHS * -(-N_TEXTS // BATCH)
+SAMPLE_STEPS = 4
+FISHER_ROWS = 512
+
+
+@dataclass
+class Bed:
+    """One surrogate in both ways, with the texts that are timed."""
+
+    surrogate: Surrogate
+    stock: T5ForConditionalGeneration
+    texts: list[str]
+
+
+def save_random_t5(shape: str, folder: Path) -> None:
+    """Save a T5 of random weights with the built-in surrogate's tokenizer."""
+    tokenizer = load_surrogate("fute-mini").tokenizer
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=32128,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=tokenizer.eos_token_id,
+        dropout_rate=0.0,
+        **SHAPES[shape],
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_bed(shape: str, folder: Path) -> Bed:
+    """Load one shape in both ways."""
+    save_random_t5(shape, folder)
+    surrogate = load_surrogate(folder, max_length=TOKENS)
+    stock = AutoModelForSeq2SeqLM.from_pretrained(folder).eval().requires_grad_(False)
+    words = [w for w in surrogate.tokenizer.get_vocab() if w.isalpha() and len(w) > 3]
+    rng = np.random.default_rng(0)
+    count = max(FISHER_ROWS, SAMPLE_STEPS * BATCH)
+    texts = [" ".join(rng.choice(sorted(words), TOKENS + 4)) for _ in range(count)]
+    return Bed(surrogate, stock, texts)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def in_turns(
+    own: Callable[[], object], plain: Callable[[], object], repeats: int
+) -> tuple[float, float]:
+    """Median times of two calls that take turns, after one of each."""
+    own(), plain()
+    pairs = [(seconds(own), seconds(plain)) for _ in range(repeats)]
+    return tuple(np.median(pairs, axis=0))
+
+
+def matmul_peak() -> float:
+    """Best rate of a large matrix product, in floating-point operations per second."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    return max(2 * 2048**3 / seconds(lambda: a @ b) for _ in range(8))
+
+
+# The plain way ------------------------------------------------------------------
+
+
+def plain_inputs(bed: Bed) -> tuple[Tensor, Tensor]:
+    """Token ids and mask of the timed texts."""
+    encoded = encode_texts(bed.surrogate, bed.texts[:BATCH])
+    ids, mask = encoded.batch_ids(np.arange(BATCH))
+    return ids, mask
+
+
+def prompted_cache(
+    stock: T5ForConditionalGeneration, states: Tensor, prefix: Tensor
+) -> EncoderDecoderCache:
+    """Stock cache with a prefix (layers, 4, H, P, d_kv) laid before its keys."""
+    config, size = stock.config, len(states)
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    shape = (size, -1, config.num_heads, config.d_kv)
+    for i, block in enumerate(stock.decoder.block):
+        parts = [prefix[i, j][None].expand(size, -1, -1, -1) for j in range(4)]
+        attention = block.layer[1].EncDecAttention
+        keys = attention.k(states).view(shape).transpose(1, 2)
+        values = attention.v(states).view(shape).transpose(1, 2)
+        cache.self_attention_cache.update(parts[0], parts[1], i)
+        cache.cross_attention_cache.update(
+            torch.cat([keys, parts[2]], 2), torch.cat([values, parts[3]], 2), i
+        )
+        cache.is_updated[i] = True
+    return cache
+
+
+def plain_prompt(bed: Bed, feed_input: bool) -> Callable[[], None]:
+    """Steps of prompt tuning; ``feed_input`` also feeds the text to the decoder."""
+    stock = bed.stock
+    ids, mask = plain_inputs(bed)
+    settings = TuPaTEEmbedder(tuning="prompt")._settings(0)
+    start = initial_parameters(bed.surrogate, settings)["prefix"]
+    prefix = torch.from_numpy(start).requires_grad_()
+    optimizer = torch.optim.AdamW([prefix], lr=1e-3)
+    first = torch.zeros(BATCH, 1, dtype=torch.long)
+    tokens = torch.cat([first, ids], 1) if feed_input else first
+    long = torch.ones(BATCH, prefix.shape[3] + mask.shape[1])
+    wanted = torch.full((BATCH,), 2000)
+
+    def steps() -> None:
+        for _ in range(SAMPLE_STEPS):
+            with torch.no_grad():
+                states = stock.encoder(ids, attention_mask=mask).last_hidden_state
+            logits = stock(
+                encoder_outputs=(states,),
+                attention_mask=long,
+                decoder_input_ids=tokens,
+                past_key_values=prompted_cache(stock, states, prefix),
+            ).logits[:, -1]
+            optimizer.zero_grad()
+            F.cross_entropy(logits, wanted).backward()
+            optimizer.step()
+
+    return steps
+
+
+def plain_low_rank(bed: Bed) -> Callable[[], None]:
+    """Steps of low-rank tuning of the cross-attention through peft."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = TuPaTEEmbedder(tuning="lora")._settings(0)
+    model = get_peft_model(
+        AutoModelForSeq2SeqLM.from_pretrained(bed.surrogate.folder),
+        LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.rank,
+            target_modules=r"decoder.*EncDecAttention\.[qkvo]",
+        ),
+    )
+    ids, mask = plain_inputs(bed)
+    wanted = torch.full((BATCH,), 2000)
+    tokens = torch.zeros(BATCH, 1, dtype=torch.long)
+    tuned = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(tuned, lr=1e-3)
+
+    def steps() -> None:
+        for _ in range(SAMPLE_STEPS):
+            logits = model(
+                input_ids=ids, attention_mask=mask, decoder_input_ids=tokens
+            ).logits[:, -1]
+            optimizer.zero_grad()
+            F.cross_entropy(logits, wanted).backward()
+            optimizer.step()
+
+    return steps
+
+
+# The engine ---------------------------------------------------------------------
+
+
+def fleet_steps(bed: Bed, tuning: str, n_models: int) -> Callable[[], object]:
+    """Steps of a fleet over texts that are encoded already."""
+    surrogate = bed.surrogate
+    encoded = encode_texts(surrogate, bed.texts[: SAMPLE_STEPS * BATCH])
+    settings = TuPaTEEmbedder(tuning=tuning, max_epochs=1)._settings(0)
+    rng = np.random.default_rng(0)
+    trees = [label_tree(surrogate, ["positive", "negative"])] * n_models
+    hard = np.eye(2, dtype=np.float32)
+    proba = [hard[rng.integers(0, 2, len(encoded))] for _ in range(n_models)]
+    return lambda: tune_labels(
+        surrogate, encoded, trees, proba, settings, lambda epoch: None
+    )
+
+
+def encoding_time(bed: Bed) -> float:
+    """Seconds to encode all texts of a run, scaled from the timed ones."""
+    with tempfile.TemporaryDirectory() as folder, config_context(cache_dir=folder):
+        spent = seconds(lambda: encode_texts(bed.surrogate, bed.texts))
+    return spent * N_TEXTS / len(bed.texts)
+
+
+def decoder_work(bed: Bed, n_models: int) -> float:
+    """Floating-point operations of a fleet's step that no method could leave out."""
+    arch = bed.surrogate.architecture
+    inner = arch.n_heads * arch.d_kv
+    layer = 6 * arch.d_model * inner + 2 * arch.d_model * arch.d_ff
+    shared = 2 * arch.d_model * inner * BATCH * TOKENS * 2
+    attended = 4 * BATCH * n_models * TOKENS * inner
+    # Twice: forward, and backward to the inputs; frozen weights need no gradient.
+    per_query = 2 * (2 * BATCH * n_models * layer + attended)
+    return arch.n_decoder_layers * (per_query + shared)
+
+
+def measure_fleet(bed: Bed, repeats: int, peak: float) -> dict[str, float]:
+    """Print and return the ratios of tuning."""
+    spent = encoding_time(bed)
+    found: dict[str, float] = {"encoding_s": spent}
+    plans = {
+        "prompt": plain_prompt(bed, feed_input=False),
+        "lora": plain_low_rank(bed),
+        "prompt, authors' layout": plain_prompt(bed, feed_input=True),
+    }
+    for name, plain in plans.items():
+        tuning = name.split(",")[0]
+        scale = STEPS / SAMPLE_STEPS
+        one, slow = in_turns(fleet_steps(bed, tuning, 1), plain, repeats)
+        many, _ = in_turns(fleet_steps(bed, tuning, N_MODELS), lambda: None, repeats)
+        fleet = (spent + many * scale) / N_MODELS
+        found[f"{name}: fleet of {N_MODELS}, times faster per model"] = (
+            slow * scale / fleet
+        )
+        found[f"{name}: one model, times faster"] = slow * scale / (spent + one * scale)
+        further = (many - one) * scale / (N_MODELS - 1)
+        found[f"{name}: a further model, share of the first"] = further / (
+            spent + one * scale
+        )
+        if name == "prompt":
+            work = decoder_work(bed, N_MODELS) * SAMPLE_STEPS
+            found["prompt: share of the matmul peak"] = work / many / peak
+    return found
+
+
+# Fisher -------------------------------------------------------------------------
+
+
+def fisher_loss(bed: Bed, label: int) -> Callable[..., Tensor]:
+    """Log-likelihood of one example as a function of the weights."""
+    surrogate = bed.surrogate
+    arch = surrogate.architecture
+    objective = LabelObjective(
+        surrogate, [label_tree(surrogate, ["positive", "negative"])]
+    )
+
+    def loss(weights: dict[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
+        ops = Ops(weights, arch.epsilon)
+        states = encode(ops, arch, ids[None], mask[None])
+        memory = remember(ops, arch, states, mask[None])
+        hidden = decode(ops, arch, memory, objective.targets(np.arange(1)))
+        return objective.log_proba(ops, hidden)[0, 0, label]
+
+    return loss
+
+
+def measure_fisher(bed: Bed, repeats: int) -> dict[str, float]:
+    """Print and return the ratios of the exact Fisher diagonal."""
+    surrogate, rows = bed.surrogate, 16
+    encoded = encode_texts(surrogate, bed.texts[:FISHER_ROWS])
+    tree = label_tree(surrogate, ["positive", "negative"])
+    proba = np.tile(np.eye(2, dtype=np.float32)[:1], (FISHER_ROWS, 1))
+    objective = LabelObjective(surrogate, [tree], [proba])
+    loss = fisher_loss(bed, 0)
+    ids, mask = encoded.batch_ids(np.arange(rows))
+    weights = {k: v.clone().requires_grad_() for k, v in surrogate.weights.items()}
+
+    def loop() -> None:
+        total = {k: torch.zeros_like(v) for k, v in weights.items()}
+        for i in range(rows):
+            grads = torch.autograd.grad(
+                loss(weights, ids[i], mask[i]), list(weights.values())
+            )
+            for key, grad in zip(weights, grads, strict=True):
+                total[key] += grad.square()
+
+    def mapped() -> None:
+        frozen = {k: v.detach() for k, v in weights.items()}
+        grads = torch.func.vmap(
+            torch.func.grad(loss), in_dims=(None, 0, 0), chunk_size=8
+        )(frozen, ids, mask)
+        for grad in grads.values():
+            grad.square().sum(0)
+
+    scale = FISHER_ROWS / rows
+    found = {}
+    for params in ("all", "decoder"):
+
+        def own(params: str = params) -> None:
+            fisher_diagonal(surrogate, encoded, objective, params=params)
+
+        fast, slow = in_turns(own, loop, repeats)
+        found[f"Fisher, {params}: times faster than the loop"] = slow * scale / fast
+        if params == "all":
+            fast, slow = in_turns(own, mapped, repeats)
+            found["Fisher, all: times faster than vmap"] = slow * scale / fast
+    return found
+
+
+# Ranking ------------------------------------------------------------------------
+
+
+def measure_ranking(repeats: int, n_models: int = 100_000) -> dict[str, float]:
+    """Share of a plain copy's bandwidth at which one target is answered."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((n_models, 1024), dtype=np.float32)
+    ranker = ModelRanker().fit(vectors)
+    target = vectors[:1] + 1
+    room = np.empty_like(vectors)
+    fast, copy = in_turns(
+        lambda: ranker.rank(target, top=10), lambda: np.copyto(room, vectors), repeats
+    )
+    # A copy reads and writes every byte, an answer only reads.
+    return {
+        "ranking 100,000 models: milliseconds": 1000 * fast,
+        "ranking: share of a copy's bandwidth": copy / 2 / fast,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", nargs="+", default=["mini", "small"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    peak = matmul_peak()
+    print(
+        f"{torch.get_num_threads()} threads, float32 matmul peak "
+        f"{peak / 1e9:.0f} GF/s; {N_MODELS} models, {N_TEXTS} texts of {TOKENS} "
+        f"tokens, batch {BATCH}, {EPOCHS} epochs, {args.repeats} pairs, seed 0"
+    )
+    table = {"ranking": measure_ranking(args.repeats)}
+    for shape in args.shapes:
+        with tempfile.TemporaryDirectory() as folder:
+            bed = make_bed(shape, Path(folder))
+            table[shape] = measure_fleet(bed, args.repeats, peak)
+            if shape != "base":
+                table[shape].update(measure_fisher(bed, args.repeats))
+    for part, found in table.items():
+        print(f"\n{part}")
+        for name, value in found.items():
+            print(f"  {name:60s} {value:8.2f}")
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"\npeak memory of this run: {usage:.1f} GiB")
+    if args.json:
+        args.json.write_text(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()
