@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -300,6 +301,23 @@ def test_vectorizer_in_processes(texts, labels):
     embedder = TuPaTEEmbedder(TINY, max_epochs=1)
     alone = TaskVectorizer(embedder).fit_transform(tasks)
     found = TaskVectorizer(embedder, n_jobs=2).fit_transform(tasks)
+    np.testing.assert_allclose(alone, found, rtol=1e-5, atol=1e-6)
+
+
+def test_vectorizer_on_a_dask_cluster(texts, labels):
+    distributed = pytest.importorskip("distributed")
+    tasks = [Task(texts, labels), Task(texts[:6], labels[:6])]
+    embedder = TuPaTEEmbedder(TINY, max_epochs=1)
+    alone = TaskVectorizer(embedder).fit_transform(tasks)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        assert joblib.effective_n_jobs() == 2
+        found = TaskVectorizer(embedder).fit_transform(tasks)
     np.testing.assert_allclose(alone, found, rtol=1e-5, atol=1e-6)
 
 
