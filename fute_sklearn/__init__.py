@@ -5,6 +5,7 @@ from ._embedding_file import load_embeddings, save_embeddings
 from ._model_ranker import ModelRanker
 from ._moment_embedder import MomentEmbedder
 from ._mte_wrapper import MTEWrapper
+from ._prompted_llm import PromptedLLM
 from ._rank_models import rank_models
 from ._ranking_display import RankingDisplay
 from ._student_ranker import StudentRanker
@@ -13,6 +14,7 @@ from ._task_embedder import TaskEmbedder
 from ._task_map_display import TaskMapDisplay
 from ._task_vectorizer import TaskVectorizer
 from ._text_embedder import TextEmbedder
+from ._transformers_client import TransformersClient
 from ._tupate_embedder import TuPaTEEmbedder
 from ._vectors import TaskVectors
 
@@ -22,6 +24,7 @@ __all__ = [
     "MTEWrapper",
     "ModelRanker",
     "MomentEmbedder",
+    "PromptedLLM",
     "RankingDisplay",
     "StudentRanker",
     "Task",
@@ -30,6 +33,7 @@ __all__ = [
     "TaskVectorizer",
     "TaskVectors",
     "TextEmbedder",
+    "TransformersClient",
     "TuPaTEEmbedder",
     "config_context",
     "get_config",

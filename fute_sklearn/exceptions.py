@@ -1,9 +1,11 @@
 """Errors and warnings of fute_sklearn; each also is one of Python's own."""
 
 __all__ = [
+    "ClientCapabilityError",
     "DamagedCacheWarning",
     "FingerprintMismatchError",
     "FuteError",
+    "LanguageModelNotFoundError",
     "ModelLabelError",
     "ModelLabelWarning",
     "ReferenceStatisticsError",
@@ -23,6 +25,14 @@ class SurrogateError(FuteError, ValueError):
 
 class SurrogateNotFoundError(FuteError, OSError):
     """The surrogate's path does not exist, or its hub cannot be reached."""
+
+
+class LanguageModelNotFoundError(FuteError, OSError):
+    """The language model's path does not exist, or its hub cannot be reached."""
+
+
+class ClientCapabilityError(FuteError, NotImplementedError):
+    """A client of a language model cannot give what is asked of it."""
 
 
 class FingerprintMismatchError(FuteError, ValueError):

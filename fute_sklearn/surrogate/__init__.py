@@ -1,5 +1,6 @@
 """The engine: the only part of the package that knows torch and transformers."""
 
+from ._causal import CausalModel, load_causal
 from ._encoder import Encoded, encode_texts
 from ._fine_tune import fine_tune
 from ._fisher import fisher_diagonal
@@ -11,6 +12,7 @@ from ._tuning import TuneResult, TuneSettings, fleet_size, tune_labels, tune_tex
 __all__ = [
     "DEFAULT_SURROGATE",
     "TINY_SURROGATE",
+    "CausalModel",
     "Encoded",
     "LabelObjective",
     "Student",
@@ -23,6 +25,7 @@ __all__ = [
     "fisher_diagonal",
     "fleet_size",
     "label_tree",
+    "load_causal",
     "load_surrogate",
     "tune_labels",
     "tune_texts",

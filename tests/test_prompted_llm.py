@@ -1,0 +1,250 @@
+"""Language models with a prompt, in process and through stand-in clients."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from fute_sklearn import MTEWrapper, PromptedLLM, TransformersClient
+from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFoundError
+from fute_sklearn.surrogate import load_causal
+
+WORDS = "a the film was is fine dull good bad very no yes it : N / A [MASK]".split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("causal")
+    vocab = {w: i for i, w in enumerate(["<s>", "</s>", "<unk>", *WORDS])}
+    plain = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocab),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        initializer_range=1.0,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def plain_score(model, context, continuation):
+    """One forward pass over the whole, without cache, batch or padding."""
+    root = model.tokenizer(context)["input_ids"]
+    ids = model.tokenizer(context + continuation)["input_ids"]
+    with torch.no_grad():
+        logits = model.model(input_ids=torch.tensor([ids])).logits[0]
+    steps = torch.log_softmax(logits, -1)
+    return sum(float(steps[i - 1, ids[i]]) for i in range(len(root), len(ids)))
+
+
+def test_scores_equal_plain_passes_over_the_whole(folder):
+    model = load_causal(folder)
+    contexts = ["a film", "the film was very very dull it is", "it"]
+    options = [
+        [" good", " very bad"],
+        [" no", " yes it was fine"],
+        [" fine film", " a"],
+    ]
+    found = model.score(contexts, options)
+    for context, row, values in zip(contexts, options, found, strict=True):
+        expected = [plain_score(model, context, option) for option in row]
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
+    alone = model.score(contexts[:1], options[:1])[0]
+    np.testing.assert_allclose(alone, found[0], rtol=1e-4, atol=1e-5)
+
+
+def test_text_scores_and_generation(folder):
+    client = TransformersClient(folder)
+    total, count = client.score_text(["the film was dull"])[0]
+    assert count == 3
+    expected = plain_score(client._load(), "the", " film was dull")
+    assert total == pytest.approx(expected, rel=1e-4)
+    assert client.score_text(["the"]) == [(0.0, 0)]
+    first, again = (client.generate(["the film"], 4) for _ in range(2))
+    assert first == again
+    assert not first[0].startswith("the film")
+
+
+def test_client_holds_no_weights(folder):
+    client = TransformersClient(folder)
+    assert client.fingerprint == load_causal(folder).fingerprint
+    data = pickle.dumps(client)
+    assert len(data) < 2000
+    assert pickle.loads(data).fingerprint == client.fingerprint
+
+
+def test_unknown_model_is_refused(tmp_path):
+    with pytest.raises(LanguageModelNotFoundError, match="connected machine"):
+        TransformersClient(tmp_path / "none").score(["a"], [["b"]])
+
+
+def test_prompt_in_process_labels_texts(folder):
+    llm = PromptedLLM(
+        TransformersClient(folder), "the film : {text} it was", ["good", "bad"]
+    )
+    texts = ["a fine film", "very dull", "it is no good"]
+    proba = llm.predict_proba(texts)
+    raw = [
+        [
+            plain_score(llm.client._load(), f"the film : {t} it was", f" {w}")
+            for w in llm.labels
+        ]
+        for t in texts
+    ]
+    expected = np.exp(raw) / np.exp(raw).sum(1, keepdims=True)
+    np.testing.assert_allclose(proba, expected, rtol=1e-4)
+    task = MTEWrapper(llm, response_method="predict_proba", name="llm").label(texts)
+    np.testing.assert_allclose(task.targets.proba.sum(1), 1)
+    assert list(llm.predict(texts)) == list(llm.classes_[proba.argmax(1)])
+
+
+class Fake:
+    """Scores strings by a table; remembers what it was asked."""
+
+    capabilities = frozenset({"score", "generate"})
+    fingerprint = "fake"
+
+    def __init__(self, table=None):
+        self.table = table or {}
+        self.asked = []
+
+    def score(self, contexts, continuations):
+        self.asked += contexts
+        return [
+            np.array([self.table.get(c.strip(), -float(len(c))) for c in row])
+            for row in continuations
+        ]
+
+    def generate(self, prompts, max_tokens):
+        self.asked += prompts
+        return [f"because {max_tokens}" for _ in prompts]
+
+
+def test_likelihoods_of_several_strings_are_summed():
+    client = Fake({"good": -1.0, "great": -2.0, "bad": -1.5})
+    llm = PromptedLLM(
+        client,
+        "{text}",
+        ["pos", "neg"],
+        verbalizer={"neg": "bad", "pos": ["good", "great"]},
+    )
+    good, bad = np.exp(-1) + np.exp(-2), np.exp(-1.5)
+    found = llm.predict_proba(["x"])
+    np.testing.assert_allclose(found, [[good / (good + bad), bad / (good + bad)]])
+
+
+class Tilted(Fake):
+    """Says "yes" much too often, and a little more so for texts with "fine"."""
+
+    def score(self, contexts, continuations):
+        return [np.array([-0.1 + 0.5 * ("fine" in c), -2.0]) for c in contexts]
+
+
+@pytest.mark.parametrize("calibration", ["contextual", "batch"])
+def test_calibration_takes_the_tilt_out(calibration):
+    texts = ["a fine film", "a dull film"]
+    plain = PromptedLLM(Tilted(), "{text}?", ["yes", "no"])
+    assert plain.predict(texts).tolist() == ["yes", "yes"]
+    llm = clone(plain).set_params(calibration=calibration).fit(texts)
+    proba = plain.predict_proba(texts)
+    expected = proba / llm.label_prior_
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(llm.predict_proba(texts), expected)
+    if calibration == "batch":
+        np.testing.assert_allclose(llm.label_prior_, proba.mean(0))
+        assert llm.predict(texts).tolist() == ["yes", "no"]
+        with pytest.raises(NotFittedError):
+            clone(llm).predict(texts)
+    else:
+        # Needs no texts of the task, so no fit either.
+        np.testing.assert_allclose(clone(llm).predict_proba(texts), expected)
+
+
+def test_reasoning_comes_before_the_labels():
+    client = Fake()
+    llm = PromptedLLM(
+        client, "{text} Good?", ["yes", "no"], cot="Think.", max_reasoning_tokens=7
+    )
+    llm.predict(["It was."])
+    asked, scored = client.asked
+    assert asked == "It was. Good? Think.\n"
+    assert scored == "It was. Good? Think.\nbecause 7\nAnswer:"
+
+
+def test_records_fill_several_fields():
+    client = Fake()
+    llm = PromptedLLM(client, "{premise} So {hypothesis}?", ["yes", "no"])
+    llm.predict([{"premise": "It rains.", "hypothesis": "it is wet", "label": "x"}])
+    assert client.asked == ["It rains. So it is wet?"]
+    with pytest.raises(ValueError, match=r"X\[0\].*'premise', 'hypothesis'"):
+        llm.predict(["a text"])
+    with pytest.raises(TypeError, match="str in every field"):
+        llm.predict([{"premise": "a", "hypothesis": 3}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"template": "no field"}, "expected names in braces"),
+        ({"template": "{text.upper}"}, "expected names in braces"),
+        ({"template": "{}"}, "expected names in braces"),
+        ({"template": "{text"}, "no template"),
+        ({"labels": ["one"]}, "two or more"),
+        ({"labels": ["a", "a"]}, "two or more"),
+        ({"verbalizer": {"yes": "y"}}, "verbalizer has the labels"),
+        ({"verbalizer": {"yes": "y", "no": "y"}}, "one string for two"),
+        ({"verbalizer": {"yes": "y", "no": [" "]}}, "empty string"),
+        ({"calibration": "other"}, "calibration"),
+    ],
+)
+def test_bad_prompts_are_refused(changes, message):
+    base = {"client": Fake(), "template": "{text}", "labels": ["yes", "no"]}
+    with pytest.raises(ValueError, match=message):
+        PromptedLLM(**{**base, **changes}).predict(["a"])
+
+
+def test_bad_rows_and_clients_are_refused():
+    llm = PromptedLLM(Fake(), "{text}", ["yes", "no"])
+    with pytest.raises(TypeError, match="one text"):
+        llm.predict("a text")
+    with pytest.raises(ValueError, match="empty"):
+        llm.predict([])
+    lame = Fake()
+    lame.capabilities = {"generate"}
+    with pytest.raises(ClientCapabilityError, match="cannot score"):
+        PromptedLLM(lame, "{text}", ["yes", "no"]).predict(["a"])
+    broken = Fake({"yes": np.nan})
+    with pytest.raises(ValueError, match="no numbers"):
+        PromptedLLM(broken, "{text}", ["yes", "no"]).predict(["a"])
+
+
+def test_fingerprint_tells_prompts_apart_and_clone_keeps_the_client():
+    base = PromptedLLM(Fake(), "{text}", ["yes", "no"])
+    assert clone(base).client is base.client
+    assert clone(base).fingerprint == base.fingerprint
+    seen = {base.fingerprint}
+    for changes in (
+        {"template": "{text}!"},
+        {"labels": ["yes", "never"]},
+        {"calibration": "contextual"},
+        {"cot": "Think."},
+        {"verbalizer": {"yes": "sure", "no": "no"}},
+    ):
+        seen.add(clone(base).set_params(**changes).fingerprint)
+    assert len(seen) == 6
