@@ -1,10 +1,10 @@
-"""The settings of the FUTE paper's code, in one place."""
+"""The settings and the prompts of the FUTE paper, in one place."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["reference_settings"]
+__all__ = ["paper_prompts", "reference_settings"]
 
 SURROGATE = "google-t5/t5-base"
 CASES: dict[str, dict[str, Any]] = {
@@ -81,3 +81,134 @@ def reference_settings(method: str, case: str) -> dict[str, Any]:
         "clip_norm": 1.0,
         "early_stopping": case.startswith("dte"),
     }
+
+
+REASON = "Reason step by step before answering."
+YES_NO = {"positive": "Yes", "negative": "No"}
+# Template and what the model says for each label, from Tables A1 and A2.
+SENTIMENT: list[tuple[str, dict[str, str]]] = [
+    (
+        "Does the movie review below make someone want to watch it? {text}",
+        YES_NO,
+    ),
+    (
+        "{text} How does the viewer feel about the movie?",
+        {"positive": "positive", "negative": "negative"},
+    ),
+    ("{text} Did the reviewer enjoy the movie?", YES_NO),
+    (
+        "Does it seem like the reviewer who wrote this review liked the movie? {text}",
+        YES_NO,
+    ),
+    ("Is the movie review below positive? {text}", YES_NO),
+    (
+        "{text} Did the reviewer find this movie good or bad?",
+        {"positive": "good", "negative": "bad"},
+    ),
+    (
+        "{text} Is this review positive or negative?",
+        {"positive": "positive", "negative": "negative"},
+    ),
+    (
+        "{text} This is definitely not a positive or negative review",
+        {"positive": "positive", "negative": "negative"},
+    ),
+]
+SENTIMENT_ORDER = (0, 1, 2, 3, 4, 5, 6, 7, 2, 5)  # the paper has two prompts twice
+
+
+def _inference(*words: str) -> dict[str, str]:
+    return dict(zip(("entailment", "contradiction", "neutral"), words, strict=True))
+
+
+YES_NO_MAYBE = _inference("yes", "no", "maybe")
+INFERENCE: list[tuple[str, dict[str, str]]] = [
+    (
+        "Given that {premise} Does it follow that {hypothesis} yes, no, or maybe?",
+        YES_NO_MAYBE,
+    ),
+    (
+        "{premise} Using only the above description and what you know about the "
+        'world, "{hypothesis}" is definitely correct, incorrect, or uncertain?',
+        _inference("correct", "incorrect", "uncertain"),
+    ),
+    (
+        "{premise} Question: {hypothesis} true, false, or maybe?",
+        _inference("true", "false", "maybe"),
+    ),
+    (
+        "Take the following as truth: {premise} Then the following statement: "
+        '"{hypothesis}" is true, false, or maybe?',
+        _inference("true", "false", "maybe"),
+    ),
+    (
+        '{premise} Question: Does this imply that "{hypothesis}"? Yes, no, or maybe?',
+        YES_NO_MAYBE,
+    ),
+    (
+        'Given {premise} Should we assume that "{hypothesis}" is true? Yes, no, or '
+        "maybe?",
+        YES_NO_MAYBE,
+    ),
+    (
+        '{premise} Based on the previous passage, is it true that "{hypothesis}"? '
+        "Yes, no, or maybe?",
+        YES_NO_MAYBE,
+    ),
+    (
+        '{premise} Are we justified in saying that "{hypothesis}"? yes, no, or maybe?',
+        YES_NO_MAYBE,
+    ),
+    (
+        'Suppose it\'s true that {premise} Then, is "{hypothesis}" always, sometimes, '
+        "or never true?",
+        _inference("always", "never", "sometimes"),
+    ),
+    (
+        'Given {premise} Is it guaranteed true that "{hypothesis}"? yes, no, or maybe?',
+        YES_NO_MAYBE,
+    ),
+]
+
+
+def paper_prompts(task: str) -> list[dict[str, Any]]:
+    """Return the 13 prompts that the FUTE paper compares on a kind of task.
+
+    Prompts 11 to 13 are the first three with reasoning.  Sentiment prompts 9 and 10
+    are 3 and 6 once more, as in the paper's table.  The words that stand for the
+    labels follow from each question; the paper names none.
+
+    Parameters
+    ----------
+    task : {"sentiment", "inference"}
+        Texts in ``{text}`` with the labels positive and negative, or pairs in
+        ``{premise}`` and ``{hypothesis}`` with entailment, contradiction and neutral.
+
+    Returns
+    -------
+    prompts : list of dict
+        ``template``, ``labels``, ``verbalizer`` and, with reasoning, ``cot``: keyword
+        arguments of `PromptedLLM`.
+
+    References
+    ----------
+    Wang et al. (2024), FUTE, Tables A1 and A2.
+
+    Examples
+    --------
+    >>> from fute_sklearn.presets import paper_prompts
+    >>> prompts = paper_prompts("sentiment")
+    >>> len(prompts), prompts[4]["template"]
+    (13, 'Is the movie review below positive? {text}')
+    """
+    if task == "sentiment":
+        rows = [SENTIMENT[i] for i in SENTIMENT_ORDER]
+    elif task == "inference":
+        rows = INFERENCE
+    else:
+        raise ValueError(f"task={task!r}, expected 'sentiment' or 'inference'.")
+    prompts: list[dict[str, Any]] = [
+        {"template": template, "labels": list(words), "verbalizer": dict(words)}
+        for template, words in rows
+    ]
+    return prompts + [{**prompt, "cot": REASON} for prompt in prompts[:3]]

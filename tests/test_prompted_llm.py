@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 from fute_sklearn import MTEWrapper, PromptedLLM, TransformersClient
 from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFoundError
+from fute_sklearn.presets import paper_prompts
 from fute_sklearn.surrogate import load_causal
 
 WORDS = "a the film was is fine dull good bad very no yes it : N / A [MASK]".split()
@@ -248,3 +249,18 @@ def test_fingerprint_tells_prompts_apart_and_clone_keeps_the_client():
     ):
         seen.add(clone(base).set_params(**changes).fingerprint)
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("task", ["sentiment", "inference"])
+def test_prompts_of_the_paper_can_be_asked(task):
+    record = {"text": "A.", "premise": "It rains.", "hypothesis": "It is wet."}
+    prompts = paper_prompts(task)
+    assert len(prompts) == 13
+    assert sum("cot" in prompt for prompt in prompts) == 3
+    for prompt in prompts:
+        client = Fake()
+        proba = PromptedLLM(client, **prompt).predict_proba([record])
+        assert proba.shape == (1, 2 if task == "sentiment" else 3)
+        assert "{" not in client.asked[-1]
+    with pytest.raises(ValueError, match="expected 'sentiment'"):
+        paper_prompts("other")
