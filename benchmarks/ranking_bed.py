@@ -22,11 +22,12 @@ import numpy as np
 from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -38,6 +39,7 @@ from fute_sklearn import (
     Task,
     TaskEmbedder,
     TaskVectorizer,
+    TextEmbedder,
     TuPaTEEmbedder,
 )
 from fute_sklearn._rank_models import _labelled_scores, _prior_distance
@@ -46,7 +48,7 @@ from fute_sklearn.datasets import load_opinion_domains, load_task_file
 from fute_sklearn.metrics import ndcg_score, regret_score, spearman_score
 
 GAINS = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}
-ROWS = {"train": 800, "known": 400, "test": 1000}
+ROWS = {"train": 800, "known": 400, "test": 1000, "unlabelled": 300}
 
 
 def family(name: str, seed: int) -> Any:
@@ -115,10 +117,44 @@ def student_scores(
     return out
 
 
+def agreement_scores(
+    students: list[Any], own: list[Any], unseen: list[Task]
+) -> np.ndarray:
+    """Share of a target's unlabelled texts on which both students agree."""
+    out = np.empty((len(own), len(students)))
+    for i, (student, task) in enumerate(zip(own, unseen, strict=True)):
+        texts = list(task.texts[: ROWS["unlabelled"]])
+        wanted = student.predict(texts)
+        out[i] = [np.mean(s.predict(texts) == wanted) for s in students]
+    return out
+
+
+def sketch_scores(
+    labelled: list[Task], targets: list[Task], prior: np.ndarray, surrogate: str
+) -> np.ndarray:
+    """Label prior plus cosine of ridge weights, both standardised over the models."""
+    pooled = TextEmbedder(surrogate).fit(labelled[0].texts, labelled[0].y)
+    features = pooled.transform(labelled[0].texts)
+    scaler = StandardScaler().fit(features)
+
+    def weights(task: Task, rows: np.ndarray) -> np.ndarray:
+        sign = np.where(task.y == "positive", 1.0, -1.0)
+        return Ridge(100.0).fit(scaler.transform(rows), sign).coef_
+
+    models = [weights(task, features) for task in labelled]
+    own = [weights(task, pooled.transform(task.texts)) for task in targets]
+    cosine = ModelRanker().fit(np.vstack(models)).decision_function(np.vstack(own))
+    return sum(
+        (part - part.mean(1, keepdims=True)) / part.std(1, keepdims=True)
+        for part in (prior, cosine)
+    )
+
+
 def all_scores(
     wrapped: dict[str, MTEWrapper],
     labelled: list[Task],
     known: dict[str, Task],
+    unseen: list[Task],
     surrogate: str,
     tunings: list[str],
     seed: int,
@@ -135,7 +171,11 @@ def all_scores(
         print(f"  {len(names)} students, {tuning}: {spent:.0f} s", flush=True)
         out.update(student_scores(students.students_, targets, f"student {tuning}"))
         vectors = np.vstack([s.embedding_ for s in students.students_])
-        own = TaskVectorizer(embedder).fit_transform(targets)
+        own_students = StudentRanker(embedder).fit(targets, list(known)).students_
+        own = np.vstack([s.embedding_ for s in own_students])
+        out[f"agreement of students {tuning}"] = agreement_scores(
+            students.students_, own_students, unseen
+        )
         for center in (False, True):
             ranker = ModelRanker(center=center).fit(vectors, names)
             label = f"cosine TuPaTE {tuning}" + (", centred" if center else "")
@@ -157,7 +197,10 @@ def all_scores(
     out["label prior"] = np.array(
         [[-_prior_distance(m, t) for m in labelled] for t in targets]
     )
-    for count in (10, 30, 100):
+    out["label prior + sketch"] = sketch_scores(
+        labelled, targets, out["label prior"], surrogate
+    )
+    for count in (10, 30, 100, 300):
         for scoring in GAINS:
             out[f"{count} labelled rows, {scoring}"] = np.array(
                 [_labelled_scores(wrapped, t, count, scoring, seed) for t in targets]
@@ -182,7 +225,10 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, list[fl
     wrapped = {name: MTEWrapper(model, name=name) for name, model in zoo.items()}
     labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
     known = {name: part["known"] for name, part in parts.items()}
-    scores = all_scores(wrapped, labelled, known, args.surrogate, args.tunings, seed)
+    unseen = [part["train"] for part in parts.values()]
+    scores = all_scores(
+        wrapped, labelled, known, unseen, args.surrogate, args.tunings, seed
+    )
     table: dict[str, dict[str, list[float]]] = {}
     for gain, metric in GAINS.items():
         for method, by_target in scores.items():

@@ -213,7 +213,8 @@ def _add_tuned(part: Tuned, module: str, inputs: Tensor, out: Tensor) -> Tensor:
         out = out + part.bias[module][:, None, None, :]
     if part.low_rank is not None and module in part.low_rank:
         down, up = part.low_rank[module]
-        out = out + (inputs @ down.mT[:, None]) @ up.mT[:, None]
+        size = inputs.shape[1:3]
+        out = out + (inputs.flatten(1, 2) @ down.mT @ up.mT).unflatten(1, size)
     return out
 
 
@@ -248,12 +249,16 @@ def _self_attention(ops, arch, name, h, bias, part: Tuned, add) -> Tensor:
     q = _heads(ops.linear(f"{name}.q.weight", h), arch)
     k = _heads(ops.linear(f"{name}.k.weight", h), arch)
     v = _heads(ops.linear(f"{name}.v.weight", h), arch)
+    scores = q @ k.mT
     if part.prefix is not None:
-        size = (-1, h.shape[1], -1, -1, -1)
-        k = torch.cat([part.prefix[:, 0, None].expand(size), k], 3)
-        v = torch.cat([part.prefix[:, 1, None].expand(size), v], 3)
-    weights = torch.softmax((q @ k.mT + bias).float(), -1).to(h.dtype)
-    mixed = (weights @ v).transpose(2, 3).flatten(3)
+        scores = torch.cat([_by_task(q, part.prefix[:, 0].mT), scores], -1)
+    weights = torch.softmax((scores + bias).float(), -1).to(h.dtype)
+    if part.prefix is None:
+        mixed = weights @ v
+    else:
+        ahead, own = weights.split([part.prefix.shape[3], v.shape[3]], -1)
+        mixed = own @ v + _by_task(ahead, part.prefix[:, 1])
+    mixed = mixed.transpose(2, 3).flatten(3)
     return add("self_o", mixed, ops.linear(f"{name}.o.weight", mixed))
 
 
@@ -272,21 +277,23 @@ def _cross_attention(
     low_rank = part.low_rank or {}
     if "cross_k" in low_rank:
         down, up = low_rank["cross_k"]
-        inner = memory.states @ down.mT[:, None]
-        scores = scores + (q @ _per_head(up, arch)) @ inner.mT[:, :, None]
+        laid = _by_task(q, up.unflatten(1, (arch.n_heads, arch.d_kv)))
+        added = laid.flatten(2, 3) @ _inner(memory.states, down).mT
+        scores = scores + added.unflatten(2, q.shape[2:4])
     scores = scores + memory.mask[None, :, None, None, :]
     source = scores.shape[-1]
     if part.prefix is not None:
-        scores = torch.cat([scores, q @ part.prefix[:, 2, None].mT], -1)
+        scores = torch.cat([scores, _by_task(q, part.prefix[:, 2].mT)], -1)
     weights = torch.softmax(scores.float(), -1).to(h.dtype)
     over_text = weights[..., :source]
     mixed = _frozen_mixture(ops, arch, f"{name}.v.weight", over_text, memory, layer)
     if "cross_v" in low_rank:
         down, up = low_rank["cross_v"]
-        inner = memory.states @ down.mT[:, None]
-        mixed = mixed + (over_text @ inner[:, :, None]) @ _per_head(up, arch).mT
+        over = over_text.flatten(2, 3) @ _inner(memory.states, down)
+        up = up.unflatten(1, (arch.n_heads, arch.d_kv))
+        mixed = mixed + _by_task(over.unflatten(2, q.shape[2:4]), up.mT)
     if part.prefix is not None:
-        mixed = mixed + weights[..., source:] @ part.prefix[:, 3, None]
+        mixed = mixed + _by_task(weights[..., source:], part.prefix[:, 3])
     mixed = mixed.transpose(2, 3).flatten(3)
     return add("cross_o", mixed, ops.linear(f"{name}.o.weight", mixed))
 
@@ -320,6 +327,14 @@ def _frozen_mixture(
     return torch.einsum("bhktm,hdm->kbhtd", mixed, weight)
 
 
-def _per_head(up: Tensor, arch: Architecture) -> Tensor:
-    """View B (K, H * d_kv, r) as (K, 1, H, d_kv, r)."""
-    return up.unflatten(1, (arch.n_heads, arch.d_kv))[:, None]
+def _by_task(x: Tensor, own: Tensor) -> Tensor:
+    """Multiply (K, B, H, T, n) by a task's own (K, H, n, m), without copies of it."""
+    batch, length = x.shape[1], x.shape[3]
+    found = x.transpose(1, 2).flatten(2, 3) @ own
+    return found.unflatten(2, (batch, length)).transpose(1, 2)
+
+
+def _inner(states: Tensor, down: Tensor) -> Tensor:
+    """Apply K tasks' A (K, r, D) to the shared states (B, S, D), (K, B, S, r)."""
+    found = states @ down.flatten(0, 1).mT
+    return found.unflatten(2, down.shape[:2]).permute(2, 0, 1, 3)
