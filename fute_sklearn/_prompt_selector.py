@@ -1,0 +1,259 @@
+"""Choose a prompt for a data set, by any of the paper's criteria."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from . import criteria
+from ._base_ranker import check_names
+from ._model_ranker import ModelRanker
+from ._moment_embedder import MomentEmbedder
+from ._mte_wrapper import MTEWrapper
+from ._student_ranker import StudentRanker
+from ._task import Task
+from ._task_embedder import TaskEmbedder
+from ._task_vectorizer import TaskVectorizer
+from ._tupate_embedder import TuPaTEEmbedder
+from ._validation import check_texts, label_name
+from .metrics import ndcg_score
+
+LABEL_FREE = {name: getattr(criteria, name) for name in criteria.__all__}
+EMBEDDED = {
+    "taskemb": TaskEmbedder,
+    "tupate": TuPaTEEmbedder,
+    "moment": MomentEmbedder,
+    "student": TuPaTEEmbedder,
+}
+ASKING = ("spell", "self_select")
+
+
+class PromptSelector(BaseEstimator):
+    """Rank prompts for a data set without, or with few, calls on its rows.
+
+    Parameters
+    ----------
+    criterion : str, default="moment"
+        ``"mutual_information"``, ``"local_entropy"``, ``"global_entropy"``,
+        ``"zps_log"``, ``"zps_prob"``, ``"zps_vote"`` look at the label probabilities on
+        unlabelled texts; ``"spell"`` (Gonen et al. 2023) at minus the mean perplexity
+        of the filled prompts; ``"self_select"`` (Ramji 2023) asks the language model
+        itself, in every rotation of the prompts' order.  ``"taskemb"`` and
+        ``"tupate"`` (FUTE), ``"moment"`` and ``"student"`` compare the prompts, as
+        models, with a labelled target task.
+    embedder : embedder, optional
+        Makes the embeddings of the last four; the criterion's own by default.
+    scoring : str or callable, default="accuracy"
+        Scorer of ``"student"``.
+
+    Attributes
+    ----------
+    prompt_names_ : ndarray of str (n_prompts,)
+        Names of the prompts in the order given.
+    scores_ : ndarray (n_prompts,)
+        High is better.
+    ranking_ : ndarray of str (n_prompts,)
+        Names, best first.
+    order_spread_ : float
+        With ``"self_select"``: the mean standard deviation of a prompt's score over
+        the orders, the order's bias.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fute_sklearn import PromptedLLM, PromptSelector
+    >>> class Client:
+    ...     capabilities, fingerprint = {"score"}, "a"
+    ...     def score(self, contexts, continuations):
+    ...         return [np.array([-0.1, -3.0 if "Say" in c or "dull" not in c else 0.5])
+    ...                 for c in contexts]
+    >>> prompts = {p: PromptedLLM(Client(), p, ["good", "bad"])
+    ...            for p in ("Say: {text}", "{text} It was")}
+    >>> selector = PromptSelector("global_entropy")
+    >>> selector.fit(prompts, ["a fine film", "a dull film"]).ranking_.tolist()
+    ['{text} It was', 'Say: {text}']
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "criterion": [StrOptions({*LABEL_FREE, *EMBEDDED, *ASKING})],
+        "embedder": [HasMethods(["fit", "_embed"]), None],
+        "scoring": [str, callable],
+    }
+
+    def __init__(
+        self,
+        criterion: str = "moment",
+        *,
+        embedder: Any = None,
+        scoring: Any = "accuracy",
+    ) -> None:
+        self.criterion = criterion
+        self.embedder = embedder
+        self.scoring = scoring
+
+    def fit(
+        self, prompts: Any, X: Any, *, target: Task | None = None
+    ) -> PromptSelector:
+        """Score the prompts.
+
+        Parameters
+        ----------
+        prompts : dict of str to PromptedLLM, or sequence of PromptedLLM
+            The candidates; with a sequence, templates are the names.
+        X : sequence of str
+            Unlabelled texts: the data set's own for label-free criteria, any varied
+            ones for embeddings.
+        target : Task, optional
+            Labelled rows of the data set, for embeddings and students.
+
+        Returns
+        -------
+        self : object
+            The fitted selector.
+
+        Raises
+        ------
+        ValueError
+            If the prompts have different labels, or the criterion needs a target.
+        ClientCapabilityError
+            If the client cannot give what the criterion needs.
+        """
+        self._validate_params()
+        if not isinstance(prompts, Mapping):
+            prompts = _named(list(prompts))
+        texts = check_texts(X)
+        if not prompts:
+            raise ValueError("there are no prompts to choose from.")
+        self._prompts = dict(prompts)
+        self.prompt_names_ = check_names(list(prompts), len(prompts))
+        names = sorted(label_name(v) for v in next(iter(prompts.values())).labels)
+        for name, prompt in prompts.items():
+            if sorted(label_name(v) for v in prompt.labels) != names:
+                raise ValueError(
+                    f"the prompt {name!r} has the labels {list(prompt.labels)}, the "
+                    f"first has {names}: prompts of one task share their labels."
+                )
+        if self.criterion in LABEL_FREE:
+            proba = [_aligned(prompt, texts, names) for prompt in prompts.values()]
+            self.scores_ = LABEL_FREE[self.criterion](proba)
+        elif self.criterion == "spell":
+            self.scores_ = np.array([_fluency(p, texts) for p in prompts.values()])
+        elif self.criterion == "self_select":
+            found = _preferences(list(prompts.values()))
+            self.order_spread_ = float(found.std(0).mean())
+            self.scores_ = found.mean(0)
+        else:
+            self.scores_ = self._embedded_scores(texts, target)
+        order = np.argsort(-self.scores_, kind="stable")
+        self.ranking_ = self.prompt_names_[order]
+        return self
+
+    def _embedded_scores(self, texts: list[str], target: Task | None) -> np.ndarray:
+        if target is None:
+            raise ValueError(
+                f"criterion={self.criterion!r} compares prompts with a labelled task: "
+                "fit(prompts, X, target=Task(texts, labels)). Without labels take "
+                f"one of {sorted(LABEL_FREE)}."
+            )
+        make = EMBEDDED[self.criterion]
+        embedder = make() if self.embedder is None else clone(self.embedder)
+        labelled = [
+            MTEWrapper(prompt, name=name, response_method="predict_proba").label(texts)
+            for name, prompt in self._prompts.items()
+        ]
+        if self.criterion == "student":
+            ranker = StudentRanker(embedder, scoring=self.scoring)
+            ranker.fit(labelled, self.prompt_names_)
+            return ranker.decision_function([target])[0]
+        vectorizer = TaskVectorizer(embedder).fit([*labelled, target])
+        vectors = vectorizer.embeddings_
+        metric = "dot" if self.criterion == "moment" else "cosine"
+        return ModelRanker(metric).fit(vectors[:-1]).decision_function(vectors[-1:])[0]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Label texts with the chosen prompt.
+
+        Parameters
+        ----------
+        X : sequence of str
+            The texts.
+
+        Returns
+        -------
+        y : ndarray of str (n_samples,)
+            The best prompt's labels.
+        """
+        check_is_fitted(self, "ranking_")
+        return self._prompts[self.ranking_[0]].predict(X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """NDCG of the ranking against the prompts' true accuracies.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts; every prompt is run on them.
+        y : sequence of length n_samples
+            Their labels.
+
+        Returns
+        -------
+        score : float
+            Linear-gain NDCG; a random order often reaches .8.
+        """
+        check_is_fitted(self, "ranking_")
+        wanted = np.array([label_name(label) for label in y])
+        gains = [
+            np.mean([label_name(v) for v in prompt.predict(X)] == wanted)
+            for prompt in self._prompts.values()
+        ]
+        return ndcg_score([gains], self.scores_[None])
+
+
+def _named(prompts: list[Any]) -> dict[str, Any]:
+    out = {prompt.template: prompt for prompt in prompts}
+    if len(out) < len(prompts):
+        raise ValueError(
+            "several prompts have one template: give a dict of names to prompts."
+        )
+    return out
+
+
+def _aligned(prompt: Any, texts: list[str], names: list[str]) -> np.ndarray:
+    """Label probabilities with columns in the order of ``names``."""
+    own = [label_name(label) for label in prompt.labels]
+    return prompt.predict_proba(texts)[:, [own.index(name) for name in names]]
+
+
+def _fluency(prompt: Any, texts: list[str]) -> float:
+    """Minus the mean perplexity of the filled prompts."""
+    prompt._need("score_text")
+    found = prompt.client.score_text(prompt._fill(texts))
+    return -float(np.mean([np.exp(-total / max(count, 1)) for total, count in found]))
+
+
+def _preferences(prompts: list[Any]) -> np.ndarray:
+    """How the language model likes each prompt, one row per rotation of the list."""
+    client, count = prompts[0].client, len(prompts)
+    if any(prompt.client is not client for prompt in prompts):
+        raise ValueError("self_select needs one client for all prompts.")
+    prompts[0]._need("score")
+    numbers = [f" {i + 1}" for i in range(count)]
+    orders = [[(i + shift) % count for i in range(count)] for shift in range(count)]
+    asked = [
+        "Which of these prompts is the best one for a language model?\n"
+        + "\n".join(f"{i + 1}. {prompts[p].template}" for i, p in enumerate(order))
+        + "\nThe best prompt is number"
+        for order in orders
+    ]
+    scores = np.array(client.score(asked, [numbers] * count), dtype=float)
+    scores = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    out = np.empty((count, count))
+    for row, order in enumerate(orders):
+        out[row, order] = scores[row]
+    return out
