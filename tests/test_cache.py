@@ -125,6 +125,31 @@ encode_texts(surrogate, [f"text number {{i}}" for i in range(100_000)])
         np.testing.assert_array_equal(a, b)
 
 
+def test_processes_share_one_cache(tmp_path, encoded_rows, monkeypatch):
+    """Two writers at once: both right, and a third encodes nothing again."""
+    monkeypatch.setenv("FUTE_SKLEARN_CACHE", str(tmp_path))
+    code = """
+from fute_sklearn.surrogate import _encoder, encode_texts, load_surrogate
+_encoder.TEXTS_PER_SEGMENT = 50
+surrogate = load_surrogate("fute-tiny-random")
+found = encode_texts(surrogate, [f"text {i}" for i in range(400)])
+print(sum(float(rows.sum()) for rows in found.states))
+"""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    sums = {process.communicate()[0] for process in running}
+    assert [process.returncode for process in running] == [0, 0]
+    with config_context(cache_dir=tmp_path):
+        texts = [f"text {i}" for i in range(400)]
+        found = encode_texts(load_surrogate(TINY_SURROGATE), texts)
+    assert not encoded_rows
+    assert sums == {f"{sum(float(rows.sum()) for rows in found.states)}\n"}
+
+
 def test_no_cache_writes_nothing(tmp_path, texts):
     with config_context(cache_dir=None):
         assert get_config()["cache_dir"] is None
