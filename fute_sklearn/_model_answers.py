@@ -77,4 +77,4 @@ def chunk_of(X: Any, texts: list[str], part: list[int]) -> Any:
         return X.iloc[rows]
     if isinstance(X, np.ndarray):
         return X[rows]
-    return texts[rows]
+    return X[rows] if isinstance(X, (list, tuple)) else texts[rows]

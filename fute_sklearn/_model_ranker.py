@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from ._base_ranker import BaseRanker, align_gains, check_names
 from ._callbacks import fit_progress, with_callbacks
 from ._vectors import check_fingerprints, fingerprint_of
 
-ROWS_AT_ONCE = 2048
+BLOCK_NUMBERS = 2**20
+EXACT_NUMBERS = 2**22
 
 
 class ModelRanker(BaseRanker):
@@ -67,7 +69,9 @@ class ModelRanker(BaseRanker):
         X : array-like (n_rows, dim)
             Embeddings.  float16, float32 and float64 are kept as they are and never
             copied, so a memory-mapped file (``np.load(path, mmap_mode="r")``) may hold
-            more of them than the memory.
+            more of them than the memory.  Up to four million numbers are compared in
+            double precision, more in single: cosines closer than about 1e-6 are then
+            not told apart; ``center=True`` helps where all have much in common.
         y : sequence of str, or array-like or DataFrame (n_rows, n_models)
             Names: the rows are models, compared with targets directly; None numbers
             them.  2-D gains: the rows are past tasks, and a model's score for a target
@@ -86,7 +90,10 @@ class ModelRanker(BaseRanker):
 
     def _register(self, X: Any, y: Any) -> None:
         self.fingerprint_ = fingerprint_of(X)
-        self.embeddings_ = check_array(X, dtype=[np.float32, np.float64, np.float16])
+        # Whether all numbers are finite shows in the norms, block by block.
+        self.embeddings_ = check_array(
+            X, dtype=[np.float32, np.float64, np.float16], ensure_all_finite=False
+        )
         self.n_features_in_ = self.embeddings_.shape[1]
         self.gains_ = None
         if y is not None and np.ndim(y) == 2:
@@ -100,11 +107,17 @@ class ModelRanker(BaseRanker):
                 )
         else:
             self.model_names_ = check_names(y, len(self.embeddings_))
-        self._mean = None
-        if self.center:
-            mean = self.embeddings_.mean(0, dtype=np.float64)
-            self._mean = mean.astype(_precision(self.embeddings_))
-        self._squares = _squared_norms(self.embeddings_, self._mean)
+        mean = _mean(self.embeddings_)
+        squares = _squared_norms(self.embeddings_, mean if self._shifts() else None)
+        if not np.isfinite(squares).all():
+            raise ValueError("the embeddings contain NaN or infinity.")
+        precision = _precision(self.embeddings_)
+        self._mean = mean.astype(precision) if self._shifts() else None
+        self._squares = squares.astype(precision)
+
+    def _shifts(self) -> bool:
+        # A shift changes no distance, and keeps their precision.
+        return self.center or self.metric == "euclidean"
 
     def _similarity(self, targets: np.ndarray) -> np.ndarray:
         targets = targets.astype(_precision(self.embeddings_), copy=False)
@@ -144,16 +157,31 @@ class ModelRanker(BaseRanker):
 
 def _precision(rows: np.ndarray) -> Any:
     """Precision to compute in: half precision only saves memory."""
-    return np.float64 if rows.dtype == np.float64 else np.float32
+    small = rows.size <= EXACT_NUMBERS
+    return np.float64 if small or rows.dtype == np.float64 else np.float32
+
+
+def _blocks(rows: np.ndarray, dtype: Any) -> Iterator[tuple[slice, np.ndarray]]:
+    """Cut rows into blocks of some megabytes, in another precision."""
+    size = max(1, BLOCK_NUMBERS // rows.shape[1])
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        yield part, np.asarray(rows[part], dtype=dtype)
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    total = np.zeros(rows.shape[1])
+    for _, block in _blocks(rows, np.float64):
+        total += block.sum(0)
+    return total / len(rows)
 
 
 def _squared_norms(rows: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
-    """Squared norms of the centred rows, without a copy of all rows."""
-    out = np.empty(len(rows), _precision(rows))
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block = rows[start : start + ROWS_AT_ONCE].astype(out.dtype, copy=False)
+    """Squared norms of the rows, less their mean where given."""
+    out = np.empty(len(rows))
+    for part, block in _blocks(rows, np.float64):
         block = block if mean is None else block - mean
-        out[start : start + ROWS_AT_ONCE] = np.einsum("ij,ij->i", block, block)
+        out[part] = np.einsum("ij,ij->i", block, block)
     return out
 
 
@@ -162,7 +190,6 @@ def _products(targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if rows.dtype == targets.dtype:
         return targets @ rows.T
     out = np.empty((len(targets), len(rows)), targets.dtype)
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block = rows[start : start + ROWS_AT_ONCE].astype(targets.dtype)
-        out[:, start : start + ROWS_AT_ONCE] = targets @ block.T
+    for part, block in _blocks(rows, targets.dtype):
+        out[:, part] = targets @ block.T
     return out

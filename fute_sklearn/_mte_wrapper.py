@@ -182,7 +182,8 @@ class MTEWrapper(BaseEstimator):
         ----------
         X : sequence of str of length n_samples
             The unlabelled texts, in the type the model expects; chunks of it are
-            handed to the model.
+            handed to the model.  Records, where the model has a method ``text_of``
+            that gives each one's text, as `PromptedLLM` has.
 
         Returns
         -------
@@ -205,7 +206,9 @@ class MTEWrapper(BaseEstimator):
                 f"the model {self._model_name()!r} has no method "
                 f"{self.response_method!r}; choose another response_method."
             )
-        texts = check_texts(X)
+        # A model that reads records says which text stands for each.
+        text_of = getattr(self.estimator, "text_of", None)
+        texts = check_texts(X if text_of is None else text_of(X))
         rows, found = self._respond(X, texts)
         kept = [texts[i] for i in rows]
         try:

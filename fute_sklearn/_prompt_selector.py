@@ -20,7 +20,7 @@ from ._task import Task
 from ._task_embedder import TaskEmbedder
 from ._task_vectorizer import TaskVectorizer
 from ._tupate_embedder import TuPaTEEmbedder
-from ._validation import check_texts, label_name
+from ._validation import label_name
 from .metrics import ndcg_score
 
 LABEL_FREE = {name: getattr(criteria, name) for name in criteria.__all__}
@@ -70,7 +70,7 @@ class PromptSelector(BaseEstimator):
     >>> class Client:
     ...     capabilities, fingerprint = {"score"}, "a"
     ...     def score(self, contexts, continuations):
-    ...         return [np.array([-0.1, -3.0 if "Say" in c or "dull" not in c else 0.5])
+    ...         return [np.array([-3.0 if "Say" in c or "dull" not in c else 0.5, -0.1])
     ...                 for c in contexts]
     >>> prompts = {p: PromptedLLM(Client(), p, ["good", "bad"])
     ...            for p in ("Say: {text}", "{text} It was")}
@@ -105,7 +105,7 @@ class PromptSelector(BaseEstimator):
         ----------
         prompts : dict of str to PromptedLLM, or sequence of PromptedLLM
             The candidates; with a sequence, templates are the names.
-        X : sequence of str
+        X : sequence of str or of records
             Unlabelled texts: the data set's own for label-free criteria, any varied
             ones for embeddings.
         target : Task, optional
@@ -126,11 +126,11 @@ class PromptSelector(BaseEstimator):
         self._validate_params()
         if not isinstance(prompts, Mapping):
             prompts = _named(list(prompts))
-        texts = check_texts(X)
         if not prompts:
             raise ValueError("there are no prompts to choose from.")
-        self._prompts = dict(prompts)
         self.prompt_names_ = check_names(list(prompts), len(prompts))
+        prompts = dict(zip(self.prompt_names_, prompts.values(), strict=True))
+        self._prompts = prompts
         names = sorted(label_name(v) for v in next(iter(prompts.values())).labels)
         for name, prompt in prompts.items():
             if sorted(label_name(v) for v in prompt.labels) != names:
@@ -139,31 +139,44 @@ class PromptSelector(BaseEstimator):
                     f"first has {names}: prompts of one task share their labels."
                 )
         if self.criterion in LABEL_FREE:
-            proba = [_aligned(prompt, texts, names) for prompt in prompts.values()]
+            proba = [prompt.predict_proba(X) for prompt in prompts.values()]
             self.scores_ = LABEL_FREE[self.criterion](proba)
         elif self.criterion == "spell":
-            self.scores_ = np.array([_fluency(p, texts) for p in prompts.values()])
+            self.scores_ = np.array([_fluency(p, X) for p in prompts.values()])
         elif self.criterion == "self_select":
             found = _preferences(list(prompts.values()))
             self.order_spread_ = float(found.std(0).mean())
             self.scores_ = found.mean(0)
         else:
-            self.scores_ = self._embedded_scores(texts, target)
+            self.scores_ = self._embedded_scores(X, target, names)
         order = np.argsort(-self.scores_, kind="stable")
         self.ranking_ = self.prompt_names_[order]
         return self
 
-    def _embedded_scores(self, texts: list[str], target: Task | None) -> np.ndarray:
+    def __getstate__(self) -> dict[str, Any]:
+        # Prompts hold clients, and clients may hold keys.
+        state = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_prompts"}
+
+    def _embedded_scores(
+        self, X: Any, target: Task | None, names: list[str]
+    ) -> np.ndarray:
         if target is None:
             raise ValueError(
                 f"criterion={self.criterion!r} compares prompts with a labelled task: "
                 "fit(prompts, X, target=Task(texts, labels)). Without labels take "
                 f"one of {sorted(LABEL_FREE)}."
             )
+        found = sorted(target.targets.names)
+        if found != names:
+            raise ValueError(
+                f"the target has the labels {found}, the prompts have {names}; labels "
+                "are compared by name: rename one side's."
+            )
         make = EMBEDDED[self.criterion]
         embedder = make() if self.embedder is None else clone(self.embedder)
         labelled = [
-            MTEWrapper(prompt, name=name, response_method="predict_proba").label(texts)
+            MTEWrapper(prompt, name=name, response_method="predict_proba").label(X)
             for name, prompt in self._prompts.items()
         ]
         if self.criterion == "student":
@@ -188,8 +201,16 @@ class PromptSelector(BaseEstimator):
         y : ndarray of str (n_samples,)
             The best prompt's labels.
         """
+        return self._candidates()[self.ranking_[0]].predict(X)
+
+    def _candidates(self) -> dict[str, Any]:
         check_is_fitted(self, "ranking_")
-        return self._prompts[self.ranking_[0]].predict(X)
+        if not hasattr(self, "_prompts"):
+            raise ValueError(
+                "prompts are not part of a pickle, as their clients may hold keys: "
+                "use ranking_ to choose among yours, or fit again."
+            )
+        return self._prompts
 
     def score(self, X: Any, y: Any) -> float:
         """NDCG of the ranking against the prompts' true accuracies.
@@ -206,35 +227,41 @@ class PromptSelector(BaseEstimator):
         score : float
             Linear-gain NDCG; a random order often reaches .8.
         """
-        check_is_fitted(self, "ranking_")
+        prompts = self._candidates()
         wanted = np.array([label_name(label) for label in y])
         gains = [
             np.mean([label_name(v) for v in prompt.predict(X)] == wanted)
-            for prompt in self._prompts.values()
+            for prompt in prompts.values()
         ]
         return ndcg_score([gains], self.scores_[None])
 
 
 def _named(prompts: list[Any]) -> dict[str, Any]:
-    out = {prompt.template: prompt for prompt in prompts}
-    if len(out) < len(prompts):
-        raise ValueError(
-            "several prompts have one template: give a dict of names to prompts."
-        )
+    """Name prompts by what they say; what is said twice gets a number."""
+    out: dict[str, Any] = {}
+    for prompt in prompts:
+        name = " ".join(filter(None, [prompt.template, prompt.cot]))
+        count = sum(known.split(" #")[0] == name for known in out)
+        out[f"{name} #{count + 1}" if count else name] = prompt
     return out
 
 
-def _aligned(prompt: Any, texts: list[str], names: list[str]) -> np.ndarray:
-    """Label probabilities with columns in the order of ``names``."""
-    own = [label_name(label) for label in prompt.labels]
-    return prompt.predict_proba(texts)[:, [own.index(name) for name in names]]
-
-
-def _fluency(prompt: Any, texts: list[str]) -> float:
+def _fluency(prompt: Any, X: Any) -> float:
     """Minus the mean perplexity of the filled prompts."""
     prompt._need("score_text")
-    found = prompt.client.score_text(prompt._fill(texts))
-    return -float(np.mean([np.exp(-total / max(count, 1)) for total, count in found]))
+    found = prompt.client.score_text(prompt._asked(X))
+    known = [np.exp(-total / count) for total, count in found if count]
+    if not known:
+        raise ValueError(
+            f"no filled prompt of {prompt.template!r} has two tokens, so that none has "
+            "a perplexity."
+        )
+    return -float(np.mean(known))
+
+
+def _description(prompt: Any) -> str:
+    said = ", ".join(words[0] for words in prompt._strings())
+    return " ".join(filter(None, [prompt.template, prompt.cot, f"({said})"]))
 
 
 def _preferences(prompts: list[Any]) -> np.ndarray:
@@ -247,7 +274,7 @@ def _preferences(prompts: list[Any]) -> np.ndarray:
     orders = [[(i + shift) % count for i in range(count)] for shift in range(count)]
     asked = [
         "Which of these prompts is the best one for a language model?\n"
-        + "\n".join(f"{i + 1}. {prompts[p].template}" for i, p in enumerate(order))
+        + "\n".join(f"{i + 1}. {_description(prompts[p])}" for i, p in enumerate(order))
         + "\nThe best prompt is number"
         for order in orders
     ]

@@ -36,8 +36,8 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
     template : str
         Prompt with fields in braces: ``{text}`` for texts, or the names that records
         hold, as ``{premise}`` and ``{hypothesis}``.
-    labels : sequence of str
-        Names of the classes.
+    labels : sequence
+        The classes.
     verbalizer : dict of str to str or sequence of str, optional
         What the model says for a label; the label's own name by default.  One space
         is put before it.
@@ -55,12 +55,13 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    classes_ : ndarray of str
-        The labels, as given.
+    classes_ : ndarray (n_classes,)
+        The labels, sorted, as scikit-learn's scorers expect them; columns of the
+        probabilities follow them.
     fingerprint : str
         Client, prompt and settings: keys of kept predictions.
-    label_prior_ : ndarray (n_classes,)
-        What calibration divides by, after ``fit``.
+    label_log_prior_ : ndarray (n_classes,)
+        Logarithm of what calibration divides by, after ``fit``.
 
     Examples
     --------
@@ -69,9 +70,9 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
     >>> class Client:
     ...     capabilities, fingerprint = {"score"}, "a"
     ...     def score(self, contexts, continuations):
-    ...         return [np.array([-0.1 if "fine" in c else -3.0, -1.0])
+    ...         return [np.array([-1.0, -0.1 if "fine" in c else -3.0])
     ...                 for c in contexts]
-    >>> model = PromptedLLM(Client(), "{text} It was", ["good", "bad"])
+    >>> model = PromptedLLM(Client(), "{text} It was", ["bad", "good"])
     >>> model.predict(["a fine film", "a dull film"])
     array(['good', 'bad'], dtype='<U4')
     """
@@ -110,46 +111,61 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return type(self)(**self.get_params(deep=False))
 
     def __sklearn_is_fitted__(self) -> bool:
-        return self.calibration != "batch" or hasattr(self, "label_prior_")
+        return self.calibration != "batch" or self._fitted_prior() is not None
 
     @property
     def classes_(self) -> np.ndarray:
-        """The labels, as given."""
-        return np.array([str(label) for label in self.labels])
+        """The labels, sorted."""
+        return np.unique(np.asarray(self.labels))
+
+    def _names(self) -> list[str]:
+        return [label_name(label) for label in self.classes_]
+
+    def _settings_key(self) -> str:
+        return text_key(
+            str(self.client.fingerprint),
+            self.template,
+            repr(list(zip(self._names(), self._strings(), strict=True))),
+            str(self.calibration),
+            f"{self.cot}|{self.max_reasoning_tokens}" if self.cot else "",
+        )
 
     @property
     def fingerprint(self) -> str:
         """Hash of client, prompt and settings."""
-        prior = getattr(self, "label_prior_", None)
-        return text_key(
-            str(self.client.fingerprint),
-            self.template,
-            repr(self._strings()),
-            str(self.calibration),
-            "" if self.calibration != "batch" else repr(np.asarray(prior).tolist()),
-            f"{self.cot}|{self.max_reasoning_tokens}" if self.cot else "",
-        )
+        if self.calibration != "batch":
+            return self._settings_key()
+        prior = self._fitted_prior()
+        known = None if prior is None else prior.tolist()
+        return text_key(self._settings_key(), repr(known))
+
+    def _fitted_prior(self) -> np.ndarray | None:
+        """Return what ``fit`` has measured, if it was with the present settings."""
+        if getattr(self, "_prior_key", None) != self._settings_key():
+            return None
+        return self.label_log_prior_
 
     def _strings(self) -> list[list[str]]:
-        """What the model may say for each label; checked."""
-        names = [label_name(label) for label in self.labels]
-        if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        """What the model may say for each class; checked."""
+        names = self._names()
+        if len(names) < 2 or len(names) < len(self.labels) or not all(names):
             raise ValueError(
                 f"labels={list(self.labels)!r}, expected two or more different names."
             )
         said: dict[str, str | Sequence[str]] = {name: name for name in names}
         if self.verbalizer is not None:
-            if set(map(str, self.verbalizer)) != set(names):
+            said = {label_name(k): v for k, v in self.verbalizer.items()}
+            if set(said) != set(names):
                 raise ValueError(
-                    f"verbalizer has the labels {sorted(map(str, self.verbalizer))}, "
-                    f"expected {sorted(names)}."
+                    f"verbalizer has the labels {sorted(said)}, expected {names}."
                 )
-            said = {str(k): v for k, v in self.verbalizer.items()}
         words_of = [said[name] for name in names]
         out = [[words] if isinstance(words, str) else list(words) for words in words_of]
         flat = [word for words in out for word in words]
         if not all(out) or not all(isinstance(w, str) and w.strip() for w in flat):
             raise ValueError(f"verbalizer={said!r} has an empty string for a label.")
+        out = [[word.strip() for word in words] for words in out]
+        flat = [word for words in out for word in words]
         if len(set(flat)) < len(flat):
             raise ValueError(f"verbalizer={said!r} has one string for two labels.")
         return out
@@ -170,13 +186,13 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
             )
         return list(dict.fromkeys(found))
 
-    def _fill(self, X: Any) -> list[str]:
-        """Fill the template with every row."""
+    def _rows(self, X: Any) -> list[dict[str, str]]:
+        """Return the template's fields of every row, in the row's own order."""
         if isinstance(X, (str, bytes, Mapping)):
             raise TypeError("X is one text or record, expected a sequence of them.")
         fields = self._fields()
-        if hasattr(X, "to_dict") and hasattr(X, "columns"):
-            X = X.to_dict("records")
+        if hasattr(X, "columns"):  # a table of pandas or polars
+            X = X.to_dicts() if hasattr(X, "to_dicts") else X.to_dict("records")
         out = []
         for i, row in enumerate(X):
             if isinstance(row, str) and fields == ["text"]:
@@ -187,13 +203,33 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
                     f"{fields}: give a text where the only field is {{text}}, else a "
                     "record with these keys."
                 )
-            values = {name: row[name] for name in fields}
+            values = {name: row[name] for name in row if name in fields}
             if not all(isinstance(v, str) for v in values.values()):
                 raise TypeError(f"X[{i}] is {row!r}, expected str in every field.")
-            out.append(self.template.format(**values))
+            out.append(values)
         if not out:
             raise ValueError("X is empty.")
         return out
+
+    def text_of(self, X: Any) -> list[str]:
+        """Join the fields of records to one text each, for a surrogate to read.
+
+        Parameters
+        ----------
+        X : sequence of str or of records of length n_samples
+            Texts, or records with the template's fields.
+
+        Returns
+        -------
+        texts : list of str
+            The fields' values in the order of the record, with a space between.
+        """
+        return [" ".join(values.values()) for values in self._rows(X)]
+
+    def _asked(self, X: Any) -> list[str]:
+        """Return what the model reads: filled templates and how to reason."""
+        filled = [self.template.format(**values) for values in self._rows(X)]
+        return [f"{text} {self.cot}" for text in filled] if self.cot else filled
 
     def _need(self, capability: str) -> None:
         if capability not in self.client.capabilities:
@@ -202,13 +238,13 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
                 f"{sorted(self.client.capabilities)}."
             )
 
-    def _label_scores(self, contexts: list[str]) -> np.ndarray:
+    def _label_scores(self, X: Any) -> np.ndarray:
         """Log-likelihood of the labels after filled prompts, (n, n_classes)."""
         self._need("score")
-        strings = self._strings()
-        if self.cot is not None:
+        strings, contexts = self._strings(), self._asked(X)
+        if self.cot:
             self._need("generate")
-            asked = [f"{context} {self.cot}\n" for context in contexts]
+            asked = [f"{context}\n" for context in contexts]
             reasons = self.client.generate(asked, self.max_reasoning_tokens)
             contexts = [
                 f"{question}{reason.strip()}\nAnswer:"
@@ -243,17 +279,20 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
             The classifier.
         """
         self._validate_params()
-        self._fields(), self._strings()
-        if self.calibration == "batch":
-            scores = self._label_scores(self._fill(X))
-            self.label_prior_ = _normalised(scores).mean(0)
-        elif self.calibration == "contextual":
-            self.label_prior_ = self._content_free()
+        self._fields()
+        self._strings()
+        if self.calibration is not None:
+            rows = X if self.calibration == "batch" else self._content_free()
+            self.label_log_prior_ = self._log_prior(rows)
+            self._prior_key = self._settings_key()
         return self
 
-    def _content_free(self) -> np.ndarray:
-        rows = [dict.fromkeys(self._fields(), word) for word in CONTENT_FREE]
-        return _normalised(self._label_scores(self._fill(rows))).mean(0)
+    def _content_free(self) -> list[dict[str, str]]:
+        return [dict.fromkeys(self._fields(), word) for word in CONTENT_FREE]
+
+    def _log_prior(self, X: Any) -> np.ndarray:
+        scores = _log_normalised(self._label_scores(X))
+        return np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict log-probabilities of the labels.
@@ -279,11 +318,13 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         """
         self._validate_params()
         check_is_fitted(self)
-        scores = self._label_scores(self._fill(X))
+        scores = self._label_scores(X)
         if self.calibration is not None:
-            prior = getattr(self, "label_prior_", None)
-            scores = scores - np.log(self._content_free() if prior is None else prior)
-        return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+            prior = self._fitted_prior()
+            if prior is None:
+                prior = self._log_prior(self._content_free())
+            scores = scores - prior
+        return _log_normalised(scores)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities of the labels.
@@ -310,11 +351,11 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        y : ndarray of str (n_samples,)
-            Names of the labels.
+        y : ndarray (n_samples,)
+            The labels.
         """
         return self.classes_[self.predict_log_proba(X).argmax(1)]
 
 
-def _normalised(scores: np.ndarray) -> np.ndarray:
-    return np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+def _log_normalised(scores: np.ndarray) -> np.ndarray:
+    return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)

@@ -1,5 +1,7 @@
 """One interface over all criteria that choose a prompt."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -14,6 +16,7 @@ from fute_sklearn import (
 )
 from fute_sklearn.exceptions import ClientCapabilityError
 from fute_sklearn.metrics import ndcg_score
+from fute_sklearn.presets import paper_prompts
 from fute_sklearn.testing import TINY_SURROGATE as TINY
 
 TEXTS = [
@@ -66,14 +69,7 @@ def prompts():
 
 
 def proba(prompts):
-    return np.stack(
-        [
-            p.predict_proba(TEXTS)[
-                :, [list(p.labels).index(n) for n in ("bad", "good")]
-            ]
-            for p in prompts.values()
-        ]
-    )
+    return np.stack([p.predict_proba(TEXTS) for p in prompts.values()])
 
 
 @pytest.mark.parametrize("name", criteria.__all__)
@@ -110,6 +106,8 @@ def test_embeddings_compare_prompts_with_the_target(criterion, embedder, prompts
         assert found.ranking_.tolist() == ["Sharp", "Blunt", "Wrong"]
     with pytest.raises(ValueError, match="target=Task"):
         clone(selector).fit(prompts, TEXTS)
+    with pytest.raises(ValueError, match="rename one side"):
+        clone(selector).fit(prompts, TEXTS, target=Task(TEXTS, ["pos", "neg"] * 3))
 
 
 def test_fluency_is_minus_the_mean_perplexity(prompts):
@@ -141,8 +139,50 @@ def test_prediction_and_score(prompts):
 def test_sequences_are_named_by_template(prompts):
     found = PromptSelector("local_entropy").fit(list(prompts.values()), TEXTS)
     assert found.ranking_[0] == "Blunt {text}"
-    with pytest.raises(ValueError, match="one template"):
-        PromptSelector().fit([prompts["Sharp"]] * 2, TEXTS)
+    twice = PromptSelector("local_entropy").fit([prompts["Sharp"]] * 2, TEXTS)
+    assert twice.prompt_names_.tolist() == ["Sharp {text}", "Sharp {text} #2"]
+
+
+def test_keys_of_any_type_name_prompts(prompts):
+    found = PromptSelector("local_entropy").fit(
+        dict(enumerate(prompts.values())), TEXTS
+    )
+    assert found.ranking_[0] == "2"
+    found.predict(TEXTS)
+
+
+def test_pickles_hold_no_client(prompts):
+    prompts["Sharp"].client.secret = "sk-secret"
+    found = PromptSelector("local_entropy").fit(prompts, TEXTS)
+    data = pickle.dumps(found)
+    assert b"sk-secret" not in data
+    again = pickle.loads(data)
+    assert again.ranking_.tolist() == found.ranking_.tolist()
+    with pytest.raises(ValueError, match="not part of a pickle"):
+        again.predict(TEXTS)
+
+
+class Reasoning(Client):
+    """Takes any prompt, and writes a reason where it is asked for one."""
+
+    capabilities = frozenset({"score", "score_text", "generate"})
+
+    def score(self, contexts, continuations):
+        return [np.zeros(len(options)) for options in continuations]
+
+    def generate(self, prompts, max_tokens):
+        return ["so"] * len(prompts)
+
+
+def test_records_and_prompts_with_reasoning():
+    client = Reasoning()
+    prompts = [PromptedLLM(client, **p) for p in paper_prompts("inference")]
+    rows = [{"premise": "It rains.", "hypothesis": "It is wet."}] * 3
+    for criterion in ("global_entropy", "spell", "self_select"):
+        found = PromptSelector(criterion).fit(prompts, rows)
+        assert len(set(found.prompt_names_)) == 13
+    scores = PromptSelector("spell").fit(prompts, rows).scores_
+    assert (scores[10:] != scores[:3]).all()
 
 
 def test_bad_candidates_are_refused(prompts):

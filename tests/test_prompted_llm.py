@@ -82,6 +82,60 @@ def test_text_scores_and_generation(folder):
     assert not first[0].startswith("the film")
 
 
+def test_many_long_labels_are_scored_in_parts(folder, monkeypatch):
+    from fute_sklearn.surrogate import _causal
+
+    model = load_causal(folder)
+    contexts = ["a film", "the film was very very dull it is"]
+    options = [[" good film", " very bad film it was", " no", " a the film is"]] * 2
+    whole = model.score(contexts, options)
+    monkeypatch.setattr(_causal, "BATCH_TOKENS", 4)
+    for one, other in zip(whole, model.score(contexts, options), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_what_does_not_fit_the_model_is_refused(folder):
+    model = load_causal(folder)
+    with pytest.raises(ValueError, match="has no tokens to score"):
+        model.score(["a film"], [[""]])
+    model.model.config.max_position_embeddings = 8
+    long = "the film was very " * 3
+    for call in (
+        lambda: model.score([long], [[" good"]]),
+        lambda: model.score_text([long]),
+        lambda: model.generate(["a film"], 8),
+    ):
+        with pytest.raises(ValueError, match="does not fit"):
+            call()
+
+
+def test_end_tokens_are_not_part_of_a_context(folder):
+    from tokenizers import processors
+
+    model = load_causal(folder)
+    plain = model.score(["a film"], [[" good", " very bad"]])[0]
+    model.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    found = model.score(["a film"], [[" good", " very bad"]])[0]
+    np.testing.assert_allclose(found, plain, rtol=1e-5)
+
+
+def test_generation_ignores_the_settings_of_the_folder(folder, tmp_path):
+    import shutil
+
+    from transformers import GenerationConfig
+
+    shutil.copytree(folder, tmp_path / "other")
+    GenerationConfig(repetition_penalty=5.0, num_beams=3).save_pretrained(
+        tmp_path / "other"
+    )
+    one, other = load_causal(folder), load_causal(tmp_path / "other")
+    assert one.fingerprint == other.fingerprint
+    prompts = ["the film was", "a film", ""]
+    assert one.generate(prompts, 6) == other.generate(prompts, 6)
+
+
 def test_client_holds_no_weights(folder):
     client = TransformersClient(folder)
     assert client.fingerprint == load_causal(folder).fingerprint
@@ -101,10 +155,11 @@ def test_prompt_in_process_labels_texts(folder):
     )
     texts = ["a fine film", "very dull", "it is no good"]
     proba = llm.predict_proba(texts)
+    assert llm.classes_.tolist() == ["bad", "good"]
     raw = [
         [
             plain_score(llm.client._load(), f"the film : {t} it was", f" {w}")
-            for w in llm.labels
+            for w in llm.classes_
         ]
         for t in texts
     ]
@@ -147,14 +202,15 @@ def test_likelihoods_of_several_strings_are_summed():
     )
     good, bad = np.exp(-1) + np.exp(-2), np.exp(-1.5)
     found = llm.predict_proba(["x"])
-    np.testing.assert_allclose(found, [[good / (good + bad), bad / (good + bad)]])
+    assert llm.classes_.tolist() == ["neg", "pos"]
+    np.testing.assert_allclose(found, [[bad / (good + bad), good / (good + bad)]])
 
 
 class Tilted(Fake):
     """Says "yes" much too often, and a little more so for texts with "fine"."""
 
     def score(self, contexts, continuations):
-        return [np.array([-0.1 + 0.5 * ("fine" in c), -2.0]) for c in contexts]
+        return [np.array([-2.0, -0.1 + 0.5 * ("fine" in c)]) for c in contexts]
 
 
 @pytest.mark.parametrize("calibration", ["contextual", "batch"])
@@ -164,11 +220,11 @@ def test_calibration_takes_the_tilt_out(calibration):
     assert plain.predict(texts).tolist() == ["yes", "yes"]
     llm = clone(plain).set_params(calibration=calibration).fit(texts)
     proba = plain.predict_proba(texts)
-    expected = proba / llm.label_prior_
+    expected = proba / np.exp(llm.label_log_prior_)
     expected /= expected.sum(1, keepdims=True)
     np.testing.assert_allclose(llm.predict_proba(texts), expected)
     if calibration == "batch":
-        np.testing.assert_allclose(llm.label_prior_, proba.mean(0))
+        np.testing.assert_allclose(np.exp(llm.label_log_prior_), proba.mean(0))
         assert llm.predict(texts).tolist() == ["yes", "no"]
         with pytest.raises(NotFittedError):
             clone(llm).predict(texts)
@@ -249,6 +305,64 @@ def test_fingerprint_tells_prompts_apart_and_clone_keeps_the_client():
     ):
         seen.add(clone(base).set_params(**changes).fingerprint)
     assert len(seen) == 6
+
+
+def test_fingerprint_knows_which_words_stand_for_which_label():
+    said = {"good": "yes", "bad": "no"}
+    one = PromptedLLM(Fake(), "{text}", ["good", "bad"], verbalizer=said)
+    turned = {"good": "no", "bad": "yes"}
+    two = PromptedLLM(Fake(), "{text}", ["good", "bad"], verbalizer=turned)
+    assert one.fingerprint != two.fingerprint
+
+
+def test_prior_of_other_settings_is_not_used():
+    texts = ["a fine film", "a dull film"]
+    fitted = PromptedLLM(Tilted(), "{text}?", ["yes", "no"], calibration="batch")
+    fitted.fit(texts)
+    fresh = clone(fitted).set_params(calibration="contextual", template="{text} fine")
+    fitted.set_params(calibration="contextual", template="{text} fine")
+    assert fitted.fingerprint == fresh.fingerprint
+    np.testing.assert_array_equal(
+        fitted.predict_proba(texts), fresh.predict_proba(texts)
+    )
+
+
+def test_scorers_see_sorted_classes():
+    from sklearn.metrics import get_scorer
+
+    client = Fake()
+    client.score = lambda contexts, options: [
+        np.array([3.0 if (o == " yes") == ("fine" in c) else -3.0 for o in row])
+        for c, row in zip(contexts, options, strict=True)
+    ]
+    llm = PromptedLLM(client, "{text}", ["yes", "no"])
+    X, y = ["fine", "dull", "fine day", "bad day"], ["yes", "no", "yes", "no"]
+    assert get_scorer("roc_auc")(llm, X, y) == 1
+    assert get_scorer("neg_log_loss")(llm, X, y) > -0.1
+    numbers = PromptedLLM(
+        client, "{text}", [1.0, 0.0], verbalizer={1.0: "yes", 0.0: "no"}
+    )
+    assert numbers.score(X, [1, 0, 1, 0]) == 1
+
+
+def test_unlikely_labels_stay_numbers_under_calibration():
+    client = Fake({"yes": -1.0, "no": -900.0})
+    llm = PromptedLLM(client, "{text}", ["yes", "no"], calibration="contextual")
+    np.testing.assert_allclose(llm.predict_proba(["a"]), [[0.5, 0.5]])
+
+
+def test_records_are_labelled_through_the_wrapper():
+    import pandas as pd
+
+    records = [
+        {"premise": "It rains.", "hypothesis": "It is wet.", "label": "yes"},
+        {"premise": "It is hot.", "hypothesis": "It snows.", "label": "no"},
+    ]
+    llm = PromptedLLM(Fake({"yes": -1.0}), "{hypothesis} if {premise}", ["yes", "no"])
+    for rows in (records, pd.DataFrame(records)):
+        task = MTEWrapper(llm).label(rows)
+        assert task.texts == ("It rains. It is wet.", "It is hot. It snows.")
+        assert task.y.tolist() == ["yes", "yes"]
 
 
 @pytest.mark.parametrize("task", ["sentiment", "inference"])

@@ -17,6 +17,7 @@ from fute_sklearn import (
     TaskVectorizer,
     TaskVectors,
     TuPaTEEmbedder,
+    _model_ranker,
     rank_models,
 )
 from fute_sklearn.exceptions import FingerprintMismatchError
@@ -68,7 +69,10 @@ def test_the_best_few_are_the_head_of_the_ranking():
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
 @pytest.mark.parametrize("center", [False, True])
-def test_half_precision_and_mapped_files_rank_alike(metric, center, tmp_path):
+def test_half_precision_and_mapped_files_rank_alike(
+    metric, center, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_model_ranker, "EXACT_NUMBERS", 0)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(5000, 8)).astype(np.float16)
     target = rng.normal(size=(2, 8))
@@ -85,11 +89,29 @@ def test_half_precision_and_mapped_files_rank_alike(metric, center, tmp_path):
     )
 
 
-def test_single_precision_rows_are_never_copied():
+def test_single_precision_rows_are_never_copied(monkeypatch):
+    monkeypatch.setattr(_model_ranker, "EXACT_NUMBERS", 0)
     vectors = np.eye(4, dtype=np.float32)
     ranker = ModelRanker(center=True).fit(vectors)
     assert np.shares_memory(ranker.embeddings_, vectors)
     assert ranker.decision_function(np.eye(4)).dtype == np.float32
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_near_rows_with_much_in_common_are_told_apart(metric):
+    rng = np.random.default_rng(0)
+    vectors = (100 + 0.05 * rng.normal(size=(200, 64))).astype(np.float32)
+    targets = vectors[:50].astype(float) + 1e-3 * rng.normal(size=(50, 64))
+    found = ModelRanker(metric).fit(vectors).decision_function(targets)
+    np.testing.assert_array_equal(found.argmax(1), np.arange(50))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, float])
+def test_rows_that_are_no_numbers_are_refused(dtype):
+    bad = np.ones((3, 2), dtype)
+    bad[1, 1] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        ModelRanker().fit(bad)
 
 
 def test_gains_columns_are_matched_by_name():

@@ -278,6 +278,14 @@ def test_many_queries_share_keys_and_values():
     assert remember(ops, surrogate.architecture, *batch, 50).keys
 
 
+def test_half_precision_never_absorbs():
+    """There both ways round differently: a task would depend on its company."""
+    surrogate = load_surrogate(TINY_SURROGATE, dtype="bfloat16")
+    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    batch = encode_texts(surrogate, ["a rather long text " * 5]).batch(np.arange(1))
+    assert remember(ops, surrogate.architecture, *batch, 1).keys
+
+
 def test_square_of_mean_gradient_is_something_else(texts):
     """A Fisher that squared the batch mean would not pass the test above."""
     surrogate = load_surrogate(TINY_SURROGATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from ._encoder import halving
 from ._load import DTYPES, resolve_device
 
 BATCH_TOKENS = 2048
+SCORES_PER_TOKEN = 512
 
 
 @dataclass(eq=False)
@@ -31,7 +33,28 @@ class CausalModel:
     _roots: dict[str, list[int]] = field(default_factory=dict)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text)["input_ids"])
+        """Tokens of a text to go on from: a start token if there is one, no end."""
+        ids = list(self.tokenizer(text)["input_ids"])
+        ends = {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id}
+        while ids and ids[-1] in ends:
+            ids.pop()
+        start = self.tokenizer.bos_token_id
+        start = self.tokenizer.eos_token_id if start is None else start
+        if not ids and start is None:
+            raise ValueError(
+                f"{text!r} has no tokens and this tokenizer no start token: give the "
+                "prompt some text."
+            )
+        return ids or [start]
+
+    def _check_length(self, length: int, text: str) -> None:
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and length > limit:
+            raise ValueError(
+                f"a prompt of {length} tokens does not fit the language model's "
+                f"{limit}: {text[:60]!r}... Remedy: cut the texts, or a model with a "
+                "longer context."
+            )
 
     def _split(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Tokens of both parts, as the tokenizer cuts the whole where that fits."""
@@ -39,9 +62,12 @@ class CausalModel:
             self._roots[context] = self._ids(context)
         root = self._roots[context]
         whole = self._ids(context + continuation)
+        self._check_length(len(whole), context)
         if whole[: len(root)] == root and len(whole) > len(root):
             return root, whole[len(root) :]
         alone = self.tokenizer(continuation, add_special_tokens=False)["input_ids"]
+        if not alone:
+            raise ValueError(f"the string {continuation!r} has no tokens to score.")
         return root, list(alone)
 
     def score(
@@ -76,11 +102,10 @@ class CausalModel:
 
     def _read(self, roots: list[list[int]]) -> tuple[Any, Tensor]:
         """Read contexts padded on the left; returns the model's output and the mask."""
-        length = max(1, max(map(len, roots)))
+        length = max(map(len, roots))
         ids = torch.zeros(len(roots), length, dtype=torch.long)
         mask = torch.zeros(len(roots), length, dtype=torch.long)
         for i, root in enumerate(roots):
-            root = root or [self.tokenizer.eos_token_id]
             ids[i, length - len(root) :] = torch.tensor(root)
             mask[i, length - len(root) :] = 1
         places = (mask.cumsum(1) - 1).clamp(min=0)
@@ -108,11 +133,16 @@ class CausalModel:
             for j, tail in enumerate(tails)
             if len(tail) > 1
         ]
-        if longer:
-            which = torch.tensor([i for i, _ in longer], device=self.device)
-            tails = [rows[i][1][j] for i, j in longer]
-            rest = self._rest(found.past_key_values, mask, which, tails)
-            for (i, j), value in zip(longer, rest, strict=True):
+        # Every string needs the context's keys and a row of scores per token.
+        most = max((len(tail) for _, tails in rows for tail in tails), default=1)
+        each = max(mask.shape[1] + most, most * first.shape[1] // SCORES_PER_TOKEN)
+        size = max(1, 4 * BATCH_TOKENS // each)
+        for start in range(0, len(longer), size):
+            part = longer[start : start + size]
+            which = torch.tensor([i for i, _ in part], device=self.device)
+            cache = copy.deepcopy(found.past_key_values)
+            rest = self._rest(cache, mask, which, [rows[i][1][j] for i, j in part])
+            for (i, j), value in zip(part, rest, strict=True):
                 out[i][j] += value
         return out
 
@@ -150,6 +180,7 @@ class CausalModel:
             for i in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
                 if len(rows[i]) < 2:
                     continue
+                self._check_length(len(rows[i]), texts[i])
                 ids = torch.tensor(rows[i], device=self.device)[None]
                 steps = torch.log_softmax(
                     self.model(input_ids=ids).logits[0, :-1].float(), -1
@@ -160,17 +191,21 @@ class CausalModel:
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
         """Greedy continuations of at most ``max_tokens`` tokens."""
+        from transformers import GenerationConfig
+
         out = []
         end = self.tokenizer.eos_token_id
+        greedy = GenerationConfig(
+            max_new_tokens=max_tokens, eos_token_id=end, pad_token_id=end or 0
+        )
         with torch.inference_mode():
             for prompt in prompts:
                 ids = torch.tensor(self._ids(prompt), device=self.device)[None]
+                self._check_length(ids.shape[1] + max_tokens, prompt)
                 found = self.model.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
-                    max_new_tokens=max_tokens,
-                    do_sample=False,
-                    pad_token_id=end,
+                    generation_config=greedy,
                 )
                 tail = found[0, ids.shape[1] :]
                 out.append(self.tokenizer.decode(tail, skip_special_tokens=True))
@@ -185,7 +220,7 @@ def load_causal(
     gguf_file: str | None = None,
 ) -> CausalModel:
     """Load a decoder-only model by folder or hub id; see `TransformersClient`."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r}, expected one of {sorted(DTYPES)}.")
@@ -205,6 +240,8 @@ def load_causal(
             f"connected machine and give the folder. Cause: {error}"
         ) from error
     model = model.to(target).eval().requires_grad_(False)
+    # The folder's own settings may ask for beams, samples and penalties.
+    model.generation_config = GenerationConfig()
     digest = hashlib.sha256(f"{dtype}|{model.config.to_json_string()}".encode())
     rules = getattr(tokenizer, "backend_tokenizer", None)
     digest.update(repr(rules.to_str() if rules else tokenizer.get_vocab()).encode())

@@ -63,7 +63,7 @@ def make_pairs(
         kind = int(rng.integers(4))
         near = unit[others] @ unit[i]
         if kind <= 1:
-            kept = [w for w in words if rng.random() < 0.6] or words
+            kept = [w for w in words if rng.random() < 0.6] or list(words)
             if kind == 1:
                 foreign = texts[others[0]].split()
                 for place in rng.choice(len(kept), max(1, len(kept) // 3)):

@@ -53,7 +53,7 @@ def sentence_vectors(
     work: Path, corpus: Path, how: dict, count: int
 ) -> tuple[list[str], np.ndarray]:
     """Take texts with the teacher's pooled vectors out of what stage a has kept."""
-    store = work / "sentences.npz"
+    store = work / f"sentences-{count}.npz"
     if not store.exists():
         batches = make_batches(corpus, work, how["max_length"], how["batch_tokens"])
         tokenizer = student_tokenizer()
@@ -71,9 +71,11 @@ def sentence_vectors(
             texts += tokenizer.batch_decode(batches[index], skip_special_tokens=True)
             if len(texts) >= count:
                 break
+        partial = store.with_suffix(".partial.npz")
         np.savez(
-            store, texts=np.array(texts[:count]), vectors=np.array(vectors[:count])
+            partial, texts=np.array(texts[:count]), vectors=np.array(vectors[:count])
         )
+        os.replace(partial, store)
     with np.load(store) as data:
         return data["texts"].tolist(), data["vectors"]
 
@@ -157,10 +159,13 @@ class Fleet:
         warm = np.maximum(1, 0.05 * life)
         rate = self.settings.learning_rate
         rate = rate * np.minimum((age + 1) / warm, 1 - age / life)
+        norms = [v.grad.flatten(1).norm(dim=1) for v in stacked.values()]
+        norm = torch.stack(norms).norm(dim=0)
+        clip = (self.settings.clip_norm / norm.clamp(min=1e-12)).clamp(max=1)
         for key, value in stacked.items():
             shape = (-1, *[1] * (value.ndim - 1))
             count = torch.from_numpy(age + 1).float().view(shape)
-            grad = value.grad
+            grad = value.grad * clip.view(shape)
             first = self.first[key][index].mul_(0.9).add_(grad, alpha=0.1)
             second = self.second[key][index].mul_(0.999)
             second.addcmul_(grad, grad, value=0.001)
@@ -260,7 +265,8 @@ class Trainer:
         for task in tasks:
             share = np.eye(len(task.names), dtype=np.float32)[task.y[rows]]
             wrong = rng.random(len(rows)) < task.noise
-            share[wrong] = share[wrong][:, rng.permutation(len(task.names))]
+            drawn = rng.integers(len(task.names), size=int(wrong.sum()))
+            share[wrong] = np.eye(len(task.names), dtype=np.float32)[drawn]
             proba.append(share)
         trees = [label_tree(self.surrogate, t.names) for t in tasks]
         objective = LabelObjective(self.surrogate, trees, proba)
