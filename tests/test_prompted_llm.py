@@ -308,11 +308,15 @@ def test_fingerprint_tells_prompts_apart_and_clone_keeps_the_client():
 
 
 def test_fingerprint_knows_which_words_stand_for_which_label():
-    said = {"good": "yes", "bad": "no"}
-    one = PromptedLLM(Fake(), "{text}", ["good", "bad"], verbalizer=said)
-    turned = {"good": "no", "bad": "yes"}
-    two = PromptedLLM(Fake(), "{text}", ["good", "bad"], verbalizer=turned)
-    assert one.fingerprint != two.fingerprint
+    said = [
+        {"bad": "no", "good": "yes"},
+        {"bad": "yes", "good": "no"},
+        {"politics": "no", "sports": "yes"},
+    ]
+    prompts = [
+        PromptedLLM(Fake(), "{text}", list(words), verbalizer=words) for words in said
+    ]
+    assert len({prompt.fingerprint for prompt in prompts}) == 3
 
 
 def test_prior_of_other_settings_is_not_used():
