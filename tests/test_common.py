@@ -13,8 +13,8 @@ from fute_sklearn import (
     TextEmbedder,
     TuPaTEEmbedder,
 )
+from fute_sklearn._estimator_checks import TEXTS
 from fute_sklearn.testing import (
-    TEXTS,
     TINY_SURROGATE,
     RowsToText,
     parametrize_with_checks,
