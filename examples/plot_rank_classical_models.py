@@ -116,7 +116,7 @@ X_test, y_test = [target.texts[i] for i in rest], target.y[rest]
 table["true_accuracy"] = [
     accuracy_score(y_test, zoo[name].predict(X_test)) for name in table.index
 ]
-columns = ["moment_rank", "student_rank", "cosine_rank", "prior_rank", "true_accuracy"]
+columns = ["student_rank", "moment_rank", "cosine_rank", "prior_rank", "true_accuracy"]
 print(table[columns].head(10).round(3).to_string())
 
 # %%
@@ -142,9 +142,9 @@ print(
 # %%
 # Pictures
 # --------
-# The ranking by moment embeddings against the truth.
+# The ranking by the models' students against the truth.
 ranking = RankingDisplay.from_predictions(
-    gains, table["moment_score"], names=list(table.index), label="moment embedding"
+    gains, table["student_score"], names=list(table.index), label="student"
 )
 
 # %%
