@@ -228,11 +228,7 @@ class PromptSelector(BaseEstimator):
             Linear-gain NDCG; a random order often reaches .8.
         """
         prompts = self._candidates()
-        wanted = np.array([label_name(label) for label in y])
-        gains = [
-            np.mean([label_name(v) for v in prompt.predict(X)] == wanted)
-            for prompt in prompts.values()
-        ]
+        gains = [prompt.score(X, y) for prompt in prompts.values()]
         return ndcg_score([gains], self.scores_[None])
 
 

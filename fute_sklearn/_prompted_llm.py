@@ -356,6 +356,29 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         """
         return self.classes_[self.predict_log_proba(X).argmax(1)]
 
+    def score(self, X: Any, y: Any) -> float:
+        """Measure accuracy, with labels compared by name.
+
+        Parameters
+        ----------
+        X : sequence of str or of records of length n_samples
+            Texts, or records with the template's fields.
+        y : sequence of length n_samples
+            Their labels; 1, 1.0 and ``"1"`` are one label.
+
+        Returns
+        -------
+        score : float
+            Share of the texts that get their label.
+        """
+        wanted = [label_name(label) for label in y]
+        found = [label_name(label) for label in self.predict(X)]
+        if len(wanted) != len(found):
+            raise ValueError(
+                f"X has {len(found)} rows and y {len(wanted)}; expected as many."
+            )
+        return float(np.mean([a == b for a, b in zip(found, wanted, strict=True)]))
+
 
 def _log_normalised(scores: np.ndarray) -> np.ndarray:
     return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)

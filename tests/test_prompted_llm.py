@@ -346,7 +346,9 @@ def test_scorers_see_sorted_classes():
     numbers = PromptedLLM(
         client, "{text}", [1.0, 0.0], verbalizer={1.0: "yes", 0.0: "no"}
     )
-    assert numbers.score(X, [1, 0, 1, 0]) == 1
+    assert numbers.score(X, [1, "0", 1, 1]) == 0.75
+    with pytest.raises(ValueError, match="expected as many"):
+        numbers.score(X, [1])
 
 
 def test_unlikely_labels_stay_numbers_under_calibration():
