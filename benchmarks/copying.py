@@ -1,6 +1,6 @@
 """How well a student copies a lexical model from texts that the model labels.
 
-    python benchmarks/copying.py --data DIR [--texts FILE] [--sizes 2000 10000] [--seeds 3]
+    python benchmarks/copying.py --data DIR [--texts FILE] [--sizes 2000] [--seeds 3]
 
 TF-IDF models (logistic regression, SVM, naive Bayes, tree) are trained on SST-2 and
 label varied texts, one per line in ``--texts`` (see tools/pretrain/corpus.py; the posts
