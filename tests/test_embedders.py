@@ -100,9 +100,9 @@ def test_early_stopping_stops_and_keeps_the_best(texts, labels):
 def test_each_task_of_a_fleet_keeps_its_own_best():
     import torch
 
-    from fute_sklearn.surrogate._tuning import _Best
+    from fute_sklearn.surrogate._early_stopping import BestSoFar
 
-    best = _Best({"p": torch.zeros(2, 1)}, patience=2)
+    best = BestSoFar({"p": torch.zeros(2, 1)}, patience=2)
     losses = [[3.0, 1.0], [2.0, 2.0], [4.0, 3.0], [1.0, 0.5], [5.0, 5.0], [6.0, 6.0]]
     stopped = [
         best.update(torch.tensor(loss), {"p": torch.full((2, 1), float(i))})

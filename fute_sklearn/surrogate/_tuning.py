@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fute_sklearn._config import get_config
 
+from ._early_stopping import BestSoFar
 from ._encoder import Encoded, halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
@@ -226,7 +227,7 @@ class FleetTuner:
         )
         noise = torch.Generator(device=self.surrogate.device)
         noise.manual_seed(settings.seed)
-        best = _Best(self.stacked, settings.n_iter_no_change)
+        best = BestSoFar(self.stacked, settings.n_iter_no_change)
         curve = []
         for epoch in range(settings.max_epochs):
             losses = torch.zeros(self.n_tasks, device=self.surrogate.device)
@@ -329,35 +330,6 @@ class FleetTuner:
             )
             total -= self.objective.log_likelihood(self.ops, hidden, chosen).sum(1)
         return total / len(rows)
-
-
-class _Best:
-    """Each task's best parameters so far, and its patience."""
-
-    def __init__(self, stacked: dict[str, Tensor], patience: int) -> None:
-        self.parameters = {k: v.detach().clone() for k, v in stacked.items()}
-        count, device = (
-            len(next(iter(stacked.values()))),
-            next(iter(stacked.values())).device,
-        )
-        self.loss = torch.full((count,), torch.inf, device=device)
-        self.waited = torch.zeros(count, dtype=torch.long, device=device)
-        self.epochs = torch.zeros(count, dtype=torch.long, device=device)
-        self.patience = patience
-
-    def update(self, loss: Tensor, stacked: dict[str, Tensor]) -> bool:
-        """Take in an epoch's held-out losses; True when every task has stopped."""
-        running = self.waited < self.patience
-        better = running & (loss < self.loss)
-        self.loss = torch.where(better, loss, self.loss)
-        for key, value in stacked.items():
-            shape = (-1, *[1] * (value.ndim - 1))
-            self.parameters[key] = torch.where(
-                better.view(shape), value.detach(), self.parameters[key]
-            )
-        self.epochs += running.long()
-        self.waited = torch.where(better, 0, self.waited + 1)
-        return not bool((self.waited < self.patience).any())
 
 
 def fleet_size(surrogate: Surrogate, trees: list[LabelTree], batch_size: int) -> int:
