@@ -161,11 +161,12 @@ def labelled_scores(
         for name in GAINS
     }
     for i, target in enumerate(targets):
-        rows = np.random.default_rng([seed, i]).permutation(target.n_samples)
+        size = target.n_samples
         for j, wrapper in enumerate(wrapped.values()):
             found = np.asarray(wrapper.predict(list(target.texts)))
             for count in counts:
-                some = rows[:count]
+                draw = np.random.RandomState(seed)
+                some = draw.choice(size, min(count, size), replace=False)
                 for name, metric in GAINS.items():
                     score = metric(target.y[some], found[some])
                     out[f"{count} labelled rows, {name}"][i, j] = score

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -136,6 +136,3 @@ class TransformersClient:
             The continuations, without the prompts.
         """
         return self._load().generate(prompts, max_tokens)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
