@@ -15,6 +15,7 @@ from ._base_ranker import check_names
 from ._model_ranker import ModelRanker
 from ._moment_embedder import MomentEmbedder
 from ._mte_wrapper import MTEWrapper
+from ._prompted_llm import log_probabilities
 from ._student_ranker import StudentRanker
 from ._task import Task
 from ._task_embedder import TaskEmbedder
@@ -139,8 +140,8 @@ class PromptSelector(BaseEstimator):
                     f"first has {names}: prompts of one task share their labels."
                 )
         if self.criterion in LABEL_FREE:
-            proba = [prompt.predict_proba(X) for prompt in prompts.values()]
-            self.scores_ = LABEL_FREE[self.criterion](proba)
+            logs = log_probabilities(list(prompts.values()), X)
+            self.scores_ = LABEL_FREE[self.criterion](np.exp(logs))
         elif self.criterion == "spell":
             self.scores_ = np.array([_fluency(p, X) for p in prompts.values()])
         elif self.criterion == "self_select":

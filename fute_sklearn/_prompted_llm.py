@@ -238,10 +238,11 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
                 f"{sorted(self.client.capabilities)}."
             )
 
-    def _label_scores(self, X: Any) -> np.ndarray:
-        """Log-likelihood of the labels after filled prompts, (n, n_classes)."""
+    def _questions(self, X: Any) -> tuple[list[str], list[str]]:
+        """Return what the labels are scored after, and the strings for them."""
         self._need("score")
-        strings, contexts = self._strings(), self._asked(X)
+        flat = [f" {word}" for words in self._strings() for word in words]
+        contexts = self._asked(X)
         if self.cot:
             self._need("generate")
             asked = [f"{context}\n" for context in contexts]
@@ -250,17 +251,19 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
                 f"{question}{reason.strip()}\nAnswer:"
                 for question, reason in zip(asked, reasons, strict=True)
             ]
-        flat = [f" {word}" for words in strings for word in words]
-        found = self.client.score(contexts, [flat] * len(contexts))
+        return contexts, flat
+
+    def _summed(self, found: Any) -> np.ndarray:
+        """Log-likelihood of the labels from that of their strings, checked."""
+        sizes = [len(words) for words in self._strings()]
         scores = np.array([np.asarray(row, dtype=np.float64) for row in found])
-        if scores.shape != (len(contexts), len(flat)) or not np.isfinite(scores).all():
+        if scores.shape != (len(found), sum(sizes)) or not np.isfinite(scores).all():
             raise ValueError(
                 f"{self.client!r} gave scores of shape {scores.shape} for "
-                f"{len(contexts)} contexts and {len(flat)} strings, or some that are "
+                f"{len(found)} contexts and {sum(sizes)} strings, or some that are "
                 "no numbers."
             )
-        ends = np.cumsum([len(words) for words in strings])[:-1]
-        parts = np.split(scores, ends, axis=1)
+        parts = np.split(scores, np.cumsum(sizes)[:-1], axis=1)
         return np.stack([np.logaddexp.reduce(part, axis=1) for part in parts], 1)
 
     def fit(self, X: Any, y: Any = None) -> PromptedLLM:
@@ -291,7 +294,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return [dict.fromkeys(self._fields(), word) for word in CONTENT_FREE]
 
     def _log_prior(self, X: Any) -> np.ndarray:
-        scores = _log_normalised(self._label_scores(X))
+        scores = _log_normalised(label_scores([self], X)[0])
         return np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -316,9 +319,9 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         NotFittedError
             If ``calibration="batch"`` and ``fit`` was not called.
         """
-        self._validate_params()
-        check_is_fitted(self)
-        scores = self._label_scores(X)
+        return log_probabilities([self], X)[0]
+
+    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
         if self.calibration is not None:
             prior = self._fitted_prior()
             if prior is None:
@@ -382,3 +385,36 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
 def _log_normalised(scores: np.ndarray) -> np.ndarray:
     return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+
+
+def label_scores(prompts: Sequence[PromptedLLM], X: Any) -> list[np.ndarray]:
+    """Log-likelihood of the labels under several prompts, (n, n_classes) each.
+
+    Prompts that share a client are asked in one call: a client that reads what
+    contexts share once then reads a text once for all prompts that start with it.
+    """
+    asked = [prompt._questions(X) for prompt in prompts]
+    out: list[np.ndarray] = [np.empty(0)] * len(prompts)
+    for client in {id(prompt.client): prompt.client for prompt in prompts}.values():
+        mine = [i for i, prompt in enumerate(prompts) if prompt.client is client]
+        contexts = [context for i in mine for context in asked[i][0]]
+        options = [asked[i][1] for i in mine for _ in asked[i][0]]
+        found = list(client.score(contexts, options))
+        if len(found) != len(contexts):
+            raise ValueError(
+                f"{client!r} gave {len(found)} rows of scores for {len(contexts)} "
+                "contexts."
+            )
+        size = len(contexts) // len(mine)
+        for at, i in enumerate(mine):
+            out[i] = prompts[i]._summed(found[at * size : (at + 1) * size])
+    return out
+
+
+def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[np.ndarray]:
+    """Calibrated log-probabilities of the labels under several prompts."""
+    for prompt in prompts:
+        prompt._validate_params()
+        check_is_fitted(prompt)
+    found = label_scores(prompts, X)
+    return [p._calibrated(scores) for p, scores in zip(prompts, found, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["paper_prompts", "reference_settings"]
+__all__ = ["completion_prompts", "paper_prompts", "reference_settings"]
 
 SURROGATE = "google-t5/t5-base"
 CASES: dict[str, dict[str, Any]] = {
@@ -170,6 +170,107 @@ INFERENCE: list[tuple[str, dict[str, str]]] = [
     ),
 ]
 
+# Ours: texts that a language model goes on with, rather than questions.
+GOOD_BAD = {"positive": "good", "negative": "bad"}
+POLARITY = {"positive": "positive", "negative": "negative"}
+SENTIMENT_COMPLETIONS: list[tuple[str, dict[str, str]]] = [
+    ("{text} It was", {"positive": "great", "negative": "terrible"}),
+    ("{text}\nAll in all, it was", GOOD_BAD),
+    ("{text}\nSentiment:", POLARITY),
+    ("{text}\nThis review is", POLARITY),
+    ("{text} In short, I", {"positive": "loved", "negative": "hated"}),
+    ("{text}\nWould you recommend it? Answer:", YES_NO),
+    ("{text}\nThe writer was", {"positive": "pleased", "negative": "disappointed"}),
+    ("{text}\nOn the whole: a", {"positive": "success", "negative": "failure"}),
+    ("{text}\nMy verdict: thumbs", {"positive": "up", "negative": "down"}),
+    ("Tell good reviews from bad ones.\nReview: {text}\nVerdict:", GOOD_BAD),
+]
+INFERENCE_COMPLETIONS: list[tuple[str, dict[str, str]]] = [
+    (
+        "{premise}\nQuestion: {hypothesis} True, False, or Neither?\nAnswer:",
+        _inference("True", "False", "Neither"),
+    ),
+    ("{premise}\nTherefore: {hypothesis}\nIs that so?", YES_NO_MAYBE),
+    (
+        "{premise}\nClaim: {hypothesis}\nThe claim is",
+        _inference("supported", "refuted", "unproven"),
+    ),
+    (
+        "{premise}\nIt follows that {hypothesis}\nThis conclusion is",
+        _inference("right", "wrong", "doubtful"),
+    ),
+    (
+        "{premise}\nStudent: {hypothesis}\nTeacher: That is",
+        _inference("correct", "incorrect", "possible"),
+    ),
+    (
+        "{premise}\nDoes the text say that {hypothesis}\nAnswer:",
+        _inference("Yes", "No", "Maybe"),
+    ),
+    (
+        "{premise}\nIn other words: {hypothesis}\nThis summary is",
+        _inference("true", "false", "unclear"),
+    ),
+    (
+        "{premise}\nKnowing this, the statement that {hypothesis} is",
+        _inference("certain", "impossible", "possible"),
+    ),
+    (
+        "{premise}\n{hypothesis}\nDo the two sentences agree? Answer:",
+        _inference("Yes", "No", "Maybe"),
+    ),
+    (
+        "Premise: {premise}\nHypothesis: {hypothesis}\nRelation:",
+        _inference("entailment", "contradiction", "neutral"),
+    ),
+]
+
+
+def _arguments(rows: list[tuple[str, dict[str, str]]]) -> list[dict[str, Any]]:
+    return [
+        {"template": template, "labels": list(words), "verbalizer": dict(words)}
+        for template, words in rows
+    ]
+
+
+def _check_kind(task: str) -> None:
+    if task not in ("sentiment", "inference"):
+        raise ValueError(f"task={task!r}, expected 'sentiment' or 'inference'.")
+
+
+def completion_prompts(task: str) -> list[dict[str, Any]]:
+    """Return ten prompts of our own that a language model simply goes on with.
+
+    Most start with the text, so that a client that reads shared beginnings once reads
+    it once for all of them.
+
+    Parameters
+    ----------
+    task : {"sentiment", "inference"}
+        As in `paper_prompts`.
+
+    Returns
+    -------
+    prompts : list of dict
+        ``template``, ``labels`` and ``verbalizer``: keyword arguments of
+        `PromptedLLM`.
+
+    Raises
+    ------
+    ValueError
+        If the task is neither.
+
+    Examples
+    --------
+    >>> from fute_sklearn.presets import completion_prompts
+    >>> completion_prompts("sentiment")[0]["template"]
+    '{text} It was'
+    """
+    _check_kind(task)
+    return _arguments(
+        SENTIMENT_COMPLETIONS if task == "sentiment" else INFERENCE_COMPLETIONS
+    )
+
 
 def paper_prompts(task: str) -> list[dict[str, Any]]:
     """Return the 13 prompts that the FUTE paper compares on a kind of task.
@@ -201,14 +302,7 @@ def paper_prompts(task: str) -> list[dict[str, Any]]:
     >>> len(prompts), prompts[4]["template"]
     (13, 'Is the movie review below positive? {text}')
     """
-    if task == "sentiment":
-        rows = [SENTIMENT[i] for i in SENTIMENT_ORDER]
-    elif task == "inference":
-        rows = INFERENCE
-    else:
-        raise ValueError(f"task={task!r}, expected 'sentiment' or 'inference'.")
-    prompts: list[dict[str, Any]] = [
-        {"template": template, "labels": list(words), "verbalizer": dict(words)}
-        for template, words in rows
-    ]
+    _check_kind(task)
+    asked = [SENTIMENT[i] for i in SENTIMENT_ORDER]
+    prompts = _arguments(asked if task == "sentiment" else INFERENCE)
     return prompts + [{**prompt, "cot": REASON} for prompt in prompts[:3]]

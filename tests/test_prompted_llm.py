@@ -70,6 +70,38 @@ def test_scores_equal_plain_passes_over_the_whole(folder):
     np.testing.assert_allclose(alone, found[0], rtol=1e-4, atol=1e-5)
 
 
+def test_shared_beginnings_are_read_once(folder, monkeypatch):
+    model = load_causal(folder)
+    shots = "the film was dull : bad the film was fine : good "
+    text = "it is no very very good film and it was fine no dull "
+    contexts = [shots + "a", "no", shots + "no fine", text + "is it", text + ": yes a"]
+    contexts += [shots + "a", text + "fine"]
+    options = [[" good", " very bad"]] * len(contexts)
+    expected = [[plain_score(model, c, o) for o in options[0]] for c in contexts]
+    read = []
+    whole = model._read
+    monkeypatch.setattr(
+        model,
+        "_read",
+        lambda parts, *args, **more: read.extend(parts) or whole(parts, *args, **more),
+    )
+    np.testing.assert_allclose(
+        model.score(contexts, options), expected, rtol=1e-4, atol=1e-5
+    )
+    for shared in (shots, text):
+        start = model._ids(shared)[:9]
+        assert sum(part[:9] == start for part in read) == 1
+
+
+def test_batches_change_neither_text_scores_nor_texts(folder):
+    model = load_causal(folder)
+    texts = ["the film was dull", "a", "it is very very good film", "no"]
+    alone = [model.score_text([text])[0] for text in texts]
+    np.testing.assert_allclose(model.score_text(texts), alone, rtol=1e-5)
+    alone = [model.generate([text], 5)[0] for text in texts]
+    assert model.generate(texts, 5) == alone
+
+
 def test_text_scores_and_generation(folder):
     client = TransformersClient(folder)
     total, count = client.score_text(["the film was dull"])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from ._load import DTYPES, resolve_device
 
 BATCH_TOKENS = 2048
 SCORES_PER_TOKEN = 512
+SHARED_TOKENS = 8
 
 
 @dataclass(eq=False)
@@ -75,141 +76,236 @@ class CausalModel:
     ) -> list[np.ndarray]:
         """Log-likelihood of each context's continuations, in nats.
 
-        A context is read once for all its continuations.
+        A context is read once for all its continuations, and a beginning that
+        several contexts share once for all of these.
         """
         self._roots.clear()
-        rows: list[tuple[list[int], list[list[int]]]] = []
+        rows = []
         for context, options in zip(contexts, continuations, strict=True):
             pairs = [self._split(context, option) for option in options]
-            rows.append((pairs[0][0], [tail for _, tail in pairs]))
+            rows.append(_Row([], pairs[0][0], [tail for _, tail in pairs]))
         self._roots.clear()
+        order = _share_heads(rows)
         out: list[np.ndarray] = [np.empty(0)] * len(rows)
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]))
 
         def run(budget: int) -> None:
-            start = next((i for i, at in enumerate(order) if not out[at].size), None)
-            while start is not None and start < len(order):
-                size = max(1, budget // max(1, len(rows[order[start]][0])))
-                part = order[start : start + size]
-                found = self._score_batch([rows[i] for i in part])
-                for i, values in zip(part, found, strict=True):
-                    out[i] = values
-                start += size
+            left = [i for i in order if not out[i].size]
+            for part in _batches([rows[i] for i in left], budget):
+                found = self._score_batch([rows[left[at]] for at in part])
+                for at, values in zip(part, found, strict=True):
+                    out[left[at]] = values
 
         with torch.inference_mode():
             halving(run, BATCH_TOKENS)
         return out
 
-    def _read(self, roots: list[list[int]]) -> tuple[Any, Tensor]:
-        """Read contexts padded on the left; returns the model's output and the mask."""
-        length = max(map(len, roots))
-        ids = torch.zeros(len(roots), length, dtype=torch.long)
-        mask = torch.zeros(len(roots), length, dtype=torch.long)
-        for i, root in enumerate(roots):
-            ids[i, length - len(root) :] = torch.tensor(root)
-            mask[i, length - len(root) :] = 1
-        places = (mask.cumsum(1) - 1).clamp(min=0)
+    def _read(
+        self, parts: list[list[int]], after: _Read | None = None, keep: int = 1
+    ) -> _Read:
+        """Read parts, padded on the left, after what has been read.
+
+        Scores are those of the last ``keep`` places, of all with 0.
+        """
+        length = max(map(len, parts))
+        ids = torch.zeros(len(parts), length, dtype=torch.long)
+        seen = torch.zeros(len(parts), length, dtype=torch.long)
+        for i, part in enumerate(parts):
+            ids[i, length - len(part) :] = torch.tensor(part)
+            seen[i, length - len(part) :] = 1
+        mask = seen if after is None else torch.cat([after.mask, seen], 1)
+        places = (mask.cumsum(1) - 1).clamp(min=0)[:, -length:]
         found = self.model(
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
             position_ids=places.to(self.device),
+            past_key_values=None if after is None else after.cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=keep,
         )
-        return found, mask
+        return _Read(found.logits, found.past_key_values, mask)
 
-    def _score_batch(
-        self, rows: list[tuple[list[int], list[list[int]]]]
-    ) -> list[np.ndarray]:
-        found, mask = self._read([root for root, _ in rows])
-        first = torch.log_softmax(found.logits[:, -1].float(), -1).cpu()
+    def _score_batch(self, rows: list[_Row]) -> list[np.ndarray]:
+        heads: dict[tuple[int, ...], int] = {}
+        which = [heads.setdefault(tuple(row.head), len(heads)) for row in rows]
+        before = None
+        if rows[0].head:
+            before = self._read([list(head) for head in heads]).select(which)
+        read = self._read([row.body for row in rows], before)
+        first = torch.log_softmax(read.logits[:, -1].float(), -1).cpu()
         out = [
-            np.array([float(first[i, tail[0]]) for tail in tails])
-            for i, (_, tails) in enumerate(rows)
+            np.array([float(first[i, tail[0]]) for tail in row.tails])
+            for i, row in enumerate(rows)
         ]
         longer = [
             (i, j)
-            for i, (_, tails) in enumerate(rows)
-            for j, tail in enumerate(tails)
+            for i, row in enumerate(rows)
+            for j, tail in enumerate(row.tails)
             if len(tail) > 1
         ]
         # Every string needs the context's keys and a row of scores per token.
-        most = max((len(tail) for _, tails in rows for tail in tails), default=1)
-        each = max(mask.shape[1] + most, most * first.shape[1] // SCORES_PER_TOKEN)
+        most = max((len(tail) for row in rows for tail in row.tails), default=1)
+        width = read.mask.shape[1] + most
+        each = max(width, most * first.shape[1] // SCORES_PER_TOKEN)
         size = max(1, 4 * BATCH_TOKENS // each)
         for start in range(0, len(longer), size):
             part = longer[start : start + size]
-            which = torch.tensor([i for i, _ in part], device=self.device)
-            cache = copy.deepcopy(found.past_key_values)
-            rest = self._rest(cache, mask, which, [rows[i][1][j] for i, j in part])
+            after = read.copied().select([i for i, _ in part])
+            rest = self._rest(after, [rows[i].tails[j] for i, j in part])
             for (i, j), value in zip(part, rest, strict=True):
                 out[i][j] += value
         return out
 
-    def _rest(
-        self, cache: Any, mask: Tensor, which: Tensor, tails: list[list[int]]
-    ) -> list[float]:
+    def _rest(self, after: _Read, tails: list[list[int]]) -> list[float]:
         """Log-likelihood of the tails' tokens after their first."""
-        cache.batch_select_indices(which)
-        known = mask[which.cpu()]
-        length = max(map(len, tails)) - 1
-        ids = torch.zeros(len(tails), length, dtype=torch.long)
-        wanted = torch.zeros(len(tails), length, dtype=torch.long)
-        seen = torch.zeros(len(tails), length, dtype=torch.long)
+        logits = self._read([tail[:-1] for tail in tails], after, keep=0).logits
+        length = logits.shape[1]
+        wanted = torch.full((len(tails), length), -1)
         for row, tail in enumerate(tails):
-            ids[row, : len(tail) - 1] = torch.tensor(tail[:-1])
-            wanted[row, : len(tail) - 1] = torch.tensor(tail[1:])
-            seen[row, : len(tail) - 1] = 1
-        places = known.sum(1, keepdim=True) + torch.arange(length)
-        logits = self.model(
-            input_ids=ids.to(self.device),
-            attention_mask=torch.cat([known, seen], 1).to(self.device),
-            position_ids=places.to(self.device),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        steps = torch.log_softmax(logits.float(), -1)
-        chosen = steps.gather(-1, wanted[..., None].to(self.device))[..., 0].cpu()
-        return (chosen * seen).sum(1).tolist()
+            wanted[row, length - len(tail) + 1 :] = torch.tensor(tail[1:])
+        return _likelihoods(logits, wanted.to(self.device)).tolist()
 
     def score_text(self, texts: Sequence[str]) -> list[tuple[float, int]]:
         """Log-likelihood of whole texts after their first token, and tokens scored."""
-        out: list[tuple[float, int]] = [(0.0, 0)] * len(texts)
         rows = [self._ids(text) for text in texts]
+        for row, text in zip(rows, texts, strict=True):
+            self._check_length(len(row), text)
+        out: dict[int, tuple[float, int]] = {
+            i: (0.0, 0) for i, row in enumerate(rows) if len(row) < 2
+        }
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+
+        def run(budget: int) -> None:
+            left = [i for i in order if i not in out]
+            for part in _batches([_Row([], rows[i], []) for i in left], budget):
+                chosen = [rows[left[at]] for at in part]
+                logits = self._read(chosen, keep=0).logits
+                wanted = torch.full(logits.shape[:2], -1)
+                for at, ids in enumerate(chosen):
+                    wanted[at, -len(ids) : -1] = torch.tensor(ids[1:])
+                found = _likelihoods(logits, wanted.to(self.device)).tolist()
+                for at, value in zip(part, found, strict=True):
+                    out[left[at]] = value, len(rows[left[at]]) - 1
+
         with torch.inference_mode():
-            for i in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
-                if len(rows[i]) < 2:
-                    continue
-                self._check_length(len(rows[i]), texts[i])
-                ids = torch.tensor(rows[i], device=self.device)[None]
-                steps = torch.log_softmax(
-                    self.model(input_ids=ids).logits[0, :-1].float(), -1
-                )
-                chosen = steps.gather(-1, ids[0, 1:, None])
-                out[i] = float(chosen.sum()), len(rows[i]) - 1
-        return out
+            halving(run, BATCH_TOKENS // 4)
+        return [out[i] for i in range(len(rows))]
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
         """Greedy continuations of at most ``max_tokens`` tokens."""
         from transformers import GenerationConfig
 
-        out = []
         end = self.tokenizer.eos_token_id
         greedy = GenerationConfig(
             max_new_tokens=max_tokens, eos_token_id=end, pad_token_id=end or 0
         )
-        with torch.inference_mode():
-            for prompt in prompts:
-                ids = torch.tensor(self._ids(prompt), device=self.device)[None]
-                self._check_length(ids.shape[1] + max_tokens, prompt)
+        rows = [self._ids(prompt) for prompt in prompts]
+        for row, prompt in zip(rows, prompts, strict=True):
+            self._check_length(len(row) + max_tokens, prompt)
+        out: dict[int, str] = {}
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+
+        def run(budget: int) -> None:
+            left = [i for i in order if i not in out]
+            room = [0] * max_tokens
+            padded = [_Row([], rows[i] + room, []) for i in left]
+            for part in _batches(padded, budget):
+                length = len(rows[left[part[0]]])
+                ids = torch.zeros(len(part), length, dtype=torch.long)
+                seen = torch.zeros(len(part), length, dtype=torch.long)
+                for row, at in enumerate(part):
+                    known = rows[left[at]]
+                    ids[row, length - len(known) :] = torch.tensor(known)
+                    seen[row, length - len(known) :] = 1
                 found = self.model.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
+                    input_ids=ids.to(self.device),
+                    attention_mask=seen.to(self.device),
                     generation_config=greedy,
                 )
-                tail = found[0, ids.shape[1] :]
-                out.append(self.tokenizer.decode(tail, skip_special_tokens=True))
-        return out
+                tails = found[:, length:]
+                said = self.tokenizer.batch_decode(tails, skip_special_tokens=True)
+                out.update(zip([left[at] for at in part], said, strict=True))
+
+        with torch.inference_mode():
+            halving(run, BATCH_TOKENS)
+        return [out[i] for i in range(len(rows))]
+
+
+@dataclass(eq=False)
+class _Row:
+    """A context, cut where others go on differently, and what may follow it."""
+
+    head: list[int]
+    body: list[int]
+    tails: list[list[int]]
+
+
+@dataclass(eq=False)
+class _Read:
+    """What a model says after parts it has read, and what it keeps of them."""
+
+    logits: Tensor
+    cache: Any
+    mask: Tensor
+
+    def copied(self) -> _Read:
+        return _Read(self.logits, copy.deepcopy(self.cache), self.mask)
+
+    def select(self, which: list[int]) -> _Read:
+        index = torch.tensor(which)
+        self.cache.batch_select_indices(index.to(self.logits.device))
+        return _Read(self.logits[:0], self.cache, self.mask[index])
+
+
+def _likelihoods(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Sum the log-likelihood of the wanted tokens per row; -1 is nothing wanted."""
+    logits = logits.float()
+    chosen = logits.gather(-1, wanted.clamp(min=0)[..., None])[..., 0]
+    steps = chosen - torch.logsumexp(logits, -1)
+    return (steps * (wanted >= 0)).sum(1)
+
+
+def _share_heads(rows: list[_Row]) -> list[int]:
+    """Cut shared beginnings off the bodies; return an order that keeps them together.
+
+    Examples that stand before every text, or one text before several questions, are
+    then read once.
+    """
+    order = sorted(range(len(rows)), key=lambda i: rows[i].body)
+    groups: list[tuple[int, list[int]]] = []
+    for i in order:
+        if groups:
+            shared, members = groups[-1]
+            body, last = rows[i].body, rows[members[-1]].body
+            most = min(len(body), len(last), shared if len(members) > 1 else len(last))
+            # A body keeps one token at least: its last place is what is asked.
+            most = min(most, len(body) - 1, len(last) - 1)
+            same = next((k for k in range(most) if body[k] != last[k]), most)
+            if same >= max(SHARED_TOKENS, shared // 2):
+                groups[-1] = same, [*members, i]
+                continue
+        groups.append((0, [i]))
+    for shared, members in groups:
+        for i in members:
+            row = rows[i]
+            row.head, row.body = row.body[:shared], row.body[shared:]
+        members.sort(key=lambda i: -len(rows[i].body))
+    groups.sort(key=lambda group: (-group[0], -len(rows[group[1][0]].body)))
+    return [i for _, members in groups for i in members]
+
+
+def _batches(rows: list[_Row], budget: int) -> Iterator[list[int]]:
+    """Cut rows into runs of at most so many padded tokens, with heads or without."""
+    part: list[int] = []
+    longest = 0
+    for i, row in enumerate(rows):
+        longest = max(longest, len(row.body))
+        other = part and bool(row.head) != bool(rows[part[0]].head)
+        if part and (other or longest * (len(part) + 1) > budget):
+            yield part
+            part, longest = [], len(row.body)
+        part.append(i)
+    if part:
+        yield part
 
 
 def load_causal(

