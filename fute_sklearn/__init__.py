@@ -5,6 +5,7 @@ from ._embedding_file import load_embeddings, save_embeddings
 from ._model_ranker import ModelRanker
 from ._moment_embedder import MomentEmbedder
 from ._mte_wrapper import MTEWrapper
+from ._openai_client import OpenAIClient
 from ._prompt_selector import PromptSelector
 from ._prompted_llm import PromptedLLM
 from ._rank_models import rank_models
@@ -25,6 +26,7 @@ __all__ = [
     "MTEWrapper",
     "ModelRanker",
     "MomentEmbedder",
+    "OpenAIClient",
     "PromptSelector",
     "PromptedLLM",
     "RankingDisplay",

@@ -14,3 +14,13 @@ def import_pyplot() -> Any:
         raise ImportError(
             "plots need matplotlib: pip install 'fute_sklearn[plots]'"
         ) from error
+
+
+def import_openai() -> Any:
+    """Import the official client of OpenAI-compatible servers."""
+    try:
+        return importlib.import_module("openai")
+    except ImportError as error:
+        raise ImportError(
+            "servers are reached through openai: pip install 'fute_sklearn[llm]'"
+        ) from error

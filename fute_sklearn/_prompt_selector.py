@@ -32,6 +32,7 @@ EMBEDDED = {
     "student": TuPaTEEmbedder,
 }
 ASKING = ("spell", "self_select")
+OF_CHOICES = ("global_entropy", "zps_vote")
 
 
 class PromptSelector(BaseEstimator):
@@ -140,8 +141,8 @@ class PromptSelector(BaseEstimator):
                     f"first has {names}: prompts of one task share their labels."
                 )
         if self.criterion in LABEL_FREE:
-            logs = log_probabilities(list(prompts.values()), X)
-            self.scores_ = LABEL_FREE[self.criterion](np.exp(logs))
+            proba = _label_evidence(list(prompts.values()), X, self.criterion)
+            self.scores_ = LABEL_FREE[self.criterion](proba)
         elif self.criterion == "spell":
             self.scores_ = np.array([_fluency(p, X) for p in prompts.values()])
         elif self.criterion == "self_select":
@@ -177,7 +178,7 @@ class PromptSelector(BaseEstimator):
         make = EMBEDDED[self.criterion]
         embedder = make() if self.embedder is None else clone(self.embedder)
         labelled = [
-            MTEWrapper(prompt, name=name, response_method="predict_proba").label(X)
+            MTEWrapper(prompt, name=name, response_method=_response(prompt)).label(X)
             for name, prompt in self._prompts.items()
         ]
         if self.criterion == "student":
@@ -231,6 +232,32 @@ class PromptSelector(BaseEstimator):
         prompts = self._candidates()
         gains = [prompt.score(X, y) for prompt in prompts.values()]
         return ndcg_score([gains], self.scores_[None])
+
+
+def _tells_probabilities(prompt: Any) -> bool:
+    return bool({"score", "bounds", "frequencies"} & set(prompt.client.capabilities))
+
+
+def _response(prompt: Any) -> str:
+    return "predict_proba" if _tells_probabilities(prompt) else "predict"
+
+
+def _label_evidence(prompts: list[Any], X: Any, criterion: str) -> np.ndarray:
+    """Label probabilities, or choices where a criterion looks at no more than these.
+
+    Texts that any prompt has no answer for are left out.
+    """
+    if criterion in OF_CHOICES and not all(map(_tells_probabilities, prompts)):
+        found = np.array([p._settled(p._choices(X)) for p in prompts])
+    else:
+        scores = log_probabilities(prompts, X)
+        found = np.exp(
+            [p._settled(rows) for p, rows in zip(prompts, scores, strict=True)]
+        )
+    known = np.isfinite(found).all((0, 2))
+    if not known.any():
+        raise ValueError("no text has an answer to every prompt.")
+    return found[:, known]
 
 
 def _named(prompts: list[Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import string
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -12,9 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._label_scores import LabelScores, ask, chosen_labels, label_scores
+from ._prompt_text import fields_of, rows_of, strings_of
 from ._store import text_key
 from ._validation import label_name
-from .exceptions import ClientCapabilityError
+from .exceptions import ClientCapabilityError, ModelLabelWarning, RowsFailedError
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 REASONING_TOKENS = 128
@@ -31,8 +33,8 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     client : object
-        Reaches the language model: `TransformersClient`, or any object with
-        ``score(contexts, continuations)``, ``capabilities`` and ``fingerprint``.
+        Reaches the language model: `TransformersClient`, `OpenAIClient`, or any object
+        with ``score(contexts, continuations)``, ``capabilities`` and ``fingerprint``.
     template : str
         Prompt with fields in braces: ``{text}`` for texts, or the names that records
         hold, as ``{premise}`` and ``{hypothesis}``.
@@ -52,6 +54,11 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         after that.
     max_reasoning_tokens : int, default=128
         Length of the reasoning.
+    on_error : {"raise", "missing"}, default="raise"
+        What to do about rows that the client has no sound answer for, once all others
+        are answered: raise, naming them; or warn and label them as missing, None in
+        predictions and NaN in probabilities.  To drop them, wrap the prompt in
+        ``MTEWrapper(..., on_error="drop")``.
 
     Attributes
     ----------
@@ -78,13 +85,14 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "client": [HasMethods(["score"])],
+        "client": [HasMethods(["score"]), HasMethods(["said"])],
         "template": [str],
         "labels": ["array-like"],
         "verbalizer": [dict, None],
         "calibration": [StrOptions({"contextual", "batch"}), None],
         "cot": [str, None],
         "max_reasoning_tokens": [Interval(Integral, 1, None, closed="left")],
+        "on_error": [StrOptions({"raise", "missing"})],
     }
 
     def __init__(
@@ -97,6 +105,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         calibration: str | None = None,
         cot: str | None = None,
         max_reasoning_tokens: int = REASONING_TOKENS,
+        on_error: str = "raise",
     ) -> None:
         self.client = client
         self.template = template
@@ -105,6 +114,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         self.calibration = calibration
         self.cot = cot
         self.max_reasoning_tokens = max_reasoning_tokens
+        self.on_error = on_error
 
     def __sklearn_clone__(self) -> PromptedLLM:
         # The client may hold a connection: it is kept by reference.
@@ -147,69 +157,16 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
     def _strings(self) -> list[list[str]]:
         """What the model may say for each class; checked."""
-        names = self._names()
-        if len(names) < 2 or len(names) < len(self.labels) or not all(names):
-            raise ValueError(
-                f"labels={list(self.labels)!r}, expected two or more different names."
-            )
-        said: dict[str, str | Sequence[str]] = {name: name for name in names}
-        if self.verbalizer is not None:
-            said = {label_name(k): v for k, v in self.verbalizer.items()}
-            if set(said) != set(names):
-                raise ValueError(
-                    f"verbalizer has the labels {sorted(said)}, expected {names}."
-                )
-        words_of = [said[name] for name in names]
-        out = [[words] if isinstance(words, str) else list(words) for words in words_of]
-        flat = [word for words in out for word in words]
-        if not all(out) or not all(isinstance(w, str) and w.strip() for w in flat):
-            raise ValueError(f"verbalizer={said!r} has an empty string for a label.")
-        out = [[word.strip() for word in words] for words in out]
-        flat = [word for words in out for word in words]
-        if len(set(flat)) < len(flat):
-            raise ValueError(f"verbalizer={said!r} has one string for two labels.")
-        return out
+        return strings_of(self.labels, self._names(), self.verbalizer)
+
+    def _flat_strings(self) -> list[str]:
+        return [f" {word}" for words in self._strings() for word in words]
 
     def _fields(self) -> list[str]:
-        try:
-            parts = list(string.Formatter().parse(self.template))
-        except ValueError as error:
-            raise ValueError(
-                f"template={self.template!r} is no template: {error}. Write {{{{ and "
-                "}} for braces."
-            ) from error
-        found = [name for _, name, _, _ in parts if name is not None]
-        if not found or not all(name.isidentifier() for name in found):
-            raise ValueError(
-                f"template={self.template!r} has the fields {found}, expected names in "
-                "braces such as {text}."
-            )
-        return list(dict.fromkeys(found))
+        return fields_of(self.template)
 
     def _rows(self, X: Any) -> list[dict[str, str]]:
-        """Return the template's fields of every row, in the row's own order."""
-        if isinstance(X, (str, bytes, Mapping)):
-            raise TypeError("X is one text or record, expected a sequence of them.")
-        fields = self._fields()
-        if hasattr(X, "columns"):  # a table of pandas or polars
-            X = X.to_dicts() if hasattr(X, "to_dicts") else X.to_dict("records")
-        out = []
-        for i, row in enumerate(X):
-            if isinstance(row, str) and fields == ["text"]:
-                row = {"text": row}
-            if not isinstance(row, Mapping) or not set(fields) <= set(row):
-                raise ValueError(
-                    f"X[{i}] is {row!r}, which does not fit the template's fields "
-                    f"{fields}: give a text where the only field is {{text}}, else a "
-                    "record with these keys."
-                )
-            values = {name: row[name] for name in row if name in fields}
-            if not all(isinstance(v, str) for v in values.values()):
-                raise TypeError(f"X[{i}] is {row!r}, expected str in every field.")
-            out.append(values)
-        if not out:
-            raise ValueError("X is empty.")
-        return out
+        return rows_of(X, self._fields())
 
     def text_of(self, X: Any) -> list[str]:
         """Join the fields of records to one text each, for a surrogate to read.
@@ -238,33 +195,67 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
                 f"{sorted(self.client.capabilities)}."
             )
 
-    def _questions(self, X: Any) -> tuple[list[str], list[str]]:
-        """Return what the labels are scored after, and the strings for them."""
-        self._need("score")
-        flat = [f" {word}" for words in self._strings() for word in words]
+    def _questions(self, X: Any) -> tuple[list[str], dict[int, Exception]]:
+        """Return what the labels are scored after; faults of the reasoning, by row."""
+        self._strings()
         contexts = self._asked(X)
-        if self.cot:
-            self._need("generate")
-            asked = [f"{context}\n" for context in contexts]
-            reasons = self.client.generate(asked, self.max_reasoning_tokens)
-            contexts = [
-                f"{question}{reason.strip()}\nAnswer:"
-                for question, reason in zip(asked, reasons, strict=True)
-            ]
-        return contexts, flat
+        if self.cot is None:
+            return contexts, {}
+        self._need("generate")
+        asked = [f"{context}\n" for context in contexts]
+        reasons, faults = ask(self.client.generate, asked, self.max_reasoning_tokens)
+        return [
+            f"{question}{(reason or '').strip()}\nAnswer:"
+            for question, reason in zip(asked, reasons, strict=True)
+        ], faults
 
-    def _summed(self, found: Any) -> np.ndarray:
-        """Log-likelihood of the labels from that of their strings, checked."""
-        sizes = [len(words) for words in self._strings()]
-        scores = np.array([np.asarray(row, dtype=np.float64) for row in found])
-        if scores.shape != (len(found), sum(sizes)) or not np.isfinite(scores).all():
-            raise ValueError(
-                f"{self.client!r} gave scores of shape {scores.shape} for "
-                f"{len(found)} contexts and {sum(sizes)} strings, or some that are "
-                "no numbers."
+    def forecast(self, X: Any) -> dict[str, int]:
+        """Count what labelling texts would cost, without labelling any.
+
+        Parameters
+        ----------
+        X : sequence of str or of records of length n_samples
+            Texts, or records with the template's fields.
+
+        Returns
+        -------
+        cost : dict of str to int
+            ``requests`` to send, answers ``kept`` already, and about the ``tokens`` to
+            read.  With reasoning twice as much, at most.
+
+        Raises
+        ------
+        ClientCapabilityError
+            If the client costs nothing per request, as one in this process.
+        """
+        if not hasattr(self.client, "forecast"):
+            raise ClientCapabilityError(
+                f"{self.client!r} sends no requests, so there is nothing to forecast."
             )
-        parts = np.split(scores, np.cumsum(sizes)[:-1], axis=1)
-        return np.stack([np.logaddexp.reduce(part, axis=1) for part in parts], 1)
+        contexts = self._asked(X)
+        cost = self.client.forecast(contexts, [self._flat_strings()] * len(contexts))
+        return {name: (1 + bool(self.cot)) * count for name, count in cost.items()}
+
+    def _settled(self, found: LabelScores) -> np.ndarray:
+        """Return the values; rows that failed raise or stay missing."""
+        if found.faults:
+            message = (
+                f"{len(found.faults)} of {len(found.values)} rows have no label (rows "
+                f"{sorted(found.faults)[:10]}): "
+                + " ".join(sorted({str(e) for e in found.faults.values()})[:3])
+            )
+            if self.on_error == "raise":
+                known = [
+                    None if i in found.faults else v for i, v in enumerate(found.values)
+                ]
+                raise RowsFailedError(
+                    f"{message} Remedy: on_error='missing', or MTEWrapper(..., "
+                    "on_error='drop').",
+                    found.faults,
+                    known,
+                )
+            warnings.warn(message, ModelLabelWarning, stacklevel=4)
+        return found.values
 
     def fit(self, X: Any, y: Any = None) -> PromptedLLM:
         """Measure what calibration divides by; nothing else is learnt.
@@ -294,8 +285,13 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return [dict.fromkeys(self._fields(), word) for word in CONTENT_FREE]
 
     def _log_prior(self, X: Any) -> np.ndarray:
-        scores = _log_normalised(label_scores([self], X)[0])
-        return np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
+        scores = _log_normalised(self._settled(label_scores([self], X)[0]))
+        known = scores[np.isfinite(scores).all(1)]
+        if not len(known):
+            raise ValueError(
+                "no row has label scores, so there is none to calibrate by."
+            )
+        return np.logaddexp.reduce(known, axis=0) - np.log(len(known))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict log-probabilities of the labels.
@@ -308,7 +304,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         log_proba : ndarray (n_samples, n_classes)
-            Columns as ``classes_``.
+            Columns as ``classes_``; NaN in rows that failed.
 
         Raises
         ------
@@ -318,8 +314,10 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
             If the client cannot give what the prompt needs.
         NotFittedError
             If ``calibration="batch"`` and ``fit`` was not called.
+        RowsFailedError
+            If rows failed and ``on_error="raise"``; it holds the others' answers.
         """
-        return log_probabilities([self], X)[0]
+        return self._settled(log_probabilities([self], X)[0])
 
     def _calibrated(self, scores: np.ndarray) -> np.ndarray:
         if self.calibration is not None:
@@ -355,9 +353,24 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         y : ndarray (n_samples,)
-            The labels.
+            The labels; None where a row failed and ``on_error="missing"``.
         """
-        return self.classes_[self.predict_log_proba(X).argmax(1)]
+        self._validate_params()
+        check_is_fitted(self)
+        values = self._settled(self._choices(X))
+        missing = ~np.isfinite(values).all(1)
+        if not missing.any():
+            return self.classes_[values.argmax(1)]
+        out = np.array([None] * len(values), dtype=object)
+        out[~missing] = self.classes_[values[~missing].argmax(1)]
+        return out
+
+    def _choices(self, X: Any) -> LabelScores:
+        """Scores whose greatest is the label; what can be told without probabilities."""
+        can = self.client.capabilities
+        if self.calibration is None and not {"score", "frequencies"} & set(can):
+            return chosen_labels(self, X)
+        return log_probabilities([self], X)[0]
 
     def score(self, X: Any, y: Any) -> float:
         """Measure accuracy, with labels compared by name.
@@ -387,34 +400,12 @@ def _log_normalised(scores: np.ndarray) -> np.ndarray:
     return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
 
 
-def label_scores(prompts: Sequence[PromptedLLM], X: Any) -> list[np.ndarray]:
-    """Log-likelihood of the labels under several prompts, (n, n_classes) each.
-
-    Prompts that share a client are asked in one call: a client that reads what
-    contexts share once then reads a text once for all prompts that start with it.
-    """
-    asked = [prompt._questions(X) for prompt in prompts]
-    out: list[np.ndarray] = [np.empty(0)] * len(prompts)
-    for client in {id(prompt.client): prompt.client for prompt in prompts}.values():
-        mine = [i for i, prompt in enumerate(prompts) if prompt.client is client]
-        contexts = [context for i in mine for context in asked[i][0]]
-        options = [asked[i][1] for i in mine for _ in asked[i][0]]
-        found = list(client.score(contexts, options))
-        if len(found) != len(contexts):
-            raise ValueError(
-                f"{client!r} gave {len(found)} rows of scores for {len(contexts)} "
-                "contexts."
-            )
-        size = len(contexts) // len(mine)
-        for at, i in enumerate(mine):
-            out[i] = prompts[i]._summed(found[at * size : (at + 1) * size])
-    return out
-
-
-def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[np.ndarray]:
+def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[LabelScores]:
     """Calibrated log-probabilities of the labels under several prompts."""
     for prompt in prompts:
         prompt._validate_params()
         check_is_fitted(prompt)
-    found = label_scores(prompts, X)
-    return [p._calibrated(scores) for p, scores in zip(prompts, found, strict=True)]
+    return [
+        LabelScores(prompt._calibrated(found.values), found.faults)
+        for prompt, found in zip(prompts, label_scores(prompts, X), strict=True)
+    ]

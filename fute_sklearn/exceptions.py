@@ -1,14 +1,19 @@
 """Errors and warnings of fute_sklearn; each also is one of Python's own."""
 
+from typing import Any
+
 __all__ = [
+    "BudgetExceededError",
     "ClientCapabilityError",
     "DamagedCacheWarning",
     "FingerprintMismatchError",
     "FuteError",
     "LanguageModelNotFoundError",
+    "LanguageModelServerError",
     "ModelLabelError",
     "ModelLabelWarning",
     "ReferenceStatisticsError",
+    "RowsFailedError",
     "SurrogateError",
     "SurrogateNotFoundError",
     "TruncationWarning",
@@ -33,6 +38,60 @@ class LanguageModelNotFoundError(FuteError, OSError):
 
 class ClientCapabilityError(FuteError, NotImplementedError):
     """A client of a language model cannot give what is asked of it."""
+
+
+class LanguageModelServerError(FuteError, RuntimeError):
+    """A server of a language model gave no answer, or one that cannot be trusted.
+
+    Parameters
+    ----------
+    message : str
+        What was asked, what came, and the remedy.
+    kind : str
+        Short name of the fault, for counting and choosing what to do.
+    fatal : bool, default=False
+        Whether all further requests would fail in the same way.
+    """
+
+    def __init__(self, message: str, kind: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.fatal = fatal
+
+    def __reduce__(self) -> Any:
+        return _server_error, (str(self), self.kind, self.fatal)
+
+
+def _server_error(message: str, kind: str, fatal: bool) -> LanguageModelServerError:
+    return LanguageModelServerError(message, kind, fatal=fatal)
+
+
+class BudgetExceededError(FuteError, RuntimeError):
+    """A client's budget of requests or tokens is spent; all answers so far are kept."""
+
+
+class RowsFailedError(FuteError, RuntimeError):
+    """Some rows got no answer; all the others did, and theirs are kept.
+
+    Parameters
+    ----------
+    message : str
+        How many failed, and why.
+    rows : dict of int to Exception
+        What went wrong, by row.
+    answers : list
+        The answers; None for the rows that failed.
+    """
+
+    def __init__(
+        self, message: str, rows: dict[int, Exception], answers: list[Any]
+    ) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.answers = answers
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.rows, self.answers)
 
 
 class FingerprintMismatchError(FuteError, ValueError):

@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bed import SETS, Rows, labelled_rows, prompts_of, unlabelled_rows
@@ -24,8 +26,8 @@ from fute_sklearn._prompt_selector import _preferences
 from fute_sklearn._prompted_llm import CONTENT_FREE, label_scores
 
 CHUNK = 50
-REASONING_TOKENS = 32
-FLUENCY_ROWS = 30
+REASONING_TOKENS = 16
+FLUENCY_ROWS = 25
 
 
 def packaged_model() -> tuple[Path, str]:
@@ -37,7 +39,7 @@ def packaged_model() -> tuple[Path, str]:
     return folder, next(folder.glob("*.gguf")).name
 
 
-def kept(path: Path, make) -> np.ndarray:
+def kept(path: Path, make: Callable[[], Any]) -> np.ndarray:
     """Load an array, or make and keep it."""
     if path.exists():
         return np.load(path)
@@ -48,7 +50,9 @@ def kept(path: Path, make) -> np.ndarray:
     return found
 
 
-def scores_of(prompts: list[PromptedLLM], rows: Rows, name: str, work: Path):
+def scores_of(
+    prompts: list[PromptedLLM], rows: Rows, name: str, work: Path
+) -> np.ndarray:
     """Log-likelihoods (n_prompts, n_rows, n_labels), by chunks."""
     parts = []
     for start in range(0, len(rows.records), CHUNK):
@@ -58,6 +62,51 @@ def scores_of(prompts: list[PromptedLLM], rows: Rows, name: str, work: Path):
         parts.append(kept(path, lambda part=part: label_scores(prompts, part)))
         print(f"{name} {start + len(part)} {time.perf_counter() - began:.1f} s")
     return np.concatenate(parts, axis=1)
+
+
+def answers_of(
+    kind: str, client: TransformersClient, data: Path, work: Path
+) -> dict[str, np.ndarray]:
+    """Answers to all prompts of a kind about all its texts.
+
+    Prompts with reasoning come last, as they take longest; the paper's doubles get
+    one answer.
+    """
+    prompts = [
+        PromptedLLM(client, **asked, max_reasoning_tokens=REASONING_TOKENS)
+        for asked in prompts_of(kind)
+    ]
+    first = [
+        next(j for j, other in enumerate(prompts) if other.fingerprint == p.fingerprint)
+        for p in prompts
+    ]
+    plain = [i for i in sorted(set(first)) if prompts[i].cot is None]
+    reasoned = [i for i in sorted(set(first)) if prompts[i].cot is not None]
+    free = [dict.fromkeys(prompts[0]._fields(), word) for word in CONTENT_FREE]
+    sets = {name: labelled_rows(name, data) for name in SETS[kind]}
+    sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, data)
+    sets[f"{kind}-free"] = Rows(free, None)
+    scores: dict[str, dict[int, np.ndarray]] = {name: {} for name in sets}
+    for mark, which in (("plain", plain), ("reasoned", reasoned)):
+        for name, rows in sets.items():
+            asked = [prompts[i] for i in which]
+            found = scores_of(asked, rows, f"{name}-{mark}", work)
+            scores[name].update(zip(which, found, strict=True))
+    out = {}
+    known = [*prompts[0].classes_, "other"]
+    for name, rows in sets.items():
+        out[f"{name}/key"] = np.array(rows.key)
+        out[f"{name}/scores"] = np.stack([scores[name][i] for i in first])
+        if rows.labels is not None:
+            out[f"{name}/labels"] = np.array([known.index(v) for v in rows.labels])
+            path = work / f"{name}-{rows.key}-perplexity.npy"
+            out[f"{name}/perplexity"] = kept(
+                path, lambda rows=rows: fluency(prompts, rows)
+            )
+    out[f"{kind}/preferences"] = kept(
+        work / f"{kind}-preferences.npy", lambda: _preferences(prompts)
+    )
+    return out
 
 
 def fluency(prompts: list[PromptedLLM], rows: Rows) -> np.ndarray:
@@ -86,31 +135,8 @@ def main() -> None:
         "model": np.array(client.fingerprint),
         "reasoning_tokens": np.array(REASONING_TOKENS),
     }
-    for kind, names in SETS.items():
-        prompts = [
-            PromptedLLM(client, **asked, max_reasoning_tokens=REASONING_TOKENS)
-            for asked in prompts_of(kind)
-        ]
-        classes = list(prompts[0].classes_)
-        fields = prompts[0]._fields()
-        free = Rows([dict.fromkeys(fields, word) for word in CONTENT_FREE], None)
-        sets = {name: labelled_rows(name, options.data) for name in names}
-        sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, options.data)
-        sets[f"{kind}-free"] = free
-        for name, rows in sets.items():
-            out[f"{name}/key"] = np.array(rows.key)
-            out[f"{name}/scores"] = scores_of(prompts, rows, name, work)
-            if rows.labels is not None:
-                known = [*classes, "other"]
-                out[f"{name}/labels"] = np.array([known.index(v) for v in rows.labels])
-                out[f"{name}/perplexity"] = kept(
-                    work / f"{name}-{rows.key}-perplexity.npy",
-                    lambda rows=rows, prompts=prompts: fluency(prompts, rows),
-                )
-        out[f"{kind}/preferences"] = kept(
-            work / f"{kind}-preferences.npy",
-            lambda prompts=prompts: _preferences(prompts),
-        )
+    for kind in SETS:
+        out |= answers_of(kind, client, options.data, work)
         np.savez_compressed(options.out.with_suffix(".npz"), **out)
         print(f"{kind}: written to {options.out.with_suffix('.npz')}")
 

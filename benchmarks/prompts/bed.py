@@ -16,7 +16,7 @@ from fute_sklearn.datasets import load_opinion_domains
 from fute_sklearn.presets import completion_prompts, paper_prompts
 
 ROWS = 300
-UNLABELLED = 400
+UNLABELLED = 200
 UNLABELLED_ROWS = 2000  # of RTE's training split; later ones may be labelled
 SETS = {
     "sentiment": ("sst2", "mr", "posts"),

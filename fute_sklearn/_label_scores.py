@@ -1,0 +1,173 @@
+"""What language models think of labels, from clients of any fidelity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._server_answers import named_label
+from .exceptions import (
+    ClientCapabilityError,
+    LanguageModelServerError,
+    RowsFailedError,
+)
+
+if TYPE_CHECKING:
+    from ._prompted_llm import PromptedLLM
+
+# Bounds further apart than this are no probability.
+TOLERANCE = 0.05
+PRIOR_COUNT = 0.5  # of Jeffreys, for labels that no sample named
+
+
+@dataclass
+class LabelScores:
+    """Log-likelihoods of labels (n_samples, n_classes); faults have NaN."""
+
+    values: np.ndarray
+    faults: dict[int, Exception] = field(default_factory=dict)
+
+
+def ask(call: Callable[..., Any], *args: Any) -> tuple[list[Any], dict[int, Exception]]:
+    """Call a client; rows that failed are None and have a fault."""
+    try:
+        return list(call(*args)), {}
+    except RowsFailedError as error:
+        return error.answers, error.rows
+
+
+def label_scores(prompts: Sequence[PromptedLLM], X: Any) -> list[LabelScores]:
+    """Log-likelihood of the labels under several prompts.
+
+    Prompts that share a client are asked in one call: a client that reads what
+    contexts share once then reads a text once for all prompts that start with it.
+    """
+    return _asked_together(prompts, X, _score_row, ("score", "bounds", "frequencies"))
+
+
+def chosen_labels(prompt: PromptedLLM, X: Any) -> LabelScores:
+    """One-hot choices, from clients that tell no probabilities."""
+    return _asked_together([prompt], X, _choice_row, ("bounds", "choose"))[0]
+
+
+def _asked_together(
+    prompts: Sequence[PromptedLLM],
+    X: Any,
+    read: Callable[..., np.ndarray],
+    ways: tuple[str, ...],
+) -> list[LabelScores]:
+    asked = [_way(prompt, ways) for prompt in prompts]
+    questions = [prompt._questions(X) for prompt in prompts]
+    out = [
+        LabelScores(np.full((len(contexts), len(prompt._strings())), np.nan), faults)
+        for prompt, (contexts, faults) in zip(prompts, questions, strict=True)
+    ]
+    for client in {id(prompt.client): prompt.client for prompt in prompts}.values():
+        rows = [
+            (i, row)
+            for i, prompt in enumerate(prompts)
+            if prompt.client is client
+            for row in range(len(out[i].values))
+            if row not in out[i].faults
+        ]
+        way = asked[rows[0][0]] if rows else ways[0]
+        contexts = [questions[i][0][row] for i, row in rows]
+        options = [prompts[i]._flat_strings() for i, _ in rows]
+        call = getattr(client, "said" if way in ("frequencies", "choose") else way)
+        found, faults = ask(call, contexts, options)
+        if len(found) != len(rows):
+            raise ValueError(
+                f"{client!r} gave {len(found)} rows of scores for {len(rows)} contexts."
+            )
+        for at, (i, row) in enumerate(rows):
+            if at in faults:
+                out[i].faults[row] = faults[at]
+                continue
+            try:
+                out[i].values[row] = read(prompts[i], way, found[at])
+            except LanguageModelServerError as error:
+                out[i].faults[row] = error
+    return out
+
+
+def _way(prompt: PromptedLLM, ways: tuple[str, ...]) -> str:
+    can = prompt.client.capabilities
+    for way in ways:
+        if way in can:
+            return way
+    raise ClientCapabilityError(
+        f"{prompt.client!r} cannot {ways[0]}, which this needs; it can {sorted(can)}."
+    )
+
+
+def _per_class(prompt: PromptedLLM, values: np.ndarray) -> np.ndarray:
+    """Sum what belongs to a class's strings."""
+    ends = np.cumsum([len(words) for words in prompt._strings()])[:-1]
+    return np.array([part.sum() for part in np.split(values, ends)])
+
+
+def _score_row(prompt: PromptedLLM, way: str, found: Any) -> np.ndarray:
+    """Log-likelihoods of the classes for one context."""
+    sizes = [len(words) for words in prompt._strings()]
+    if way == "bounds":
+        return _log_of_bounds(*(_per_class(prompt, part) for part in found))
+    if way == "frequencies":
+        counts = _counts(prompt, found)
+        return np.log((counts + PRIOR_COUNT) / (counts + PRIOR_COUNT).sum())
+    scores = np.asarray(found, dtype=np.float64)
+    if scores.shape != (sum(sizes),) or not np.isfinite(scores).all():
+        raise ValueError(
+            f"{prompt.client!r} gave scores of shape {scores.shape} for {sum(sizes)} "
+            "strings, or some that are no numbers."
+        )
+    parts = np.split(scores, np.cumsum(sizes)[:-1])
+    return np.array([np.logaddexp.reduce(part) for part in parts])
+
+
+def _counts(prompt: PromptedLLM, texts: list[str]) -> np.ndarray:
+    """How often the answers name each class."""
+    words = [word.strip() for word in prompt._flat_strings()]
+    counts = np.zeros(len(words))
+    fault: LanguageModelServerError | None = None
+    for text in texts:
+        try:
+            counts[named_label(text, words)] += 1
+        except LanguageModelServerError as error:
+            fault = error
+    if fault is not None and not counts.any():
+        raise fault
+    return _per_class(prompt, counts)
+
+
+def _log_of_bounds(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Log-probabilities from bounds that are close enough to be one number."""
+    least = lower / np.maximum(lower + upper.sum() - upper, 1e-300)
+    most = upper / np.maximum(upper + lower.sum() - lower, 1e-300)
+    if lower.max() <= 0 or (most - least).max() > TOLERANCE:
+        raise LanguageModelServerError(
+            f"the likeliest first tokens only tell that the labels' probabilities are "
+            f"{np.round(least, 2)} to {np.round(most, 2)}. Remedy: labels of one "
+            "token each, a prompt that asks for these words only, more top_logprobs. "
+            "[wide bounds]",
+            "wide bounds",
+        )
+    middle = (least + most) / 2
+    return np.log(middle / middle.sum())
+
+
+def _choice_row(prompt: PromptedLLM, way: str, found: Any) -> np.ndarray:
+    """One at the class that is said or surely likeliest, zero elsewhere."""
+    if way == "choose":
+        return _counts(prompt, found)
+    lower, upper = (_per_class(prompt, part) for part in found)
+    best = int(lower.argmax())
+    if lower[best] <= 0 or lower[best] < np.delete(upper, best).max():
+        raise LanguageModelServerError(
+            f"which label is likeliest cannot be told from bounds {np.round(lower, 2)} "
+            f"to {np.round(upper, 2)}. [wide bounds]",
+            "wide bounds",
+        )
+    return np.eye(len(lower))[best]

@@ -1,0 +1,186 @@
+"""Send requests side by side; every answer is kept before anything else happens."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ._store import text_key
+from .exceptions import (
+    BudgetExceededError,
+    DamagedCacheWarning,
+    LanguageModelServerError,
+    RowsFailedError,
+)
+
+FAULTS_IN_A_ROW = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to send, and how to read the answer into plain JSON values."""
+
+    key: str
+    kind: str
+    body: dict[str, Any]
+    rows: int
+    read: Callable[[Sequence[Any]], Any]
+
+
+class AnswerStore:
+    """Answers in one SQLite file, which survives a kill at any moment.
+
+    Several processes may use it.  A store whose folder is None lives in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._lock = threading.Lock()
+        self._path = None if folder is None else folder / "answers.sqlite"
+        try:
+            self._file = self._open()
+        except sqlite3.DatabaseError as error:
+            self._discard(error)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = sqlite3.connect(
+            self._path or ":memory:", timeout=60, check_same_thread=False
+        )
+        file.execute("PRAGMA journal_mode=WAL")
+        file.execute(
+            "CREATE TABLE IF NOT EXISTS answers "
+            "(key TEXT PRIMARY KEY, answer TEXT, digest TEXT)"
+        )
+        file.commit()
+        return file
+
+    def _discard(self, error: Exception) -> None:
+        """Start again with an empty file, leaving the damaged one aside."""
+        assert self._path is not None
+        aside = self._path.with_suffix(".damaged")
+        warnings.warn(
+            f"the answers in {self._path.name} cannot be read ({error}); they are "
+            f"left in {aside.name} and asked for again",
+            DamagedCacheWarning,
+            stacklevel=5,
+        )
+        self._path.replace(aside)
+        for extra in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
+        self._file = self._open()
+
+    def get(self, key: str) -> Any:
+        """Return the answer, or None where there is no sound one."""
+        with self._lock:
+            row = self._file.execute(
+                "SELECT answer, digest FROM answers WHERE key = ?", (key,)
+            ).fetchone()
+        if row is None or text_key(key, row[0]) != row[1]:
+            return None
+        return json.loads(row[0])
+
+    def put(self, key: str, answer: Any) -> None:
+        """Keep an answer."""
+        text = json.dumps(answer)
+        with self._lock:
+            self._file.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+                (key, text, text_key(key, text)),
+            )
+            self._file.commit()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class RequestQueue:
+    """Answer requests from the store, and the rest by ``send``, some at once."""
+
+    def __init__(
+        self, send: Callable[[Request], Any], store: AnswerStore, n_concurrent: int
+    ) -> None:
+        self._send = send
+        self._store = store
+        self._n_concurrent = n_concurrent
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._faults = 0
+        self._fatal: Exception | None = None
+
+    def missing(self, requests: Sequence[Request]) -> list[Request]:
+        """Requests that no answer is kept for, each once."""
+        unique = {request.key: request for request in requests}
+        return [r for key, r in unique.items() if self._store.get(key) is None]
+
+    def run(self, requests: Sequence[Request]) -> list[Any]:
+        """Return the answers in order.
+
+        Raises
+        ------
+        LanguageModelServerError
+            If all requests would fail alike, or too many did in a row.
+        BudgetExceededError
+            If the budget was spent before the end.
+        RowsFailedError
+            If some requests failed; it holds the answers of the others.
+        """
+        failed: dict[str, Exception] = {}
+        with ThreadPoolExecutor(self._n_concurrent) as pool:
+            waiting = [
+                (request.key, pool.submit(self._answer, request))
+                for request in self.missing(requests)
+            ]
+            try:
+                for key, future in waiting:
+                    error = future.result()
+                    if error is not None:
+                        failed[key] = error
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        answers = [self._store.get(request.key) for request in requests]
+        known = sum(answer is not None for answer in answers)
+        if self._fatal is not None:
+            self._fatal.add_note(
+                f"{known} of {len(requests)} answers are kept: the same call goes on "
+                "from there."
+            )
+            raise self._fatal
+        rows = {i: failed[r.key] for i, r in enumerate(requests) if r.key in failed}
+        if rows:
+            kinds = sorted({str(error) for error in rows.values()})
+            raise RowsFailedError(
+                f"{len(rows)} of {len(requests)} rows got no answer: "
+                + " ".join(kinds[:3]),
+                rows,
+                answers,
+            )
+        return answers
+
+    def _answer(self, request: Request) -> Exception | None:
+        """Get and keep one answer; returns what went wrong with this request."""
+        if self._stop.is_set():
+            return None
+        try:
+            self._store.put(request.key, self._send(request))
+        except (LanguageModelServerError, BudgetExceededError) as error:
+            with self._lock:
+                self._faults += 1
+                fatal = getattr(error, "fatal", True)
+                if fatal or self._faults >= FAULTS_IN_A_ROW:
+                    self._fatal = self._fatal or error
+                    self._stop.set()
+            return error
+        with self._lock:
+            self._faults = 0
+        return None
