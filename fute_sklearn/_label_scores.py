@@ -99,7 +99,7 @@ def _way(prompt: PromptedLLM, ways: tuple[str, ...]) -> str:
         if way in can:
             return way
     raise ClientCapabilityError(
-        f"{prompt.client!r} cannot {ways[0]}, which this needs; it can {sorted(can)}."
+        f"{prompt.client!r} can only {sorted(can)}; one of {sorted(ways)} is needed."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,11 +12,10 @@ import numpy as np
 
 from . import _server_answers as answers
 from ._config import get_config
-from ._optional import import_openai
 from ._request_queue import AnswerStore, Request, RequestQueue
+from ._server_connection import ServerConnection
 from ._store import text_key
 from .exceptions import (
-    BudgetExceededError,
     ClientCapabilityError,
     LanguageModelServerError,
     RowsFailedError,
@@ -162,17 +160,34 @@ class OpenAIClient:
         self._start()
 
     def _start(self) -> None:
-        self.n_requests_ = self.n_tokens_ = 0
-        self._connected: Any = None
+        self._connection = ServerConnection(
+            self.model,
+            self.base_url,
+            self.api_key_env,
+            self.timeout,
+            self.max_retries,
+            self.max_requests,
+            self.max_tokens,
+        )
         self._found: str | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+
+    @property
+    def n_requests_(self) -> int:
+        """Requests sent so far."""
+        return self._connection.n_requests
+
+    @property
+    def n_tokens_(self) -> int:
+        """Tokens that the server counted so far."""
+        return self._connection.n_tokens
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.model!r}, base_url={self.base_url!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         # The connection holds the key.
-        left = ("_connected", "_lock", "_found", "n_requests_", "n_tokens_")
+        left = ("_connection", "_lock", "_found")
         return {name: v for name, v in self.__dict__.items() if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -202,78 +217,6 @@ class OpenAIClient:
 
     # Sending --------------------------------------------------------------------
 
-    def _connection(self) -> Any:
-        with self._lock:
-            if self._connected is None:
-                key = os.environ.get(self.api_key_env)
-                if key is None and self.base_url is None:
-                    raise LanguageModelServerError(
-                        f"the environment variable {self.api_key_env} holds no key.",
-                        "no key",
-                        fatal=True,
-                    )
-                self._connected = import_openai().OpenAI(
-                    api_key=key or "none",
-                    base_url=self.base_url,
-                    timeout=self.timeout,
-                    max_retries=self.max_retries,
-                )
-            return self._connected
-
-    def _spend(self) -> None:
-        with self._lock:
-            for name, used, most in (
-                ("max_requests", self.n_requests_, self.max_requests),
-                ("max_tokens", self.n_tokens_, self.max_tokens),
-            ):
-                if most is not None and used >= most:
-                    raise BudgetExceededError(
-                        f"the budget {name}={most} is spent ({used}): raise it, or "
-                        "take fewer texts or prompts; forecast() counts beforehand."
-                    )
-            self.n_requests_ += 1
-
-    def _send(self, request: Request) -> Any:
-        """Send one request; returns its checked answer in plain values."""
-        connection = self._connection()
-        self._spend()
-        ends = {
-            "completions": connection.completions,
-            "chat": connection.chat.completions,
-        }
-        try:
-            response = ends[request.kind].create(**request.body)
-        except Exception as error:  # whatever package, network or server raise
-            fault = self._translated(error)
-        else:
-            usage = getattr(response, "usage", None)
-            with self._lock:
-                self.n_tokens_ += getattr(usage, "total_tokens", None) or 0
-            return request.read(
-                answers.checked_choices(response, self.model, request.rows)
-            )
-        # Raised out here, so that no cause holds the request and its key.
-        raise fault
-
-    def _translated(self, error: Exception) -> LanguageModelServerError:
-        status = getattr(error, "status_code", None)
-        said = str(error)
-        key = os.environ.get(self.api_key_env)
-        if key:
-            said = said.replace(key, "***")
-        kinds = {401: "key refused", 403: "key refused", 404: "not found"}
-        kind = kinds.get(status or 0, type(error).__name__)
-        remedy = {
-            "key refused": f" Remedy: check the variable {self.api_key_env}.",
-            "not found": " Remedy: check model, base_url and interface.",
-        }
-        return LanguageModelServerError(
-            f"{self!r}: {type(error).__name__}: {said:.300} [{kind}]"
-            + remedy.get(kind, ""),
-            kind,
-            fatal=status in kinds,
-        )
-
     def _request(
         self,
         kind: str,
@@ -292,7 +235,7 @@ class OpenAIClient:
         return Request(key, kind, body, rows, read)
 
     def _queue(self, store: AnswerStore) -> RequestQueue:
-        return RequestQueue(self._send, store, self.n_concurrent)
+        return RequestQueue(self._connection.send, store, self.n_concurrent)
 
     def _answers(
         self, requests: Sequence[Request], convert: Callable[[int, Any], Any]
@@ -332,7 +275,7 @@ class OpenAIClient:
                 ("chat", self._chat_request("Say yes.", answers.first_tokens)),
             ):
                 try:
-                    self._send(request)
+                    self._connection.send(request)
                 except LanguageModelServerError as error:
                     # Servers name what they lack in many ways; a refused key or a
                     # lost connection says nothing about it.

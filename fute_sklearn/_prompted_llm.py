@@ -366,7 +366,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return out
 
     def _choices(self, X: Any) -> LabelScores:
-        """Scores whose greatest is the label; what can be told without probabilities."""
+        """Scores whose greatest is the label; they need be no probabilities."""
         can = self.client.capabilities
         if self.calibration is None and not {"score", "frequencies"} & set(can):
             return chosen_labels(self, X)
@@ -397,7 +397,8 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
 
 def _log_normalised(scores: np.ndarray) -> np.ndarray:
-    return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # rows that failed are NaN
+        return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
 
 
 def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[LabelScores]:

@@ -248,6 +248,6 @@ def named_label(text: str, strings: Sequence[str]) -> int:
     if len(found) != 1:
         raise _fault(
             "no label",
-            f"the answer {text:.60!r} names {len(found)} of {list(strings)}.",
+            f"the answer {text!r:.60} names {len(found)} of {list(strings)}.",
         )
     return found.pop()

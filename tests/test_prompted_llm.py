@@ -13,36 +13,6 @@ from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFound
 from fute_sklearn.presets import paper_prompts
 from fute_sklearn.surrogate import load_causal
 
-WORDS = "a the film was is fine dull good bad very no yes it : N / A [MASK]".split()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("causal")
-    vocab = {w: i for i, w in enumerate(["<s>", "</s>", "<unk>", *WORDS])}
-    plain = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=plain, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocab),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        initializer_range=1.0,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
 
 def plain_score(model, context, continuation):
     """One forward pass over the whole, without cache, batch or padding."""
@@ -54,8 +24,8 @@ def plain_score(model, context, continuation):
     return sum(float(steps[i - 1, ids[i]]) for i in range(len(root), len(ids)))
 
 
-def test_scores_equal_plain_passes_over_the_whole(folder):
-    model = load_causal(folder)
+def test_scores_equal_plain_passes_over_the_whole(causal_folder):
+    model = load_causal(causal_folder)
     contexts = ["a film", "the film was very very dull it is", "it"]
     options = [
         [" good", " very bad"],
@@ -70,8 +40,8 @@ def test_scores_equal_plain_passes_over_the_whole(folder):
     np.testing.assert_allclose(alone, found[0], rtol=1e-4, atol=1e-5)
 
 
-def test_shared_beginnings_are_read_once(folder, monkeypatch):
-    model = load_causal(folder)
+def test_shared_beginnings_are_read_once(causal_folder, monkeypatch):
+    model = load_causal(causal_folder)
     shots = "the film was dull : bad the film was fine : good "
     text = "it is no very very good film and it was fine no dull "
     contexts = [shots + "a", "no", shots + "no fine", text + "is it", text + ": yes a"]
@@ -93,8 +63,8 @@ def test_shared_beginnings_are_read_once(folder, monkeypatch):
         assert sum(part[:9] == start for part in read) == 1
 
 
-def test_batches_change_neither_text_scores_nor_texts(folder):
-    model = load_causal(folder)
+def test_batches_change_neither_text_scores_nor_texts(causal_folder):
+    model = load_causal(causal_folder)
     texts = ["the film was dull", "a", "it is very very good film", "no"]
     alone = [model.score_text([text])[0] for text in texts]
     np.testing.assert_allclose(model.score_text(texts), alone, rtol=1e-5)
@@ -102,8 +72,8 @@ def test_batches_change_neither_text_scores_nor_texts(folder):
     assert model.generate(texts, 5) == alone
 
 
-def test_text_scores_and_generation(folder):
-    client = TransformersClient(folder)
+def test_text_scores_and_generation(causal_folder):
+    client = TransformersClient(causal_folder)
     total, count = client.score_text(["the film was dull"])[0]
     assert count == 3
     expected = plain_score(client._load(), "the", " film was dull")
@@ -114,10 +84,10 @@ def test_text_scores_and_generation(folder):
     assert not first[0].startswith("the film")
 
 
-def test_many_long_labels_are_scored_in_parts(folder, monkeypatch):
+def test_many_long_labels_are_scored_in_parts(causal_folder, monkeypatch):
     from fute_sklearn.surrogate import _causal
 
-    model = load_causal(folder)
+    model = load_causal(causal_folder)
     contexts = ["a film", "the film was very very dull it is"]
     options = [[" good film", " very bad film it was", " no", " a the film is"]] * 2
     whole = model.score(contexts, options)
@@ -126,8 +96,8 @@ def test_many_long_labels_are_scored_in_parts(folder, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_what_does_not_fit_the_model_is_refused(folder):
-    model = load_causal(folder)
+def test_what_does_not_fit_the_model_is_refused(causal_folder):
+    model = load_causal(causal_folder)
     with pytest.raises(ValueError, match="has no tokens to score"):
         model.score(["a film"], [[""]])
     model.model.config.max_position_embeddings = 8
@@ -141,10 +111,10 @@ def test_what_does_not_fit_the_model_is_refused(folder):
             call()
 
 
-def test_end_tokens_are_not_part_of_a_context(folder):
+def test_end_tokens_are_not_part_of_a_context(causal_folder):
     from tokenizers import processors
 
-    model = load_causal(folder)
+    model = load_causal(causal_folder)
     plain = model.score(["a film"], [[" good", " very bad"]])[0]
     model.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
@@ -153,24 +123,24 @@ def test_end_tokens_are_not_part_of_a_context(folder):
     np.testing.assert_allclose(found, plain, rtol=1e-5)
 
 
-def test_generation_ignores_the_settings_of_the_folder(folder, tmp_path):
+def test_generation_ignores_the_settings_of_the_folder(causal_folder, tmp_path):
     import shutil
 
     from transformers import GenerationConfig
 
-    shutil.copytree(folder, tmp_path / "other")
+    shutil.copytree(causal_folder, tmp_path / "other")
     GenerationConfig(repetition_penalty=5.0, num_beams=3).save_pretrained(
         tmp_path / "other"
     )
-    one, other = load_causal(folder), load_causal(tmp_path / "other")
+    one, other = load_causal(causal_folder), load_causal(tmp_path / "other")
     assert one.fingerprint == other.fingerprint
     prompts = ["the film was", "a film", ""]
     assert one.generate(prompts, 6) == other.generate(prompts, 6)
 
 
-def test_client_holds_no_weights(folder):
-    client = TransformersClient(folder)
-    assert client.fingerprint == load_causal(folder).fingerprint
+def test_client_holds_no_weights(causal_folder):
+    client = TransformersClient(causal_folder)
+    assert client.fingerprint == load_causal(causal_folder).fingerprint
     data = pickle.dumps(client)
     assert len(data) < 2000
     assert pickle.loads(data).fingerprint == client.fingerprint
@@ -181,9 +151,9 @@ def test_unknown_model_is_refused(tmp_path):
         TransformersClient(tmp_path / "none").score(["a"], [["b"]])
 
 
-def test_prompt_in_process_labels_texts(folder):
+def test_prompt_in_process_labels_texts(causal_folder):
     llm = PromptedLLM(
-        TransformersClient(folder), "the film : {text} it was", ["good", "bad"]
+        TransformersClient(causal_folder), "the film : {text} it was", ["good", "bad"]
     )
     texts = ["a fine film", "very dull", "it is no good"]
     proba = llm.predict_proba(texts)
@@ -316,7 +286,7 @@ def test_bad_rows_and_clients_are_refused():
         llm.predict([])
     lame = Fake()
     lame.capabilities = {"generate"}
-    with pytest.raises(ClientCapabilityError, match="cannot score"):
+    with pytest.raises(ClientCapabilityError, match="is needed"):
         PromptedLLM(lame, "{text}", ["yes", "no"]).predict(["a"])
     broken = Fake({"yes": np.nan})
     with pytest.raises(ValueError, match="no numbers"):

@@ -88,7 +88,7 @@ def answers_of(
     sets[f"{kind}-free"] = Rows(free, None)
     scores: dict[str, dict[int, np.ndarray]] = {name: {} for name in sets}
     for mark, which in (("plain", plain), ("reasoned", reasoned)):
-        for name, rows in sets.items():
+        for name, rows in sets.items() if which else ():
             asked = [prompts[i] for i in which]
             found = scores_of(asked, rows, f"{name}-{mark}", work)
             scores[name].update(zip(which, found, strict=True))

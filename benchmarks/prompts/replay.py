@@ -1,0 +1,218 @@
+"""Choose prompts by every method, on answers that answer.py has kept.
+
+    python benchmarks/prompts/replay.py --data DIR [--answers FILE] [--seeds 5]
+        [--calibration none batch] [--surrogate fute-mini]
+
+Per seed and target set, 100 rows are labelled and known; a prompt's true accuracy is
+that on the others.  Criteria without labels see the others' answers; embeddings and
+students see the prompts' answers on 150 unlabelled texts of other sources, and the 100
+rows.  Prints performance rate (the chosen prompt's accuracy over the best one's), NDCG
+and Spearman's rho, means over sets and seeds, with the 95 % interval of a paired
+bootstrap of the performance rate against GlobalE.  The same table holds random choice,
+the label prior, and the candidates run on 10, 30 and 100 labelled rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from bed import SETS, Rows, labelled_rows, prompts_of, unlabelled_rows
+
+from fute_sklearn import (
+    ModelRanker,
+    MomentEmbedder,
+    StudentRanker,
+    Task,
+    TaskEmbedder,
+    TaskVectorizer,
+    TuPaTEEmbedder,
+    criteria,
+)
+from fute_sklearn.metrics import (
+    ndcg_score,
+    performance_rate_score,
+    spearman_score,
+)
+
+KNOWN = 100
+UNLABELLED = 150
+CLASSES = {
+    "sentiment": ["negative", "positive"],
+    "inference": ["contradiction", "entailment", "neutral"],
+}
+# What a set with two labels calls all that is no entailment.
+REST = {"rte": "other", "scitail": "neutral"}
+PAPER_NAMES = {
+    "mutual_information": "MI",
+    "local_entropy": "LocalE",
+    "global_entropy": "GlobalE",
+    "zps_log": "ZPS-Log",
+    "zps_prob": "ZPS-Prob",
+    "zps_vote": "ZPS-Vote",
+}
+Measure = Callable[..., float]
+MEASURES: dict[str, Measure] = {
+    "performance rate": performance_rate_score,
+    "NDCG": ndcg_score,
+    "rho": spearman_score,
+}
+
+
+def probabilities(scores: np.ndarray, name: str, calibration: str) -> np.ndarray:
+    """Probabilities (n_prompts, n_rows, n_classes) of the set's own labels."""
+    logs = scores - np.logaddexp.reduce(scores, axis=2, keepdims=True)
+    if calibration == "batch":
+        logs = logs - np.log(np.exp(logs).mean(1, keepdims=True))
+        logs = logs - np.logaddexp.reduce(logs, axis=2, keepdims=True)
+    found = np.exp(logs)
+    if name in REST:
+        found = np.stack([found[..., 1], found[..., 0] + found[..., 2]], -1)
+    return found / found.sum(-1, keepdims=True)
+
+
+def classes_of(kind: str, name: str) -> list[str]:
+    """Labels of a set in the order of its probabilities."""
+    return ["entailment", REST[name]] if name in REST else CLASSES[kind]
+
+
+def texts_of(rows: Rows) -> list[str]:
+    return [" ".join(record.values()) for record in rows.records]
+
+
+def embedded(
+    surrogate: str, models: list[Task], target: Task, seed: int
+) -> dict[str, np.ndarray]:
+    """Scores of the prompts by embeddings and by students."""
+    names = [task.name for task in models]
+    lora = TuPaTEEmbedder(surrogate, tuning="lora", random_state=seed)
+    out = {}
+    for label, embedder, metric in (
+        ("FUTE+TaskEmb", TaskEmbedder(surrogate), "cosine"),
+        ("FUTE+TuPaTE", TuPaTEEmbedder(surrogate, random_state=seed), "cosine"),
+        ("FUTE+TuPaTE, low-rank", lora, "cosine"),
+        ("moment embedding", MomentEmbedder(surrogate), "dot"),
+    ):
+        rows = TaskVectorizer(embedder).fit([*models, target]).embeddings_
+        ranker = ModelRanker(metric).fit(rows[:-1], names)
+        out[label] = ranker.decision_function(rows[-1:])[0]
+    for label, embedder in (
+        ("student, low-rank", lora),
+        ("student, moment", MomentEmbedder(surrogate)),
+    ):
+        ranker = StudentRanker(embedder).fit(models, names)
+        out[label] = ranker.decision_function([target])[0]
+    return out
+
+
+def scores_of_methods(
+    kind: str,
+    name: str,
+    kept: dict[str, np.ndarray],
+    texts: dict[str, list[str]],
+    calibration: str,
+    surrogate: str,
+    seed: int,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Score the prompts by every method; also returns their true accuracies."""
+    rng = np.random.default_rng(seed)
+    classes = classes_of(kind, name)
+    answers = probabilities(kept[f"{name}/scores"], name, calibration)
+    known = [*CLASSES[kind], "other"]
+    y = np.array([known[i] for i in kept[f"{name}/labels"]])
+    right = np.array(classes)[answers.argmax(2)] == y
+    order = rng.permutation(len(y))
+    mine, others = order[:KNOWN], order[KNOWN:]
+    gains = right[:, others].mean(1)
+    count = len(gains)
+    out = {"random": rng.random(count)}
+    share = np.array([(y[mine] == label).mean() for label in classes])
+    said = np.array(
+        [[(a.argmax(1) == c).mean() for c in range(len(classes))] for a in answers]
+    )
+    out["label prior"] = -np.abs(said - share).sum(1)
+    for rows in (10, 30, KNOWN):
+        out[f"{rows} labelled rows"] = right[:, mine[:rows]].mean(1)
+    for criterion, label in PAPER_NAMES.items():
+        out[label] = getattr(criteria, criterion)(answers[:, others])
+    out["Self-Select"] = kept[f"{kind}/preferences"].mean(0)
+    out["SPELL"] = -kept[f"{name}/perplexity"].mean(1)
+    unlabelled = f"{kind}-unlabelled"
+    pool = probabilities(kept[f"{unlabelled}/scores"], name, calibration)
+    some = rng.permutation(pool.shape[1])[:UNLABELLED]
+    shared = [texts[unlabelled][i] for i in some]
+    models = [
+        Task(shared, pool[i, some], classes=classes, name=f"prompt {i + 1}")
+        for i in range(count)
+    ]
+    target = Task([texts[name][i] for i in mine], y[mine], classes=classes, name=name)
+    return gains, out | embedded(surrogate, models, target, seed)
+
+
+def interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of a mean difference, by bootstrap over sets and seeds."""
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, len(differences), (10000, len(differences)))
+    low, high = np.quantile(differences[draws].mean(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def report(title: str, cells: dict[str, np.ndarray], best: float) -> None:
+    """Print one table; cells are (n_cells, n_measures) by method."""
+    print(f"\n{title} (best prompt's accuracy {best:.3f})")
+    print(f"{'':26}{'perf. rate':>11}{'NDCG':>7}{'rho':>7}   against GlobalE")
+    for method, values in cells.items():
+        low, high = interval(values[:, 0] - cells["GlobalE"][:, 0])
+        rate, ndcg, rho = np.nanmean(values, axis=0)
+        print(f"{method:26}{rate:11.3f}{ndcg:7.3f}{rho:7.2f}   {low:+.3f} {high:+.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--answers", type=Path, default=Path(__file__).with_name("smollm2.npz")
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--calibration", nargs="+", default=["none", "batch"])
+    parser.add_argument("--surrogate", default="fute-mini")
+    options = parser.parse_args()
+    kept = dict(np.load(options.answers))
+    shown = {name: str(v) for name, v in vars(options).items()}
+    print(json.dumps({**shown, "model": str(kept["model"])}))
+    for kind, names in SETS.items():
+        if f"{kind}/preferences" not in kept:
+            print(f"{kind}: no answers are kept")
+            continue
+        sets = {name: labelled_rows(name, options.data) for name in names}
+        sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, options.data)
+        for name, rows in sets.items():
+            if str(kept[f"{name}/key"]) != rows.key:
+                raise SystemExit(f"{name}: the answers are about other texts.")
+        texts = {name: texts_of(rows) for name, rows in sets.items()}
+        print(f"\n{kind}: {len(prompts_of(kind))} prompts, sets {', '.join(names)}")
+        for calibration in options.calibration:
+            cells: dict[str, list[list[float]]] = {}
+            best = []
+            for name in names:
+                for seed in range(options.seeds):
+                    gains, found = scores_of_methods(
+                        kind, name, kept, texts, calibration, options.surrogate, seed
+                    )
+                    best.append(gains.max())
+                    for method, scores in found.items():
+                        row = [m([gains], scores[None]) for m in MEASURES.values()]
+                        cells.setdefault(method, []).append(row)
+                print(f"  {name} done", flush=True)
+            report(
+                f"{kind}, calibration {calibration}",
+                {method: np.array(rows) for method, rows in cells.items()},
+                float(np.mean(best)),
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""A server of the OpenAI protocol on loopback: sound, or faulty in a given way."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import torch
+
+
+def echo_choice(model, prompt, index):
+    """Echo a prompt with a real model's log-probabilities, one word added."""
+    found = model.tokenizer(prompt, return_offsets_mapping=True)
+    ids = torch.tensor([found["input_ids"]])
+    with torch.no_grad():
+        steps = torch.log_softmax(model.model(input_ids=ids).logits[0], -1)
+    ends = [0, *(end for _, end in found["offset_mapping"])]
+    tokens = [prompt[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    values = [float(steps[i - 1, ids[0, i]]) for i in range(1, ids.shape[1])]
+    return {
+        "index": index,
+        "finish_reason": "length",
+        "text": f"{prompt} so",
+        "logprobs": {
+            "tokens": [*tokens, " so"],
+            "token_logprobs": [None, *values, -1.0],
+            "text_offset": [*ends[:-1], len(prompt)],
+        },
+    }
+
+
+def chat_choice(text, top, index=0, path=None):
+    """Write a chat answer; ``top`` are the likeliest first tokens."""
+    path = path or [(text, dict(top).get(text, -0.5))] if top else []
+    return {
+        "index": index,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": text},
+        "logprobs": {
+            "content": [
+                {
+                    "token": token,
+                    "logprob": value,
+                    "top_logprobs": [
+                        {"token": t, "logprob": v} for t, v in (top if not i else [])
+                    ],
+                }
+                for i, (token, value) in enumerate(path)
+            ]
+        }
+        if top
+        else None,
+    }
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with ``respond(path, body)``, changed by ``spoil(answer, body)``."""
+
+    daemon_threads = True
+    # Killed jobs leave connections behind: many may wait at once.
+    request_queue_size = 64
+
+    def __init__(self, respond):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.respond = respond
+        self.spoil = None
+        self.delay = 0.0
+        self.asked = []
+        self.keys = set()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address):
+        """Keep silent: jobs that are killed break connections."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    def log_message(self, *args):
+        """Keep silent."""
+
+    def do_POST(self):  # the name http.server asks for
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        self.server.keys.add(self.headers.get("Authorization"))
+        time.sleep(self.server.delay)
+        answer = self.server.respond(self.path, body)
+        status, kind = 200, "application/json"
+        if self.server.spoil is not None:
+            answer = self.server.spoil(answer, body)
+        if isinstance(answer, tuple):
+            status, kind, answer = answer
+        if answer is None:  # hang up
+            self.close_connection = True
+            self.connection.close()
+            return
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def whole(choices, model="tiny", kind="text_completion"):
+    """Wrap choices as a server does."""
+    return {
+        "id": "1",
+        "object": kind,
+        "created": 1,
+        "model": model,
+        "choices": choices,
+        "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10},
+    }
+
+
+def model_server(model):
+    """Serve completions with echo from a real model; no chat."""
+
+    def respond(path, body):
+        if not path.endswith("/v1/completions"):
+            return 404, "application/json", {"error": {"message": "no such path"}}
+        prompts = body["prompt"]
+        if not body.get("echo"):
+            text = model.generate([prompts], body["max_tokens"])[0]
+            choice = {"index": 0, "finish_reason": "length", "text": text}
+            return whole([choice])
+        return whole([echo_choice(model, p, i) for i, p in enumerate(prompts)])
+
+    return Server(respond)
+
+
+def chat_server(answer):
+    """Serve chat only; ``answer(text, body)`` gives the choices."""
+
+    def respond(path, body):
+        if not path.endswith("/chat/completions"):
+            return 404, "application/json", {"error": {"message": "no such path"}}
+        choices = answer(body["messages"][0]["content"], body)
+        return whole(choices, kind="chat.completion")
+
+    return Server(respond)
