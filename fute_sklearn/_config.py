@@ -52,10 +52,11 @@ def set_config(
     Parameters
     ----------
     cache_dir : path-like or None, optional
-        Folder for encoder outputs and model predictions.  None turns the caches on
+        Folder for encoder outputs, predictions and answers.  None turns the caches on
         disk off: texts are then encoded, and models called, again for every fit.
         Unset, the environment variable ``FUTE_SKLEARN_CACHE`` counts, then the
-        user's cache folder.  Caches hold numbers and hashes of texts, no texts.
+        user's cache folder.  Caches hold numbers and hashes of texts, no texts but
+        what language models wrote.
     max_cache_bytes : int, optional
         Size in bytes that the encoder outputs of one surrogate may reach before the
         oldest files are removed; 8 GiB by default.

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import _server_answers as answers
+from ._answer_store import AnswerStore
 from ._config import get_config
-from ._request_queue import AnswerStore, Request, RequestQueue
+from ._request_queue import Request, RequestQueue
 from ._server_connection import ServerConnection
 from ._store import text_key
 from .exceptions import (

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ._answer_store import AnswerStore
+from ._config import get_config
+from ._store import text_key
 
 if TYPE_CHECKING:
     from .surrogate import CausalModel
 
 _LOADED: dict[tuple[str, str, str, str | None], CausalModel] = {}
 _LOCK = threading.Lock()
+PART = 512
 
 
 class TransformersClient:
     """Score and generate with a causal language model in this process.
 
     All scores are exact log-likelihoods of whole strings: fidelity ``"exact"``.
+    Answers are kept on disk as they come: a second run, or one that goes on after a
+    kill, does not compute them again.
 
     Parameters
     ----------
@@ -86,6 +94,31 @@ class TransformersClient:
         """Hash of weights, configuration, tokenizer and precision."""
         return self._load().fingerprint
 
+    def _kept(
+        self, kind: str, items: list[Any], compute: Callable[[list[Any]], list[Any]]
+    ) -> list[Any]:
+        """Return kept answers, and the others in parts, each kept at once."""
+        store = AnswerStore(get_config()["cache_dir"])
+        try:
+            keys = [text_key(self.fingerprint, kind, json.dumps(i)) for i in items]
+            found = {key: store.get(key) for key in keys}
+            missing = {
+                key: item
+                for key, item in zip(keys, items, strict=True)
+                if found[key] is None
+            }
+            # In order of the texts, so that shared beginnings stay together.
+            order = sorted(missing, key=lambda key: missing[key])
+            for start in range(0, len(order), PART):
+                part = order[start : start + PART]
+                answers = compute([missing[key] for key in part])
+                for key, answer in zip(part, answers, strict=True):
+                    store.put(key, answer)
+                    found[key] = answer
+        finally:
+            store.close()
+        return [found[key] for key in keys]
+
     def score(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
@@ -103,7 +136,18 @@ class TransformersClient:
         scores : list of ndarray
             One array per context, in nats, summed over all tokens of a string.
         """
-        return self._load().score(contexts, continuations)
+        pairs = zip(contexts, continuations, strict=True)
+        found = self._kept(
+            "score",
+            [[context, list(options)] for context, options in pairs],
+            lambda part: [
+                row.tolist()
+                for row in self._load().score(
+                    [c for c, _ in part], [o for _, o in part]
+                )
+            ],
+        )
+        return [np.array(row) for row in found]
 
     def score_text(self, texts: Sequence[str]) -> list[tuple[float, int]]:
         """Log-likelihood of whole texts.
@@ -118,7 +162,8 @@ class TransformersClient:
         scores : list of (float, int)
             Log-likelihood in nats and the number of tokens it is summed over.
         """
-        return self._load().score_text(texts)
+        found = self._kept("score_text", list(texts), self._load().score_text)
+        return [(total, count) for total, count in found]
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
         """Continue prompts greedily.
@@ -135,4 +180,8 @@ class TransformersClient:
         texts : list of str
             The continuations, without the prompts.
         """
-        return self._load().generate(prompts, max_tokens)
+        return self._kept(
+            f"generate {max_tokens}",
+            list(prompts),
+            lambda part: self._load().generate(part, max_tokens),
+        )

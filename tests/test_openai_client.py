@@ -18,8 +18,8 @@ from fute_sklearn import (
     PromptSelector,
     config_context,
 )
+from fute_sklearn._answer_store import AnswerStore
 from fute_sklearn._config import get_config
-from fute_sklearn._request_queue import AnswerStore
 from fute_sklearn.exceptions import (
     BudgetExceededError,
     ClientCapabilityError,

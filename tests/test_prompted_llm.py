@@ -146,6 +146,33 @@ def test_client_holds_no_weights(causal_folder):
     assert pickle.loads(data).fingerprint == client.fingerprint
 
 
+def test_answers_are_kept_in_parts(causal_folder, monkeypatch):
+    from fute_sklearn import _transformers_client as module
+
+    client = TransformersClient(causal_folder)
+    contexts, options = ["a film", "it", "the film"], [[" good", " bad"]] * 3
+    first = client.score(contexts[:1], options[:1])
+    asked = []
+    whole = client._load().score
+    monkeypatch.setattr(module, "PART", 1)
+
+    def broken(some, more):
+        asked.extend(some)
+        if some == ["the film"]:
+            raise KeyboardInterrupt
+        return whole(some, more)
+
+    monkeypatch.setattr(client._load(), "score", broken)
+    with pytest.raises(KeyboardInterrupt):
+        client.score(contexts, options)
+    monkeypatch.setattr(client._load(), "score", whole)
+    np.testing.assert_array_equal(client.score(contexts, options)[0], first[0])
+    assert asked == ["it", "the film"]
+    said = client.generate(["the film"], 3)
+    monkeypatch.setattr(client._load(), "generate", None)
+    assert client.generate(["the film"], 3) == said
+
+
 def test_unknown_model_is_refused(tmp_path):
     with pytest.raises(LanguageModelNotFoundError, match="connected machine"):
         TransformersClient(tmp_path / "none").score(["a"], [["b"]])

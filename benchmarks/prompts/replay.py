@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from bed import SETS, Rows, labelled_rows, prompts_of, unlabelled_rows
+from sklearn.base import clone
 
 from fute_sklearn import (
     ModelRanker,
@@ -89,22 +90,24 @@ def embedded(
     """Scores of the prompts by embeddings and by students."""
     names = [task.name for task in models]
     lora = TuPaTEEmbedder(surrogate, tuning="lora", random_state=seed)
+    prefix = TuPaTEEmbedder(surrogate, tuning="prompt", random_state=seed)
     out = {}
     for label, embedder, metric in (
         ("FUTE+TaskEmb", TaskEmbedder(surrogate), "cosine"),
-        ("FUTE+TuPaTE", TuPaTEEmbedder(surrogate, random_state=seed), "cosine"),
-        ("FUTE+TuPaTE, low-rank", lora, "cosine"),
+        ("FUTE+TuPaTE", prefix, "cosine"),
         ("moment embedding", MomentEmbedder(surrogate), "dot"),
     ):
         rows = TaskVectorizer(embedder).fit([*models, target]).embeddings_
         ranker = ModelRanker(metric).fit(rows[:-1], names)
         out[label] = ranker.decision_function(rows[-1:])[0]
-    for label, embedder in (
-        ("student, low-rank", lora),
-        ("student, moment", MomentEmbedder(surrogate)),
-    ):
-        ranker = StudentRanker(embedder).fit(models, names)
-        out[label] = ranker.decision_function([target])[0]
+    students = StudentRanker(lora).fit(models, names)
+    out["student, low-rank"] = students.decision_function([target])[0]
+    rows = np.stack([student.embedding_ for student in students.students_])
+    goal = clone(lora).fit(list(target.texts), target.y).embedding_
+    ranker = ModelRanker("cosine").fit(rows, names)
+    out["FUTE+TuPaTE, low-rank"] = ranker.decision_function(np.asarray(goal)[None])[0]
+    ranker = StudentRanker(MomentEmbedder(surrogate)).fit(models, names)
+    out["student, moment"] = ranker.decision_function([target])[0]
     return out
 
 

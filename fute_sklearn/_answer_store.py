@@ -1,0 +1,82 @@
+"""What language models answered, on disk."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ._store import text_key
+from .exceptions import DamagedCacheWarning
+
+
+class AnswerStore:
+    """Answers in one SQLite file, which survives a kill at any moment.
+
+    Several processes may use it.  A store whose folder is None lives in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._lock = threading.Lock()
+        self._path = None if folder is None else folder / "answers.sqlite"
+        try:
+            self._file = self._open()
+        except sqlite3.DatabaseError as error:
+            self._discard(error)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = sqlite3.connect(
+            self._path or ":memory:", timeout=60, check_same_thread=False
+        )
+        file.execute("PRAGMA journal_mode=WAL")
+        file.execute("PRAGMA synchronous=NORMAL")
+        file.execute(
+            "CREATE TABLE IF NOT EXISTS answers "
+            "(key TEXT PRIMARY KEY, answer TEXT, digest TEXT)"
+        )
+        file.commit()
+        return file
+
+    def _discard(self, error: Exception) -> None:
+        """Start again with an empty file, leaving the damaged one aside."""
+        assert self._path is not None
+        aside = self._path.with_suffix(".damaged")
+        warnings.warn(
+            f"the answers in {self._path.name} cannot be read ({error}); they are "
+            f"left in {aside.name} and asked for again",
+            DamagedCacheWarning,
+            stacklevel=5,
+        )
+        self._path.replace(aside)
+        for extra in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
+        self._file = self._open()
+
+    def get(self, key: str) -> Any:
+        """Return the answer, or None where there is no sound one."""
+        with self._lock:
+            row = self._file.execute(
+                "SELECT answer, digest FROM answers WHERE key = ?", (key,)
+            ).fetchone()
+        if row is None or text_key(key, row[0]) != row[1]:
+            return None
+        return json.loads(row[0])
+
+    def put(self, key: str, answer: Any) -> None:
+        """Keep an answer."""
+        text = json.dumps(answer)
+        with self._lock:
+            self._file.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+                (key, text, text_key(key, text)),
+            )
+            self._file.commit()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
