@@ -59,7 +59,7 @@ SHAPES = {
 }
 N_TEXTS, N_MODELS, EPOCHS, BATCH, TOKENS = 2000, 26, 3, 64, 32
 STEPS = EPOCHS * -(-N_TEXTS // BATCH)
-SAMPLE_STEPS = 4
+SAMPLE_STEPS = 2
 FISHER_ROWS = 512
 
 
@@ -249,33 +249,38 @@ def decoder_work(bed: Bed, n_models: int) -> float:
     return arch.n_decoder_layers * (per_query + shared)
 
 
+def say(name: str, value: float) -> tuple[str, float]:
+    """Print a figure as soon as it is known."""
+    print(f"  {name:60s} {value:8.2f}", flush=True)
+    return name, value
+
+
 def measure_fleet(bed: Bed, repeats: int, peak: float) -> dict[str, float]:
     """Print and return the ratios of tuning."""
     spent = encoding_time(bed)
-    found: dict[str, float] = {"encoding_s": spent}
-    plans = {
-        "prompt": plain_prompt(bed, feed_input=False),
-        "lora": plain_low_rank(bed),
-        "prompt, authors' layout": plain_prompt(bed, feed_input=True),
-    }
-    for name, plain in plans.items():
-        tuning = name.split(",")[0]
-        scale = STEPS / SAMPLE_STEPS
+    found = [say("encoding, seconds", spent)]
+    scale = STEPS / SAMPLE_STEPS
+    plans = {"prompt": plain_prompt(bed, feed_input=False), "lora": plain_low_rank(bed)}
+    layout = plain_prompt(bed, feed_input=True)
+    for tuning, plain in plans.items():
         one, slow = in_turns(fleet_steps(bed, tuning, 1), plain, repeats)
-        many, _ = in_turns(fleet_steps(bed, tuning, N_MODELS), lambda: None, repeats)
+        first = spent + one * scale
+        found.append(say(f"{tuning}: one model, times faster", slow * scale / first))
+        rivals = layout if tuning == "prompt" else plain
+        many, other = in_turns(fleet_steps(bed, tuning, N_MODELS), rivals, repeats)
         fleet = (spent + many * scale) / N_MODELS
-        found[f"{name}: fleet of {N_MODELS}, times faster per model"] = (
-            slow * scale / fleet
+        found.append(
+            say(f"{tuning}: fleet of {N_MODELS}, times faster", slow * scale / fleet)
         )
-        found[f"{name}: one model, times faster"] = slow * scale / (spent + one * scale)
-        further = (many - one) * scale / (N_MODELS - 1)
-        found[f"{name}: a further model, share of the first"] = further / (
-            spent + one * scale
-        )
-        if name == "prompt":
+        if tuning == "prompt":
             work = decoder_work(bed, N_MODELS) * SAMPLE_STEPS
-            found["prompt: share of the matmul peak"] = work / many / peak
-    return found
+            found += [
+                say("prompt: fleet against authors' layout", other * scale / fleet),
+                say("prompt: share of the matmul peak", work / many / peak),
+            ]
+        further = (many - one) * scale / (N_MODELS - 1)
+        found.append(say(f"{tuning}: a further model / the first", further / first))
+    return dict(found)
 
 
 # Fisher -------------------------------------------------------------------------
@@ -328,18 +333,22 @@ def measure_fisher(bed: Bed, repeats: int) -> dict[str, float]:
             grad.square().sum(0)
 
     scale = FISHER_ROWS / rows
-    found = {}
+    found = []
     for params in ("all", "decoder"):
 
         def own(params: str = params) -> None:
             fisher_diagonal(surrogate, encoded, objective, params=params)
 
         fast, slow = in_turns(own, loop, repeats)
-        found[f"Fisher, {params}: times faster than the loop"] = slow * scale / fast
+        found.append(
+            say(f"Fisher, {params}: times faster than the loop", slow * scale / fast)
+        )
         if params == "all":
             fast, slow = in_turns(own, mapped, repeats)
-            found["Fisher, all: times faster than vmap"] = slow * scale / fast
-    return found
+            found.append(
+                say("Fisher, all: times faster than vmap", slow * scale / fast)
+            )
+    return dict(found)
 
 
 # Ranking ------------------------------------------------------------------------
@@ -356,10 +365,12 @@ def measure_ranking(repeats: int, n_models: int = 100_000) -> dict[str, float]:
         lambda: ranker.rank(target, top=10), lambda: np.copyto(room, vectors), repeats
     )
     # A copy reads and writes every byte, an answer only reads.
-    return {
-        "ranking 100,000 models: milliseconds": 1000 * fast,
-        "ranking: share of a copy's bandwidth": copy / 2 / fast,
-    }
+    return dict(
+        [
+            say("ranking 100,000 models, milliseconds", 1000 * fast),
+            say("ranking: share of a copy's bandwidth", copy / 2 / fast),
+        ]
+    )
 
 
 def main() -> None:
@@ -377,15 +388,12 @@ def main() -> None:
     )
     table = {"ranking": measure_ranking(args.repeats)}
     for shape in args.shapes:
+        print(f"\n{shape}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             bed = make_bed(shape, Path(folder))
             table[shape] = measure_fleet(bed, args.repeats, peak)
             if shape != "base":
                 table[shape].update(measure_fisher(bed, args.repeats))
-    for part, found in table.items():
-        print(f"\n{part}")
-        for name, value in found.items():
-            print(f"  {name:60s} {value:8.2f}")
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of this run: {usage:.1f} GiB")
     if args.json:
