@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 from fute_sklearn import MTEWrapper, PromptedLLM, TransformersClient
 from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFoundError
-from fute_sklearn.presets import paper_prompts
+from fute_sklearn.presets import completion_prompts, paper_prompts
 from fute_sklearn.surrogate import load_causal
 
 
@@ -413,3 +413,16 @@ def test_prompts_of_the_paper_can_be_asked(task):
         assert "{" not in client.asked[-1]
     with pytest.raises(ValueError, match="expected 'sentiment'"):
         paper_prompts("other")
+
+
+@pytest.mark.parametrize("task", ["sentiment", "inference"])
+def test_prompts_of_our_own_can_be_asked_and_are_no_doubles(task):
+    record = {"text": "A.", "premise": "It rains.", "hypothesis": "It is wet."}
+    prompts = completion_prompts(task)
+    assert len({prompt["template"] for prompt in prompts}) == 10
+    assert set(prompts[0]["labels"]) == set(paper_prompts(task)[0]["labels"])
+    for prompt in prompts:
+        proba = PromptedLLM(Fake(), **prompt).predict_proba([record])
+        assert proba.shape == (1, len(prompt["labels"]))
+    with pytest.raises(ValueError, match="expected 'sentiment'"):
+        completion_prompts("other")
