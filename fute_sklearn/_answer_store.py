@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class AnswerStore:
         self._path = None if folder is None else folder / "answers.sqlite"
         try:
             self._file = self._open()
+        except sqlite3.OperationalError:
+            raise  # locked or not to be opened: the answers in it are sound
         except sqlite3.DatabaseError as error:
             self._discard(error)
 
@@ -44,8 +47,9 @@ class AnswerStore:
 
     def _discard(self, error: Exception) -> None:
         """Start again with an empty file, leaving the damaged one aside."""
-        assert self._path is not None
-        aside = self._path.with_suffix(".damaged")
+        if self._path is None:
+            raise error
+        aside = self._path.with_name(f"answers-{uuid.uuid4().hex[:8]}.damaged")
         warnings.warn(
             f"the answers in {self._path.name} cannot be read ({error}); they are "
             f"left in {aside.name} and asked for again",
@@ -54,15 +58,23 @@ class AnswerStore:
         )
         self._path.replace(aside)
         for extra in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
+            beside = self._path.with_name(self._path.name + extra)
+            if beside.exists():
+                beside.replace(aside.with_name(aside.name + extra))
         self._file = self._open()
 
     def get(self, key: str) -> Any:
         """Return the answer, or None where there is no sound one."""
         with self._lock:
-            row = self._file.execute(
-                "SELECT answer, digest FROM answers WHERE key = ?", (key,)
-            ).fetchone()
+            try:
+                row = self._file.execute(
+                    "SELECT answer, digest FROM answers WHERE key = ?", (key,)
+                ).fetchone()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self._discard(error)
+                return None
         if row is None or text_key(key, row[0]) != row[1]:
             return None
         return json.loads(row[0])

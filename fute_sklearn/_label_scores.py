@@ -155,7 +155,7 @@ def _log_of_bounds(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
             "wide bounds",
         )
     middle = (least + most) / 2
-    return np.log(middle / middle.sum())
+    return np.log(np.maximum(middle, 1e-12) / middle.sum())
 
 
 def _choice_row(prompt: PromptedLLM, way: str, found: Any) -> np.ndarray:

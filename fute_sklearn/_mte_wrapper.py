@@ -183,7 +183,8 @@ class MTEWrapper(BaseEstimator):
         X : sequence of str of length n_samples
             The unlabelled texts, in the type the model expects; chunks of it are
             handed to the model.  Records, where the model has a method ``text_of``
-            that gives each one's text, as `PromptedLLM` has.
+            that gives each one's text, as `PromptedLLM` has (and ``content_of``, where
+            the text alone does not tell records apart).
 
         Returns
         -------
@@ -209,7 +210,9 @@ class MTEWrapper(BaseEstimator):
         # A model that reads records says which text stands for each.
         text_of = getattr(self.estimator, "text_of", None)
         texts = check_texts(X if text_of is None else text_of(X))
-        rows, found = self._respond(X, texts)
+        content_of = getattr(self.estimator, "content_of", None)
+        content = texts if content_of is None else content_of(X)
+        rows, found = self._respond(X, texts, content)
         kept = [texts[i] for i in rows]
         try:
             y, classes = self._targets(found)
@@ -238,13 +241,15 @@ class MTEWrapper(BaseEstimator):
         extra = [label for label in more if label_name(label) not in known]
         return np.hstack([proba, np.zeros((len(proba), len(extra)))]), own + extra
 
-    def _respond(self, X: Any, texts: list[str]) -> tuple[list[int], np.ndarray]:
+    def _respond(
+        self, X: Any, texts: list[str], content: list[str]
+    ) -> tuple[list[int], np.ndarray]:
         store, model = self._store()
         rows: list[int] = []
         parts: list[np.ndarray] = []
         for start in range(0, len(texts), self.batch_size):
             part = list(range(start, min(start + self.batch_size, len(texts))))
-            key = text_key(model, self.response_method, *[texts[i] for i in part])
+            key = text_key(model, self.response_method, *[content[i] for i in part])
             known = store.get(key)
             if known is None:
                 kept, known = self._ask(X, texts, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -42,6 +43,15 @@ UNRELATED = {
     "no key",
     "other model",
 }
+# Faults that may be gone at the next try.
+PASSING = {
+    "InternalServerError",
+    "cut off",
+    "empty answer",
+    "malformed answer",
+    "no choices",
+    "not json",
+}
 ANSWER_TOKENS = 16
 CHARACTERS_PER_TOKEN = 4
 
@@ -58,11 +68,13 @@ class OpenAIClient:
     model : str
         The model's name at the server.
     base_url : str, optional
-        The server's address, as ``"http://localhost:8000/v1"``; OpenAI's by default.
-    api_key_env : str, default="OPENAI_API_KEY"
-        Name of the environment variable that holds the key.  The key is read when the
-        first request is sent and is in no representation, log, cache or pickle.  With
-        a ``base_url``, a variable that is not set means a server without keys.
+        The server's address, as ``"http://localhost:8000/v1"``; by default what the
+        environment variable ``OPENAI_BASE_URL`` says, else OpenAI's.
+    api_key_env : str, optional
+        Name of the environment variable that holds the key.  ``OPENAI_API_KEY`` by
+        default, but none where ``base_url`` names another server: OpenAI's key does
+        not go there unasked.  The key is read when the first request is sent and is in
+        no representation, log, cache or pickle.
     interface : {"auto", "completions", "chat", "samples", "text"}, default="auto"
         How to learn what the model thinks of the labels.  ``"completions"``: their
         exact likelihoods, from a server that echoes prompts; ``"chat"``: bounds from
@@ -86,8 +98,8 @@ class OpenAIClient:
         Requests under way at a time.
     max_requests, max_tokens : int, optional
         Budgets of this object: once spent, no further request is sent and
-        `BudgetExceededError` is raised.  Kept answers cost nothing; requests under way
-        may exceed ``max_tokens``.
+        `BudgetExceededError` is raised.  Kept answers cost nothing; a request that is
+        sent again counts once; requests under way may exceed ``max_tokens``.
 
     Attributes
     ----------
@@ -120,7 +132,7 @@ class OpenAIClient:
         model: str,
         *,
         base_url: str | None = None,
-        api_key_env: str = "OPENAI_API_KEY",
+        api_key_env: str | None = None,
         interface: str = "auto",
         top_logprobs: int = 20,
         n_samples: int = 10,
@@ -135,11 +147,15 @@ class OpenAIClient:
             raise ValueError(
                 f"interface={interface!r}, expected 'auto' or one of {sorted(CAN)}."
             )
-        if base_url is not None and "@" in base_url.split("://")[-1].split("/")[0]:
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL")
+        host = (base_url or "").split("://")[-1].split("/")[0]
+        if "@" in host or "?" in (base_url or ""):
             raise ValueError(
-                "base_url holds a user or a password: put the key into the environment "
-                "variable that api_key_env names."
+                "base_url holds a user, a password or a query: put the key into the "
+                "environment variable that api_key_env names."
             )
+        if api_key_env is None and base_url is None:
+            api_key_env = "OPENAI_API_KEY"
         if n_concurrent < 1 or n_samples < 1 or top_logprobs < 1 or max_retries < 0:
             raise ValueError(
                 f"n_concurrent={n_concurrent}, n_samples={n_samples}, top_logprobs="
@@ -282,7 +298,7 @@ class OpenAIClient:
                     # lost connection says nothing about it.
                     if error.kind in UNRELATED:
                         raise
-                    sure = sure and error.kind != "InternalServerError"
+                    sure = sure and error.kind not in PASSING
                     continue
                 found = name
                 break

@@ -76,6 +76,8 @@ def strings_of(
         raise ValueError(f"verbalizer={said!r} has an empty string for a label.")
     out = [[word.strip() for word in words] for words in out]
     flat = [word for words in out for word in words]
-    if len(set(flat)) < len(flat):
+    owners = [(word.casefold(), i) for i, words in enumerate(out) for word in words]
+    shared = len({word for word, _ in owners}) < len(set(owners))
+    if shared or len(set(flat)) < len(flat):
         raise ValueError(f"verbalizer={said!r} has one string for two labels.")
     return out

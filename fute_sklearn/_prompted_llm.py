@@ -55,7 +55,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
     max_reasoning_tokens : int, default=128
         Length of the reasoning.
     on_error : {"raise", "missing"}, default="raise"
-        What to do about rows that the client has no sound answer for, once all others
+        What to do about rows that a server has no sound answer for, once all others
         are answered: raise, naming them; or warn and label them as missing, None in
         predictions and NaN in probabilities.  To drop them, wrap the prompt in
         ``MTEWrapper(..., on_error="drop")``.
@@ -183,6 +183,21 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         """
         return [" ".join(values.values()) for values in self._rows(X)]
 
+    def content_of(self, X: Any) -> list[str]:
+        """Return what tells rows apart, for keys of kept predictions.
+
+        Parameters
+        ----------
+        X : sequence of str or of records of length n_samples
+            Texts, or records with the template's fields.
+
+        Returns
+        -------
+        content : list of str
+            The filled prompts.
+        """
+        return self._asked(X)
+
     def _asked(self, X: Any) -> list[str]:
         """Return what the model reads: filled templates and how to reason."""
         filled = [self.template.format(**values) for values in self._rows(X)]
@@ -221,7 +236,8 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         -------
         cost : dict of str to int
             ``requests`` to send, answers ``kept`` already, and about the ``tokens`` to
-            read.  With reasoning twice as much, at most.
+            read.  With reasoning an upper bound of the requests, as what is kept about
+            reasons not yet read cannot be known; their own tokens are not counted.
 
         Raises
         ------
@@ -234,7 +250,10 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
             )
         contexts = self._asked(X)
         cost = self.client.forecast(contexts, [self._flat_strings()] * len(contexts))
-        return {name: (1 + bool(self.cot)) * count for name, count in cost.items()}
+        if self.cot is None:
+            return cost
+        known = cost["requests"] + cost["kept"]
+        return {"requests": 2 * known, "kept": 0, "tokens": 2 * cost["tokens"]}
 
     def _settled(self, found: LabelScores) -> np.ndarray:
         """Return the values; rows that failed raise or stay missing."""
@@ -286,7 +305,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
     def _log_prior(self, X: Any) -> np.ndarray:
         scores = _log_normalised(self._settled(label_scores([self], X)[0]))
-        known = scores[np.isfinite(scores).all(1)]
+        known = scores[~np.isnan(scores).any(1)]
         if not len(known):
             raise ValueError(
                 "no row has label scores, so there is none to calibrate by."
@@ -358,7 +377,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         self._validate_params()
         check_is_fitted(self)
         values = self._settled(self._choices(X))
-        missing = ~np.isfinite(values).all(1)
+        missing = np.isnan(values).any(1)
         if not missing.any():
             return self.classes_[values.argmax(1)]
         out = np.array([None] * len(values), dtype=object)

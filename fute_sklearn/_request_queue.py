@@ -16,6 +16,18 @@ from .exceptions import (
 )
 
 FAULTS_IN_A_ROW = 8
+# Faults that say nothing about the next row.
+OF_ROWS = {
+    "BadRequestError",
+    "UnprocessableEntityError",
+    "content filter",
+    "cut off",
+    "empty answer",
+    "malformed answer",
+    "merged tokens",
+    "refusal",
+    "truncated",
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ class RequestQueue:
             self._store.put(request.key, self._send(request))
         except (LanguageModelServerError, BudgetExceededError) as error:
             with self._lock:
-                self._faults += 1
+                self._faults += getattr(error, "kind", "") not in OF_ROWS
                 fatal = getattr(error, "fatal", True)
                 if fatal or self._faults >= FAULTS_IN_A_ROW:
                     self._fatal = self._fatal or error

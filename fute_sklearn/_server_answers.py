@@ -187,6 +187,7 @@ def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
     top = [[t.token, t.logprob] for t in found.content[0].top_logprobs]
     known = [pair for pair in top if pair[1] is None or pair[1] >= PLACEHOLDER]
     values = _sound([value for _, value in known or top])
+    _sound([value for _, value in path])
     if sum(map(math.exp, values)) > 1 + 10 * ROUNDING:
         raise _fault(
             "impossible logprobs", "the first tokens' probabilities exceed one."
@@ -206,32 +207,38 @@ def label_bounds(
     A first token that is the string counts for it, whatever its case; tokens outside
     the list, and tokens that a string only starts with, might.
     """
+    plain = [_plain(string) for string in strings]
     mass = [(_plain(token), math.exp(value)) for token, value in answer["top"]]
     unseen = max(0.0, 1 - sum(value for _, value in mass))
-    lower = np.zeros(len(strings))
-    upper = np.zeros(len(strings))
-    for i, string in enumerate(map(_plain, strings)):
-        lower[i] = sum(value for token, value in mass if token == string)
+    written = _written_label(answer["path"], plain)
+    lower = np.zeros(len(plain))
+    upper = np.zeros(len(plain))
+    for i, string in enumerate(plain):
+        if string in plain[:i]:
+            continue  # counted for its first spelling
+        # What another string goes on from may yet become that one.
+        open_ended = any(o != string and o.startswith(string) for o in plain)
+        exact = sum(value for token, value in mass if token == string)
         begun = sum(
             value
             for token, value in mass
-            if token and token != string and string.startswith(token)
+            if token != string and string.startswith(token)
         )
-        upper[i] = lower[i] + begun + unseen
-        lower[i] += _path_mass(answer["path"], string)
-    return lower, np.minimum(upper, 1.0)
+        lower[i] = 0.0 if open_ended else exact
+        upper[i] = exact + begun + unseen
+        if written is not None and written[0] == string:
+            lower[i] += written[1]
+    return lower, np.minimum(np.maximum(upper, lower), 1.0)
 
 
-def _path_mass(path: list[list[Any]], string: str) -> float:
-    """Probability of the written tokens, where several of them make up the string."""
-    said, total = "", 0.0
+def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float] | None:
+    """Return the longest string that several written tokens make up, and its mass."""
+    said, total, found = "", 0.0, None
     for i, (token, value) in enumerate(path):
         said, total = said + token, total + value
-        if _plain(said) == string:
-            return math.exp(total) if i else 0.0
-        if not string.startswith(_plain(said)):
-            return 0.0
-    return 0.0
+        if i and _plain(said) in plain:
+            found = _plain(said), math.exp(total)
+    return found
 
 
 def named_label(text: str, strings: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ from ._request_queue import Request
 from ._server_answers import checked_choices
 from .exceptions import BudgetExceededError, LanguageModelServerError
 
+NAMED = ("model", "prompt", "messages")
 KINDS = {401: "key refused", 403: "key refused", 404: "not found"}
 
 
@@ -21,7 +22,7 @@ class ServerConnection:
 
     model: str
     base_url: str | None
-    api_key_env: str
+    api_key_env: str | None
     timeout: float
     max_retries: int
     max_requests: int | None
@@ -29,20 +30,22 @@ class ServerConnection:
     n_requests: int = 0
     n_tokens: int = 0
     _client: Any = None
+    _key: str | None = None
     _lock: Any = field(default_factory=threading.Lock)
 
     def _connected(self) -> Any:
         with self._lock:
             if self._client is None:
-                key = os.environ.get(self.api_key_env)
-                if key is None and self.base_url is None:
-                    raise LanguageModelServerError(
-                        f"the environment variable {self.api_key_env} holds no key.",
-                        "no key",
-                        fatal=True,
-                    )
+                if self.api_key_env is not None:
+                    self._key = os.environ.get(self.api_key_env)
+                    if not self._key:
+                        raise LanguageModelServerError(
+                            f"the variable {self.api_key_env} holds no key.",
+                            "no key",
+                            fatal=True,
+                        )
                 self._client = import_openai().OpenAI(
-                    api_key=key or "none",
+                    api_key=self._key or "none",
                     base_url=self.base_url,
                     timeout=self.timeout,
                     max_retries=self.max_retries,
@@ -68,23 +71,35 @@ class ServerConnection:
         self._spend()
         ends = {"completions": client.completions, "chat": client.chat.completions}
         try:
-            response = ends[request.kind].create(**request.body)
-        except Exception as error:  # whatever package, network or server raise
-            fault = self._translated(error)
-        else:
+            # Servers know fields that the package does not: it passes them on.
+            named = {k: v for k, v in request.body.items() if k in NAMED}
+            more = {k: v for k, v in request.body.items() if k not in NAMED}
+            response = ends[request.kind].create(**named, extra_body=more)
             usage = getattr(response, "usage", None)
             with self._lock:
                 self.n_tokens += getattr(usage, "total_tokens", None) or 0
             return request.read(checked_choices(response, self.model, request.rows))
+        except LanguageModelServerError as error:
+            text = self._masked(str(error))
+            fault = LanguageModelServerError(text, error.kind, fatal=error.fatal)
+        except (AttributeError, TypeError, ValueError) as error:
+            # The package does not check what servers send.
+            fault = LanguageModelServerError(
+                f"the answer cannot be read: {self._masked(str(error))} "
+                "[malformed answer]",
+                "malformed answer",
+            )
+        except Exception as error:  # whatever package, network or server raise
+            fault = self._translated(error)
         # Raised out here, so that no cause holds the request and its key.
         raise fault
 
+    def _masked(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
     def _translated(self, error: Exception) -> LanguageModelServerError:
         status = getattr(error, "status_code", None)
-        said = str(error)
-        key = os.environ.get(self.api_key_env)
-        if key:
-            said = said.replace(key, "***")
+        said = self._masked(str(error))
         kind = KINDS.get(status or 0, type(error).__name__)
         remedy = {
             "key refused": f" Remedy: check the variable {self.api_key_env}.",

@@ -20,6 +20,7 @@ from fute_sklearn import (
 )
 from fute_sklearn._answer_store import AnswerStore
 from fute_sklearn._config import get_config
+from fute_sklearn._server_answers import label_bounds
 from fute_sklearn.exceptions import (
     BudgetExceededError,
     ClientCapabilityError,
@@ -71,7 +72,8 @@ def chat():
 
 
 def client_of(server, **changes):
-    settings = {"max_retries": 0, "timeout": 10.0, **changes}
+    settings = {"max_retries": 0, "timeout": 10.0, "api_key_env": "OPENAI_API_KEY"}
+    settings |= changes
     return OpenAIClient("tiny", base_url=server.url, **settings)
 
 
@@ -148,12 +150,36 @@ def test_key_is_nowhere(server, cache_dir, caplog):
     seen += [str(caught.value), repr(caught.value)]
     seen += [record.getMessage() for record in caplog.records if "fute" in record.name]
     assert not any(KEY in part for part in seen)
-    with pytest.raises(ValueError, match="user or a password"):
-        OpenAIClient("m", base_url="http://me:secret@host/v1")
+    for address in ("http://me:secret@host/v1", "http://host/v1?key=secret"):
+        with pytest.raises(ValueError, match="user, a password or a query"):
+            OpenAIClient("m", base_url=address)
+
+
+def test_keys_in_answers_are_masked(server):
+    server.spoil = lambda answer, body: {"error": {"message": f"bad token {KEY}"}}
+    client = client_of(server, interface="completions")
+    with pytest.raises(RowsFailedError) as caught:
+        client.score(["a film"], [[" good", " bad"]])
+    assert "***" in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_the_key_of_openai_goes_nowhere_else_unasked(server):
+    client = OpenAIClient("tiny", base_url=server.url, interface="completions")
+    client.score(["a film"], [[" good", " bad"]])
+    assert server.keys == {"Bearer none"}
+
+
+def test_address_of_the_environment_counts(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    client, other = OpenAIClient("tiny"), OpenAIClient("tiny", base_url=server.url)
+    assert client.fingerprint == other.fingerprint
+    assert client.fidelity == "echo"
 
 
 def test_missing_key_is_named(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(LanguageModelServerError, match="OPENAI_API_KEY"):
         OpenAIClient("m", interface="text").said(["a"], [["b"]])
 
@@ -364,6 +390,23 @@ def test_retries_follow_rate_limits(server):
     assert len(server.asked) == 3
 
 
+def test_rows_that_are_always_refused_do_not_stop_a_job(server):
+    server.spoil = lambda answer, body: (
+        answer if "fine" in body["prompt"][0] else withheld(answer, body)
+    )
+    llm = PromptedLLM(
+        client_of(server, interface="completions", n_concurrent=1),
+        TEMPLATE,
+        LABELS,
+        on_error="missing",
+    )
+    rows = [f"bad film {i}" for i in range(12)]
+    for more in ([], ["a fine film"]):
+        with pytest.warns(ModelLabelWarning, match="12 of"):
+            found = llm.predict(rows + more)
+    assert found[-1] in LABELS
+
+
 def test_many_faults_in_a_row_stop_the_job(server):
     server.spoil = dropped
     client = client_of(server, interface="completions", n_concurrent=1)
@@ -456,9 +499,45 @@ def test_label_of_several_tokens_counts_as_it_was_written(chat):
     assert lower[1] == pytest.approx(math.exp(-6))
 
 
+def test_bounds_of_labels_that_begin_alike(chat):
+    path = [("1", math.log(0.97)), ("0", math.log(0.95))]
+    answer = {"text": "10", "top": [["1", math.log(0.97)]], "path": path}
+    lower, upper = label_bounds(answer, ["1", "10"])
+    np.testing.assert_allclose(lower, [0, 0.97 * 0.95])
+    np.testing.assert_allclose(upper, [1, 1])
+
+
+def test_bounds_count_spellings_once_and_spaces_as_open():
+    top = [["bad", math.log(0.55)], ["good", math.log(0.45)]]
+    lower, _ = label_bounds({"top": top, "path": []}, ["good", "Good", "bad"])
+    np.testing.assert_allclose(lower, [0.45, 0, 0.55])
+    path = [["\n", math.log(0.8)], ["good", math.log(0.9)]]
+    top = [["\n", math.log(0.8)], ["bad", math.log(0.2)]]
+    lower, upper = label_bounds({"top": top, "path": path}, ["good", "bad"])
+    np.testing.assert_allclose(lower, [0.72, 0.2])
+    np.testing.assert_allclose(upper, [0.8, 1.0])
+    with pytest.raises(ValueError, match="one string for two"):
+        PromptedLLM(None, "{text}", ["Yes", "yes"])._strings()
+
+
+def test_certain_answers_stay_numbers_under_calibration(chat):
+    def answer(text, body):
+        fine = "fine" in text
+        top = [("good", 0.0)] if fine else [("good", -0.7), ("bad", -0.7)]
+        return [chat_choice("good", top)]
+
+    llm = PromptedLLM(
+        client_of(chat(answer), interface="chat"), TEMPLATE, LABELS, calibration="batch"
+    )
+    assert llm.fit(TEXTS).predict(TEXTS)[0] == "good"
+    assert np.isfinite(llm.predict_proba(TEXTS)).all()
+
+
 @pytest.mark.parametrize(
     ("choice", "kind"),
     [
+        ({"index": 0, "finish_reason": "stop", "message": None}, "malformed answer"),
+        (chat_choice("good", [("good", "x")]), "malformed answer"),
         (chat_choice("good", []), "no logprobs"),
         (chat_choice("good", [("good", 0.0), ("bad", 0.0)]), "impossible logprobs"),
         (chat_choice("good", [("good", -9999.0)]), "placeholder logprobs"),
@@ -545,11 +624,12 @@ def test_reasoning_that_failed_fails_its_row_only(chat):
 
 def test_options_are_sent_or_left_out(chat):
     server = chat(said)
-    options = {"temperature": None, "seed": 3}
+    options = {"temperature": None, "seed": 3, "a_field_of_this_server": 1}
     client = client_of(server, interface="text", request_options=options)
     client.generate(["Say something."], 5)
     body = server.asked[0]
     assert "temperature" not in body
+    assert body["a_field_of_this_server"] == 1
     assert (body["seed"], body["max_tokens"]) == (3, 5)
     assert client.fingerprint != client_of(server, interface="text").fingerprint
 

@@ -400,6 +400,19 @@ def test_records_are_labelled_through_the_wrapper():
         assert task.y.tolist() == ["yes", "yes"]
 
 
+def test_kept_labels_tell_records_of_one_text_apart():
+    client = Fake()
+    client.score = lambda contexts, options: [
+        np.array([0.0, -1.0] if c.startswith("A") else [-1.0, 0.0]) for c in contexts
+    ]
+    llm = PromptedLLM(client, "{premise}: {hypothesis}", ["no", "yes"])
+    one = [{"premise": "A", "hypothesis": "B"}]
+    other = [{"hypothesis": "A", "premise": "B"}]
+    found = [MTEWrapper(llm).label(rows) for rows in (one, other)]
+    assert [task.texts for task in found] == [("A B",), ("A B",)]
+    assert [task.y.tolist() for task in found] == [["no"], ["yes"]]
+
+
 @pytest.mark.parametrize("task", ["sentiment", "inference"])
 def test_prompts_of_the_paper_can_be_asked(task):
     record = {"text": "A.", "premise": "It rains.", "hypothesis": "It is wet."}

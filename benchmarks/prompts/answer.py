@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bed import SETS, Rows, labelled_rows, prompts_of, unlabelled_rows
+from bed import SETS, Rows, labelled_rows, prompts_key, prompts_of, unlabelled_rows
 
 from fute_sklearn import PromptedLLM, TransformersClient
+from fute_sklearn._label_scores import label_scores
 from fute_sklearn._prompt_selector import _preferences
-from fute_sklearn._prompted_llm import CONTENT_FREE, label_scores
+from fute_sklearn._prompted_llm import CONTENT_FREE
 
 CHUNK = 50
 REASONING_TOKENS = 16
@@ -50,6 +51,16 @@ def kept(path: Path, make: Callable[[], Any]) -> np.ndarray:
     return found
 
 
+def answered(
+    prompts: list[PromptedLLM], records: list[dict[str, str]]
+) -> list[np.ndarray]:
+    """Ask the prompts about some rows; a row that fails ends the run."""
+    return [
+        prompt._settled(s)
+        for prompt, s in zip(prompts, label_scores(prompts, records), strict=True)
+    ]
+
+
 def scores_of(
     prompts: list[PromptedLLM], rows: Rows, name: str, work: Path
 ) -> np.ndarray:
@@ -59,7 +70,7 @@ def scores_of(
         part = rows.records[start : start + CHUNK]
         began = time.perf_counter()
         path = work / f"{name}-{rows.key}-{start}.npy"
-        parts.append(kept(path, lambda part=part: label_scores(prompts, part)))
+        parts.append(kept(path, lambda part=part: answered(prompts, part)))
         print(f"{name} {start + len(part)} {time.perf_counter() - began:.1f} s")
     return np.concatenate(parts, axis=1)
 
@@ -76,6 +87,9 @@ def answers_of(
         PromptedLLM(client, **asked, max_reasoning_tokens=REASONING_TOKENS)
         for asked in prompts_of(kind)
     ]
+    settings = f"{REASONING_TOKENS}-{CHUNK}-{FLUENCY_ROWS}"
+    work = work / f"{client.fingerprint}-{prompts_key(kind)}-{settings}"
+    work.mkdir(parents=True, exist_ok=True)
     first = [
         next(j for j, other in enumerate(prompts) if other.fingerprint == p.fingerprint)
         for p in prompts
@@ -89,10 +103,10 @@ def answers_of(
     scores: dict[str, dict[int, np.ndarray]] = {name: {} for name in sets}
     for mark, which in (("plain", plain), ("reasoned", reasoned)):
         for name, rows in sets.items() if which else ():
-            asked = [prompts[i] for i in which]
-            found = scores_of(asked, rows, f"{name}-{mark}", work)
+            chosen = [prompts[i] for i in which]
+            found = scores_of(chosen, rows, f"{name}-{mark}", work)
             scores[name].update(zip(which, found, strict=True))
-    out = {}
+    out = {f"{kind}/prompts": np.array(prompts_key(kind))}
     known = [*prompts[0].classes_, "other"]
     for name, rows in sets.items():
         out[f"{name}/key"] = np.array(rows.key)
@@ -129,14 +143,12 @@ def main() -> None:
     if folder is None:
         folder, packed = packaged_model()
     client = TransformersClient(folder, gguf_file=packed)
-    work = options.work / client.fingerprint
-    work.mkdir(parents=True, exist_ok=True)
     out: dict[str, np.ndarray] = {
         "model": np.array(client.fingerprint),
         "reasoning_tokens": np.array(REASONING_TOKENS),
     }
     for kind in SETS:
-        out |= answers_of(kind, client, options.data, work)
+        out |= answers_of(kind, client, options.data, options.work)
         np.savez_compressed(options.out.with_suffix(".npz"), **out)
         print(f"{kind}: written to {options.out.with_suffix('.npz')}")
 

@@ -52,6 +52,11 @@ def prompts_of(kind: str) -> list[dict[str, Any]]:
     return paper + completion_prompts(kind)
 
 
+def prompts_key(kind: str) -> str:
+    """Hash of the prompts, kept with the answers."""
+    return hashlib.sha256(json.dumps(prompts_of(kind)).encode()).hexdigest()[:16]
+
+
 def _file_rows(path: Path, splits: tuple[str, ...]) -> list[tuple[Any, str]]:
     out = []
     with gzip.open(path, "rt", encoding="utf8") as file:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from bed import SETS, Rows, labelled_rows, prompts_of, unlabelled_rows
+from bed import SETS, Rows, labelled_rows, prompts_key, prompts_of, unlabelled_rows
 from sklearn.base import clone
 
 from fute_sklearn import (
@@ -195,6 +195,8 @@ def main() -> None:
         for name, rows in sets.items():
             if str(kept[f"{name}/key"]) != rows.key:
                 raise SystemExit(f"{name}: the answers are about other texts.")
+        if str(kept[f"{kind}/prompts"]) != prompts_key(kind):
+            raise SystemExit(f"{kind}: the answers are to other prompts.")
         texts = {name: texts_of(rows) for name, rows in sets.items()}
         print(f"\n{kind}: {len(prompts_of(kind))} prompts, sets {', '.join(names)}")
         for calibration in options.calibration:

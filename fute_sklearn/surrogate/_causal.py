@@ -6,21 +6,26 @@ import copy
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fute_sklearn.exceptions import LanguageModelNotFoundError
+from fute_sklearn.exceptions import (
+    ClientCapabilityError,
+    LanguageModelNotFoundError,
+)
 
 from ._encoder import halving
 from ._load import DTYPES, resolve_device
 
+LAYER_TYPES = {"full_attention", "sliding_attention"}
 BATCH_TOKENS = 2048
 SCORES_PER_TOKEN = 512
 SHARED_TOKENS = 8
+HELD = 4
 
 
 @dataclass(eq=False)
@@ -31,7 +36,6 @@ class CausalModel:
     tokenizer: Any
     device: torch.device
     fingerprint: str
-    _roots: dict[str, list[int]] = field(default_factory=dict)
 
     def _ids(self, text: str) -> list[int]:
         """Tokens of a text to go on from: a start token if there is one, no end."""
@@ -49,7 +53,11 @@ class CausalModel:
         return ids or [start]
 
     def _check_length(self, length: int, text: str) -> None:
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+        config = self.model.config
+        limit = getattr(config, "max_position_embeddings", None)
+        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+            # Beyond the window, what is seen would depend on the batch's padding.
+            limit = min(limit or length, config.sliding_window)
         if limit is not None and length > limit:
             raise ValueError(
                 f"a prompt of {length} tokens does not fit the language model's "
@@ -57,19 +65,16 @@ class CausalModel:
                 "longer context."
             )
 
-    def _split(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Tokens of both parts, as the tokenizer cuts the whole where that fits."""
-        if context not in self._roots:
-            self._roots[context] = self._ids(context)
-        root = self._roots[context]
+    def _tail(self, root: list[int], context: str, continuation: str) -> list[int]:
+        """Tokens after the context's, cut as in the whole where that fits."""
         whole = self._ids(context + continuation)
         self._check_length(len(whole), context)
         if whole[: len(root)] == root and len(whole) > len(root):
-            return root, whole[len(root) :]
+            return whole[len(root) :]
         alone = self.tokenizer(continuation, add_special_tokens=False)["input_ids"]
         if not alone:
             raise ValueError(f"the string {continuation!r} has no tokens to score.")
-        return root, list(alone)
+        return list(alone)
 
     def score(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
@@ -79,12 +84,11 @@ class CausalModel:
         A context is read once for all its continuations, and a beginning that
         several contexts share once for all of these.
         """
-        self._roots.clear()
         rows = []
         for context, options in zip(contexts, continuations, strict=True):
-            pairs = [self._split(context, option) for option in options]
-            rows.append(_Row([], pairs[0][0], [tail for _, tail in pairs]))
-        self._roots.clear()
+            root = self._ids(context)
+            tails = [self._tail(root, context, option) for option in options]
+            rows.append(_Row([], root, tails))
         order = _share_heads(rows)
         out: list[np.ndarray] = [np.empty(0)] * len(rows)
 
@@ -294,15 +298,20 @@ def _share_heads(rows: list[_Row]) -> list[int]:
 
 
 def _batches(rows: list[_Row], budget: int) -> Iterator[list[int]]:
-    """Cut rows into runs of at most so many padded tokens, with heads or without."""
+    """Cut rows into runs of at most so many padded tokens, with heads or without.
+
+    A head is read once, but every row holds its keys.
+    """
     part: list[int] = []
-    longest = 0
+    longest = held = 0
     for i, row in enumerate(rows):
-        longest = max(longest, len(row.body))
+        longest, held = max(longest, len(row.body)), max(held, len(row.head))
         other = part and bool(row.head) != bool(rows[part[0]].head)
-        if part and (other or longest * (len(part) + 1) > budget):
+        size = len(part) + 1
+        full = longest * size > budget or (held + longest) * size > HELD * budget
+        if part and (other or full):
             yield part
-            part, longest = [], len(row.body)
+            part, longest, held = [], len(row.body), len(row.head)
         part.append(i)
     if part:
         yield part
@@ -335,6 +344,12 @@ def load_causal(
             "reached from here. Remedy: check the spelling, or download it on a "
             f"connected machine and give the folder. Cause: {error}"
         ) from error
+    mixed = set(getattr(model.config, "layer_types", None) or ()) - LAYER_TYPES
+    if mixed:
+        raise ClientCapabilityError(
+            f"model={source!r} has layers of the types {sorted(mixed)}, whose memory "
+            f"of a text cannot be shared; expected {sorted(LAYER_TYPES)}."
+        )
     model = model.to(target).eval().requires_grad_(False)
     # The folder's own settings may ask for beams, samples and penalties.
     model.generation_config = GenerationConfig()
