@@ -28,7 +28,7 @@ from fute_sklearn._prompted_llm import CONTENT_FREE
 
 CHUNK = 50
 REASONING_TOKENS = 16
-FLUENCY_ROWS = 25
+FLUENCY_ROWS = {"sentiment": 25, "inference": 10}
 
 
 def packaged_model() -> tuple[Path, str]:
@@ -87,7 +87,7 @@ def answers_of(
         PromptedLLM(client, **asked, max_reasoning_tokens=REASONING_TOKENS)
         for asked in prompts_of(kind)
     ]
-    settings = f"{REASONING_TOKENS}-{CHUNK}-{FLUENCY_ROWS}"
+    settings = f"{REASONING_TOKENS}-{CHUNK}-{FLUENCY_ROWS[kind]}"
     work = work / f"{client.fingerprint}-{prompts_key(kind)}-{settings}"
     work.mkdir(parents=True, exist_ok=True)
     first = [
@@ -115,7 +115,7 @@ def answers_of(
             out[f"{name}/labels"] = np.array([known.index(v) for v in rows.labels])
             path = work / f"{name}-{rows.key}-perplexity.npy"
             out[f"{name}/perplexity"] = kept(
-                path, lambda rows=rows: fluency(prompts, rows)
+                path, lambda rows=rows: fluency(prompts, rows, FLUENCY_ROWS[kind])
             )
     out[f"{kind}/preferences"] = kept(
         work / f"{kind}-preferences.npy", lambda: _preferences(prompts)
@@ -123,9 +123,9 @@ def answers_of(
     return out
 
 
-def fluency(prompts: list[PromptedLLM], rows: Rows) -> np.ndarray:
+def fluency(prompts: list[PromptedLLM], rows: Rows, count: int) -> np.ndarray:
     """Perplexity of every prompt with the first rows filled in."""
-    client, some = prompts[0].client, rows.records[:FLUENCY_ROWS]
+    client, some = prompts[0].client, rows.records[:count]
     texts = [text for prompt in prompts for text in prompt._asked(some)]
     found = np.array([np.exp(-a / b) for a, b in client.score_text(texts)])
     return found.reshape(len(prompts), len(some))
