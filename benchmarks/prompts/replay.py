@@ -1,7 +1,8 @@
 """Choose prompts by every method, on answers that answer.py has kept.
 
     python benchmarks/prompts/replay.py --data DIR [--answers FILE] [--seeds 5]
-        [--calibration none batch] [--surrogate fute-mini]
+        [--kinds sentiment inference] [--calibration none batch]
+        [--surrogate fute-mini]
 
 Per seed and target set, 100 rows are labelled and known; a prompt's true accuracy is
 that on the others.  Criteria without labels see the others' answers; embeddings and
@@ -180,16 +181,15 @@ def main() -> None:
         "--answers", type=Path, default=Path(__file__).with_name("smollm2.npz")
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--calibration", nargs="+", default=["none", "batch"])
     parser.add_argument("--surrogate", default="fute-mini")
     options = parser.parse_args()
     kept = dict(np.load(options.answers))
     shown = {name: str(v) for name, v in vars(options).items()}
     print(json.dumps({**shown, "model": str(kept["model"])}))
-    for kind, names in SETS.items():
-        if f"{kind}/preferences" not in kept:
-            print(f"{kind}: no answers are kept")
-            continue
+    for kind in options.kinds:
+        names = SETS[kind]
         sets = {name: labelled_rows(name, options.data) for name in names}
         sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, options.data)
         for name, rows in sets.items():
