@@ -424,7 +424,7 @@ class OpenAIClient:
     def bounds(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Bounds of the probabilities that an answer starts with each string.
+        """Bound the probabilities that an answer starts with each string.
 
         Parameters
         ----------
