@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 
 from fute_sklearn import (
-    MomentEmbedder,
     MTEWrapper,
     PromptedLLM,
     PromptSelector,
@@ -140,7 +139,9 @@ models = [
     for name, prompt in group.items()
 ]
 task_map = TaskMapDisplay.from_embeddings(
-    TaskVectorizer(MomentEmbedder()).fit_transform([*models, known]),
+    TaskVectorizer(TuPaTEEmbedder(tuning="prompt", random_state=SEED)).fit_transform(
+        [*models, known]
+    ),
     tasks=["sentiment"] * len(prompts) + ["inference"] * len(others) + ["sentiment"],
     families=[name.split()[0] for name in (*prompts, *others)] + ["data set"],
     random_state=SEED,
