@@ -83,7 +83,9 @@ for i in np.argsort(-gains)[:5]:
 # Every method's ranking
 # ----------------------
 # The criteria of the paper's comparison read the posts without labels; embeddings and
-# students read other posts, and 60 labelled ones of the target.
+# students read other posts, and 60 labelled ones of the target.  Sixty texts are enough
+# to embed a prompt but not to copy it: students that give every post one answer tie,
+# and ties count as the random order they are.
 METHODS = {
     "MI": ("mutual_information", None),
     "LocalE": ("local_entropy", None),

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.numpy import load_file
 
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 
@@ -19,6 +21,7 @@ TINY_SURROGATE = "fute-tiny-random"
 BUILT_IN = Path(__file__).parent / "data"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MODEL_TYPES = ("t5", "mt5")
+STARTS_FILE = "starts.safetensors"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Surrogate:
 
     ``weights`` maps the stock parameter names to tensors.  ``weights_fingerprint``
     names the space: weights, configuration, tokenizer and dtype.  ``fingerprint`` adds
-    ``max_length``, so that it changes whenever an encoder output can.
+    ``max_length``, so that it changes whenever an encoder output can.  ``starts`` are
+    values that tuning starts from, learnt with the weights, by parameter name.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Surrogate:
     max_length: int
     weights_fingerprint: str
     fingerprint: str
+    starts: dict[str, np.ndarray] = field(default_factory=dict)
     folder: Path | None = None
 
 
@@ -139,7 +144,9 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
     if tied:
         weights.pop("lm_head.weight", None)
     architecture = _architecture(model.config)
-    fingerprint = _fingerprint(weights, architecture, tokenizer, dtype)
+    learnt = folder / STARTS_FILE if folder is not None else None
+    starts = load_file(learnt) if learnt is not None and learnt.exists() else {}
+    fingerprint = _fingerprint(weights, architecture, tokenizer, dtype, starts)
     return Surrogate(
         name=name,
         architecture=architecture,
@@ -150,6 +157,7 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
         max_length=0,
         weights_fingerprint=fingerprint,
         fingerprint=fingerprint,
+        starts=starts,
         folder=folder,
     )
 
@@ -250,6 +258,7 @@ def _fingerprint(
     architecture: Architecture,
     tokenizer: Any,
     dtype: torch.dtype,
+    starts: dict[str, np.ndarray],
 ) -> str:
     digest = hashlib.sha256(repr(architecture).encode())
     digest.update(str(dtype).encode())
@@ -261,4 +270,7 @@ def _fingerprint(
         digest.update(key.encode())
         flat = weights[key].detach().cpu().contiguous().view(torch.uint8)
         digest.update(flat.numpy().tobytes())
+    for key in sorted(starts):
+        digest.update(key.encode())
+        digest.update(starts[key].tobytes())
     return digest.hexdigest()[:16]

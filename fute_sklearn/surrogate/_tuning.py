@@ -72,7 +72,10 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def initial_parameters(surrogate: Surrogate, settings: TuneSettings) -> Parameters:
-    """Return the one starting point of all tasks, (n_layers, ...) per part."""
+    """Return the one starting point of all tasks, (n_layers, ...) per part.
+
+    Prefix positions that the surrogate has learnt come first.
+    """
     arch = surrogate.architecture
     layers, inner = arch.n_decoder_layers, arch.n_heads * arch.d_kv
     name = f"{surrogate.weights_fingerprint}|{settings.tuning}|{settings.seed}"
@@ -83,7 +86,11 @@ def initial_parameters(surrogate: Surrogate, settings: TuneSettings) -> Paramete
         # Xavier's bound as torch takes it from a (4, heads, length, d_kv) tensor.
         bound = np.sqrt(6 / ((4 + arch.n_heads) * length * arch.d_kv))
         whole = (layers, 4, arch.n_heads, length, arch.d_kv)
-        return {"prefix": rng.uniform(-bound, bound, whole).astype(np.float32)}
+        prefix = rng.uniform(-bound, bound, whole).astype(np.float32)
+        if "prefix" in surrogate.starts:
+            learnt = surrogate.starts["prefix"][:, :, :, :length]
+            prefix[:, :, :, : learnt.shape[3]] = learnt
+        return {"prefix": prefix}
     if settings.tuning == "bias":
         widths = {
             "self_o": arch.d_model,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 from fute_sklearn._moment_embedder import REFERENCE_FILE, reference_of
 from fute_sklearn.surrogate import encode_texts, load_surrogate
+from fute_sklearn.surrogate._load import STARTS_FILE
 
 TARGET = Path(__file__).parents[2] / "fute_sklearn/surrogate/data/fute-mini"
 
@@ -53,6 +55,7 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(args.out)
     (args.out / "generation_config.json").unlink(missing_ok=True)
     AutoTokenizer.from_pretrained(args.model).save_pretrained(args.out)
+    shutil.copy(args.model / STARTS_FILE, args.out)
     write_reference(args.out, args.corpus, args.reference_texts)
     size = sum(p.stat().st_size for p in args.out.iterdir()) / 2**20
     print(f"{args.out.name}: {size:.1f} MiB")

@@ -5,9 +5,10 @@
 Automatic tasks (see `automatic_tasks`) live in slots.  Each is tuned as the package
 tunes it, by prompt, low-rank products or bias, from a starting point of its own; when
 it has lived as long as a tuning run, a new task takes its slot.  The decoder's weights
-are trained along with them, so that they become weights that few steps can tune.  No
-labelled data set is used.  The run may be killed at any moment and started again with
-the same command.  Held-out automatic tasks, tuned from scratch, measure progress.
+are trained along with them, so that they become weights that few steps can tune, and so
+is the value that every prefix starts from.  No labelled data set is used.  The run may
+be killed at any moment and started again with the same command.  Held-out automatic
+tasks, tuned from scratch, measure progress.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from automatic_tasks import (
     make_pairs,
 )
 from distil import build_student, make_batches, student_tokenizer
+from safetensors.numpy import save_file
 
 from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn.surrogate import (
@@ -41,12 +43,14 @@ from fute_sklearn.surrogate import (
     tune_labels,
 )
 from fute_sklearn.surrogate._encoder import Encoded, encode_texts
+from fute_sklearn.surrogate._load import STARTS_FILE
 from fute_sklearn.surrogate._t5 import Ops, decode, remember
 from fute_sklearn.surrogate._tuning import initial_parameters, layer_parts
 
 HERE = Path(__file__).parent
 HELD_OUT_ROWS = 3000
 SAVE_SECONDS = 300
+START_RATE = 5.0
 
 
 def sentence_vectors(
@@ -113,6 +117,7 @@ class Fleet:
     rng: np.random.Generator
     pairs: np.ndarray  # whether a slot's tasks are about pairs
     lives: tuple[int, int]
+    learnt: dict[str, torch.Tensor]  # the start of all tasks, where it is trained
 
     def __post_init__(self) -> None:
         self.settings = TuPaTEEmbedder(tuning=self.tuning)._settings(0)
@@ -130,6 +135,8 @@ class Fleet:
             self.age[slot] = self.rng.integers(self.life[slot])
 
     def _start(self) -> dict[str, torch.Tensor]:
+        if self.learnt:
+            return {k: v.detach() for k, v in self.learnt.items()}
         settings = replace(self.settings, seed=int(self.rng.integers(2**31)))
         found = initial_parameters(self.surrogate, settings)
         return {k: torch.from_numpy(v) for k, v in found.items()}
@@ -204,8 +211,18 @@ class Trainer:
             {**self.surrogate.weights, **self.weights},
             self.surrogate.architecture.epsilon,
         )
+        prompt = TuPaTEEmbedder(tuning="prompt")._settings(0)
+        self.start = {
+            k: torch.from_numpy(v).requires_grad_()
+            for k, v in initial_parameters(self.surrogate, prompt).items()
+        }
         self.optimizer = torch.optim.AdamW(
-            self.weights.values(), lr=1e-3, weight_decay=0.01
+            [
+                {"params": list(self.weights.values()), "scale": 1.0},
+                {"params": list(self.start.values()), "scale": START_RATE},
+            ],
+            lr=1e-3,
+            weight_decay=0.01,
         )
         self.step = 0
         self.checkpoint = work / "decoder.pt"
@@ -213,6 +230,8 @@ class Trainer:
             state = torch.load(self.checkpoint, weights_only=True)
             for key, value in state["weights"].items():
                 self.weights[key].data.copy_(value)
+            for key, value in state.get("start", {}).items():
+                self.start[key].data.copy_(value)
             if "optimizer" in state:
                 self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
@@ -229,6 +248,7 @@ class Trainer:
                 np.random.default_rng([self.seed, self.step, i]),
                 pairs,
                 tuple(self.how["lives"]),
+                self.start if tuning == "prompt" else {},
             )
             for i, tuning in enumerate(self.how["tunings"])
         }
@@ -237,6 +257,7 @@ class Trainer:
         """Write the checkpoint so that a kill leaves the old or the new one whole."""
         state = {
             "weights": {k: v.detach() for k, v in self.weights.items()},
+            "start": {k: v.detach() for k, v in self.start.items()},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
         }
@@ -282,11 +303,14 @@ class Trainer:
         scale = self.how["tasks_per_step"]
         for weight in self.weights.values():
             weight.grad /= scale
+        # First order: a task's gradient where it is now is the start's too.
+        for key, start in fleet.learnt.items():
+            start.grad = stacked[key].grad.mean(0)
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         done = self.step / self.how["steps"]
         fade = min(1.0, (self.step + 1) / 200, (1 - done) / self.how["decay_fraction"])
         for group in self.optimizer.param_groups:
-            group["lr"] = self.how["learning_rate"] * fade
+            group["lr"] = self.how["learning_rate"] * group["scale"] * fade
         self.optimizer.step()
         fleet.update(slots, stacked)
         # Tasks with fewer labels are padded by labels without a path.
@@ -299,7 +323,9 @@ class Trainer:
     def current(self) -> Surrogate:
         """Return the surrogate with the decoder as it is now."""
         trained = {k: v.detach() for k, v in self.weights.items()}
-        return replace(self.surrogate, weights={**self.surrogate.weights, **trained})
+        starts = {k: v.detach().numpy() for k, v in self.start.items()}
+        weights = {**self.surrogate.weights, **trained}
+        return replace(self.surrogate, weights=weights, starts=starts)
 
     def held_out(self) -> str:
         """Tune held-out tasks from scratch; accuracy on texts they have not seen."""
@@ -326,6 +352,7 @@ class Trainer:
         assert not unexpected, unexpected
         model.save_pretrained(self.work / "tuned")
         self.surrogate.tokenizer.save_pretrained(self.work / "tuned")
+        save_file(self.current().starts, self.work / "tuned" / STARTS_FILE)
         print(f"written: {self.work / 'tuned'}", flush=True)
 
 
