@@ -17,7 +17,7 @@ from fute_sklearn.exceptions import TruncationWarning
 
 from ._encoder_cache import EncoderCache
 from ._load import Surrogate
-from ._t5 import Ops, encode
+from ._t5 import FrozenOps, encode
 
 Found = TypeVar("Found")
 BATCH_TOKENS = 512
@@ -165,7 +165,7 @@ def _encode_batch(
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
         mask[i, : len(row)] = 1
-    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
     device = surrogate.device
     with torch.inference_mode():
         states = encode(

@@ -13,7 +13,7 @@ from ._encoder import Encoded, halving
 from ._fine_tune import encoder_states
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
-from ._t5 import Ops, Targets, Tuned, decode, remember
+from ._t5 import FrozenOps, Targets, Tuned, decode, remember
 from ._tuning import PREDICT_ROWS, Parameters, batches, flushed_denormals, layer_parts
 
 
@@ -38,7 +38,7 @@ class Student:
     ) -> None:
         self.surrogate = surrogate
         self.own_encoder = any(k.startswith("encoder.") for k in weights or {})
-        self.ops = Ops(
+        self.ops = FrozenOps(
             {**surrogate.weights, **(weights or {})}, surrogate.architecture.epsilon
         )
         self.parts: list[Tuned] | None = None

@@ -21,11 +21,31 @@ from torch.nn import functional as F
 from ._load import Architecture
 
 ACTIVATIONS = {
-    "relu": F.relu,
+    "relu": torch.relu_,  # what comes before it is needed no more
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "gelu": F.gelu,
     "silu": F.silu,
 }
+
+
+class _Norm(torch.autograd.Function):
+    """Root mean square norm with a frozen weight, in few passes over the numbers."""
+
+    @staticmethod
+    def forward(ctx, x, weight, epsilon):  # type: ignore[no-untyped-def]
+        wide = x.float()
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        factor = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, weight, factor)
+        return (wide * factor).to(x.dtype).mul_(weight)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        x, weight, factor = ctx.saved_tensors
+        wide, scaled = x.float(), (grad * weight).float()
+        along = torch.einsum("...d,...d->...", scaled, wide)[..., None]
+        along *= factor.pow(3).div_(-x.shape[-1])
+        return scaled.mul_(factor).addcmul_(wide, along).to(x.dtype), None, None
 
 
 class Ops:
@@ -57,15 +77,23 @@ class Ops:
         return self.scale(name, (x * torch.rsqrt(square + self.epsilon)).to(x.dtype))
 
 
+class FrozenOps(Ops):
+    """Uses of weights that need no gradient."""
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """Root mean square norm, in float32 as T5 has it."""
+        return _Norm.apply(x, self.weights[name], self.epsilon)
+
+
 class Tuned(NamedTuple):
     """What one decoder layer gets from K tuned tasks; absent parts are None.
 
-    ``prefix`` (K, 4, H, P, d_kv) holds self keys, self values, cross keys, cross
-    values; ``bias`` maps module names to (K, width); ``low_rank`` maps module names
-    to the pair A (K, r, in), B (K, out, r).
+    ``prefix`` holds self keys, self values, cross keys and cross values, each
+    (K, H, P, d_kv); ``bias`` maps module names to (K, width); ``low_rank`` maps module
+    names to the pair A (K, r, in), B (K, out, r).
     """
 
-    prefix: Tensor | None = None
+    prefix: tuple[Tensor, ...] | None = None
     bias: dict[str, Tensor] | None = None
     low_rank: dict[str, tuple[Tensor, Tensor]] | None = None
 
@@ -187,7 +215,7 @@ def decode(
     """Run the decoder for K tasks over one batch; returns (K, B, T, D)."""
     tuned = tuned or [Tuned()] * arch.n_decoder_layers
     x = ops.embed(targets.tokens)
-    prefix_length = 0 if tuned[0].prefix is None else tuned[0].prefix.shape[3]
+    prefix_length = 0 if tuned[0].prefix is None else tuned[0].prefix[0].shape[2]
     bias = _self_bias(ops, arch, targets, prefix_length, x)
     for i, part in enumerate(tuned):
         block = f"decoder.block.{i}.layer"
@@ -250,15 +278,18 @@ def _self_attention(ops, arch, name, h, bias, part: Tuned, add) -> Tensor:
     q = _heads(ops.linear(f"{name}.q.weight", h), arch)
     k = _heads(ops.linear(f"{name}.k.weight", h), arch)
     v = _heads(ops.linear(f"{name}.v.weight", h), arch)
-    scores = q @ k.mT
+    # With one position products of single numbers do better without batched matmuls.
+    alone = q.shape[3] == 1
+    scores = (q * k).sum(-1, keepdim=True) if alone else q @ k.mT
     if part.prefix is not None:
-        scores = torch.cat([_by_task(q, part.prefix[:, 0].mT), scores], -1)
+        scores = torch.cat([_by_task(q, part.prefix[0].mT), scores], -1)
     weights = torch.softmax((scores + bias).float(), -1).to(h.dtype)
     if part.prefix is None:
-        mixed = weights @ v
+        mixed = weights * v if alone else weights @ v
     else:
-        ahead, own = weights.split([part.prefix.shape[3], v.shape[3]], -1)
-        mixed = own @ v + _by_task(ahead, part.prefix[:, 1])
+        ahead, own = weights.split([part.prefix[0].shape[2], v.shape[3]], -1)
+        mixed = own * v if alone else own @ v
+        mixed = mixed + _by_task(ahead, part.prefix[1])
     mixed = mixed.transpose(2, 3).flatten(3)
     return add("self_o", mixed, ops.linear(f"{name}.o.weight", mixed))
 
@@ -271,9 +302,9 @@ def _cross_attention(
     With k' = (W + BA) s the score is q.Ws + (B'q).(As), so each task adds only r
     numbers per source token.
     """
-    if h.shape[1] != memory.states.shape[0]:
-        h = h.expand(-1, memory.states.shape[0], -1, -1)
     q = _heads(add("cross_q", h, ops.linear(f"{name}.q.weight", h)), arch)
+    # Up to here the first layer is the same for all texts.
+    q = q.expand(-1, memory.states.shape[0], -1, -1, -1)
     scores = _frozen_scores(ops, arch, f"{name}.k.weight", q, memory, layer)
     low_rank = part.low_rank or {}
     if "cross_k" in low_rank:
@@ -284,7 +315,7 @@ def _cross_attention(
     scores = scores + memory.mask[None, :, None, None, :]
     source = scores.shape[-1]
     if part.prefix is not None:
-        scores = torch.cat([scores, _by_task(q, part.prefix[:, 2].mT)], -1)
+        scores = torch.cat([scores, _by_task(q, part.prefix[2].mT)], -1)
     weights = torch.softmax(scores.float(), -1).to(h.dtype)
     over_text = weights[..., :source]
     mixed = _frozen_mixture(ops, arch, f"{name}.v.weight", over_text, memory, layer)
@@ -294,7 +325,7 @@ def _cross_attention(
         up = up.unflatten(1, (arch.n_heads, arch.d_kv))
         mixed = mixed + _by_task(over.unflatten(2, q.shape[2:4]), up.mT)
     if part.prefix is not None:
-        mixed = mixed + _by_task(weights[..., source:], part.prefix[:, 3])
+        mixed = mixed + _by_task(weights[..., source:], part.prefix[3])
     mixed = mixed.transpose(2, 3).flatten(3)
     return add("cross_o", mixed, ops.linear(f"{name}.o.weight", mixed))
 

@@ -23,7 +23,7 @@ from ._early_stopping import BestSoFar
 from ._encoder import Encoded, halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
-from ._t5 import Ops, Tuned, decode, remember
+from ._t5 import FrozenOps, Ops, Tuned, decode, remember
 
 PREDICT_ROWS = 256
 FLEET_TASKS = 32
@@ -118,17 +118,19 @@ def layer_parts(
     drop: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Tuned]:
     """Split stacked parameters (K, n_layers, ...) into what each layer gets."""
-    cast = {k: v.to(surrogate.dtype) for k, v in stacked.items()}
+    # The gradient of unbind is one copy, that of a slice a whole of zeros per layer.
+    split = {k: v.to(surrogate.dtype).unbind(1) for k, v in stacked.items()}
     parts = []
     for i in range(surrogate.architecture.n_decoder_layers):
-        if "prefix" in cast:
-            prefix = cast["prefix"][:, i]
-            parts.append(Tuned(prefix=drop(prefix) if drop else prefix))
-        elif "wo" in cast:
-            parts.append(Tuned(bias={k: v[:, i] for k, v in cast.items()}))
+        if "prefix" in split:
+            prefix = split["prefix"][i]
+            prefix = drop(prefix) if drop else prefix
+            parts.append(Tuned(prefix=prefix.unbind(1)))
+        elif "wo" in split:
+            parts.append(Tuned(bias={k: v[i] for k, v in split.items()}))
         else:
             pairs = {
-                m: (cast[f"{m}.down"][:, i], cast[f"{m}.up"][:, i])
+                m: (split[f"{m}.down"][i], split[f"{m}.up"][i])
                 for m in LOW_RANK_MODULES
             }
             parts.append(Tuned(low_rank=pairs))
@@ -206,7 +208,7 @@ class FleetTuner:
         self.on_epoch = on_epoch
         self.n_tasks = n_tasks
         self.rows_at_once = settings.batch_size
-        self.ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+        self.ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
         self.initial = initial_parameters(surrogate, settings)
         self.stacked = {
             key: torch.from_numpy(np.stack([value] * n_tasks))
@@ -224,6 +226,7 @@ class FleetTuner:
             self.stacked.values(),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         per_epoch = -(-len(train) // settings.batch_size)
         total = per_epoch * settings.max_epochs
@@ -321,7 +324,8 @@ class FleetTuner:
     def _clip(self) -> None:
         """Clip the norm of each task's gradient by itself."""
         grads = [p.grad for p in self.stacked.values() if p.grad is not None]
-        norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+        each = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads]
+        norms = torch.linalg.vector_norm(torch.stack(each), dim=0)
         factor = (self.settings.clip_norm / norms.clamp(min=1e-12)).clamp(max=1)
         for grad in grads:
             grad.mul_(factor.view(-1, *[1] * (grad.ndim - 1)))
