@@ -32,7 +32,7 @@ from fute_sklearn.surrogate import (
     LabelObjective,
     Surrogate,
     encode_texts,
-    fisher_diagonal,
+    fisher_diagonals,
     label_tree,
     load_surrogate,
     tune_labels,
@@ -60,7 +60,7 @@ SHAPES = {
 N_TEXTS, N_MODELS, EPOCHS, BATCH, TOKENS = 2000, 26, 3, 64, 32
 STEPS = EPOCHS * -(-N_TEXTS // BATCH)
 SAMPLE_STEPS = 2
-FISHER_ROWS = 512
+FISHER_ROWS, FISHER_MODELS = 512, 7
 
 
 @dataclass
@@ -337,7 +337,7 @@ def measure_fisher(bed: Bed, repeats: int) -> dict[str, float]:
     for params in ("all", "decoder"):
 
         def own(params: str = params) -> None:
-            fisher_diagonal(surrogate, encoded, objective, params=params)
+            fisher_diagonals(surrogate, encoded, objective, [proba], params=params)
 
         fast, slow = in_turns(own, loop, repeats)
         found.append(
@@ -348,6 +348,14 @@ def measure_fisher(bed: Bed, repeats: int) -> dict[str, float]:
             found.append(
                 say("Fisher, all: times faster than vmap", slow * scale / fast)
             )
+
+    def fleet() -> None:
+        tasks = [np.roll(proba, i, axis=1) for i in range(FISHER_MODELS)]
+        fisher_diagonals(surrogate, encoded, objective, tasks, params="decoder")
+
+    many, one = in_turns(fleet, own, repeats)
+    further = (many - one) / (FISHER_MODELS - 1)
+    found.append(say("Fisher, decoder: a further model / the first", further / one))
     return dict(found)
 
 

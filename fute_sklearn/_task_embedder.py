@@ -163,24 +163,42 @@ class TaskEmbedder(BaseTaskEmbedder):
         tasks: Sequence[Task],
         on_epoch: OnEpoch,
     ) -> list[Fitted]:
-        return [self._fit_one(surrogate, encoded, t, on_epoch) for t in tasks]
+        results: dict[int, Fitted] = {}
+        for members in self._alike(tasks):
+            some = [tasks[i] for i in members]
+            found = self._fit_alike(surrogate, encoded, some, on_epoch)
+            results.update(zip(members, found, strict=True))
+        return [results[i] for i in range(len(tasks))]
 
-    def _fit_one(
-        self, surrogate: Surrogate, encoded: Encoded, task: Task, on_epoch: OnEpoch
-    ) -> Fitted:
+    def _alike(self, tasks: Sequence[Task]) -> list[list[int]]:
+        """Group the tasks that can share their gradients."""
+        groups: dict[Any, list[int]] = {}
+        for i, task in enumerate(tasks):
+            shared = task.targets.kind == "label" and self.fine_tuning == "none"
+            groups.setdefault(tuple(task.targets.names) if shared else i, []).append(i)
+        return list(groups.values())
+
+    def _fit_alike(
+        self,
+        surrogate: Surrogate,
+        encoded: Encoded,
+        tasks: Sequence[Task],
+        on_epoch: OnEpoch,
+    ) -> list[Fitted]:
         from .surrogate import (
             LabelObjective,
             TextObjective,
             fine_tune,
-            fisher_diagonal,
+            fisher_diagonals,
             label_tree,
         )
 
-        targets = task.targets
+        targets = tasks[0].targets
+        proba = [task.targets.proba for task in tasks]
         objective: LabelObjective | TextObjective
         if targets.kind == "label":
             tree = label_tree(surrogate, targets.names)
-            objective = LabelObjective(surrogate, [tree], [targets.proba])
+            objective = LabelObjective(surrogate, [tree], proba[:1])
         else:
             objective = TextObjective(surrogate, targets.texts)
         weights = None
@@ -199,13 +217,13 @@ class TaskEmbedder(BaseTaskEmbedder):
                 seed=self._seed,
                 on_epoch=lambda epoch: on_epoch(),
             )
-        fisher = fisher_diagonal(
-            surrogate, encoded, objective, params=self.params, weights=weights
+        found = fisher_diagonals(
+            surrogate, encoded, objective, proba, params=self.params, weights=weights
         )
-        return {
-            "embedding_": self._reduce(fisher),
-            "_weights": weights,
-        }
+        return [
+            {"embedding_": self._reduce(fisher), "_weights": weights}
+            for fisher in found
+        ]
 
     def _reduce(self, fisher: dict[str, np.ndarray]) -> np.ndarray:
         if self.reduction == "unit":

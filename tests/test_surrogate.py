@@ -12,7 +12,7 @@ from fute_sklearn.surrogate import (
     TextObjective,
     TuneSettings,
     encode_texts,
-    fisher_diagonal,
+    fisher_diagonals,
     fleet_size,
     label_tree,
     load_surrogate,
@@ -221,14 +221,16 @@ def test_fisher_equals_a_loop_of_single_gradients(kind, params, save_t5, texts):
     surrogate = load_surrogate(save_t5(**changes))
     encoded = encode_texts(surrogate, texts)
     if kind.startswith("text"):
-        objective = TextObjective(surrogate, ["yes", "no", "perhaps", "no"] * 2)
+        objective, proba = TextObjective(surrogate, ["yes", "no", "oh", "no"] * 2), []
     else:
         names = ["good one", "good two", "bad"]
-        proba = np.random.default_rng(0).dirichlet(np.ones(3), 8).astype(np.float32)
-        objective = LabelObjective(surrogate, [label_tree(surrogate, names)], [proba])
+        proba = [np.random.default_rng(0).dirichlet(np.ones(3), 8).astype(np.float32)]
+        objective = LabelObjective(surrogate, [label_tree(surrogate, names)], proba)
     expected = loop_fisher(surrogate, encoded, objective)
-    found = fisher_diagonal(surrogate, encoded, objective, params=params)
-    small = fisher_diagonal(surrogate, encoded, objective, params=params, batch_size=3)
+    (found,) = fisher_diagonals(surrogate, encoded, objective, proba, params=params)
+    (small,) = fisher_diagonals(
+        surrogate, encoded, objective, proba, params=params, batch_size=3
+    )
     assert len(found) == (
         len(surrogate.weights)
         if params == "all"
@@ -239,6 +241,36 @@ def test_fisher_equals_a_loop_of_single_gradients(kind, params, save_t5, texts):
         assert scale > 0, name
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-5 * scale)
         np.testing.assert_allclose(small[name], value, rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("params", ["decoder", "all"])
+@pytest.mark.parametrize("targets", ["two", "two-soft", "three", "three-soft", "tree"])
+def test_a_fleet_of_fishers_equals_single_ones(targets, params, save_t5, texts):
+    surrogate = load_surrogate(save_t5())
+    encoded = encode_texts(surrogate, texts)
+    names = {"tw": ["good", "bad"], "th": ["good", "bad", "odd"]}.get(
+        targets[:2], ["good one", "good two", "bad"]
+    )
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(len(names)), (4, len(texts))).astype(np.float32)
+    if not targets.endswith("soft"):
+        proba = np.eye(len(names), dtype=np.float32)[proba.argmax(2)]
+    objective = LabelObjective(surrogate, [label_tree(surrogate, names)])
+
+    def run(some):
+        return fisher_diagonals(surrogate, encoded, objective, some, params=params)
+
+    fleet = run(proba)
+    with config_context(max_fleet_bytes=1):
+        split = run(proba)
+    for one, other, task in zip(fleet, split, proba, strict=True):
+        (single,) = run([task])
+        for name, value in single.items():
+            scale = value.max()
+            for found in (one, other):
+                np.testing.assert_allclose(
+                    found[name], value, rtol=1e-4, atol=1e-5 * scale
+                )
 
 
 @pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])
@@ -292,7 +324,9 @@ def test_square_of_mean_gradient_is_something_else(texts):
     encoded = encode_texts(surrogate, texts)
     proba = np.tile(np.eye(2, dtype=np.float32), (4, 1))
     objective = LabelObjective(surrogate, [label_tree(surrogate, "ab")], [proba])
-    found = fisher_diagonal(surrogate, encoded, objective, params="decoder")
+    (found,) = fisher_diagonals(
+        surrogate, encoded, objective, [proba], params="decoder"
+    )
     weights = {k: v.clone().requires_grad_() for k, v in surrogate.weights.items()}
     ops = Ops(weights, surrogate.architecture.epsilon)
     states, mask = encoded.batch(np.arange(8))

@@ -3,7 +3,7 @@
 from ._causal import CausalModel, load_causal
 from ._encoder import Encoded, encode_texts
 from ._fine_tune import fine_tune
-from ._fisher import fisher_diagonal
+from ._fisher import fisher_diagonals
 from ._likelihood import LabelObjective, TextObjective, label_tree
 from ._load import DEFAULT_SURROGATE, TINY_SURROGATE, Surrogate, load_surrogate
 from ._student import Student
@@ -22,7 +22,7 @@ __all__ = [
     "TuneSettings",
     "encode_texts",
     "fine_tune",
-    "fisher_diagonal",
+    "fisher_diagonals",
     "fleet_size",
     "label_tree",
     "load_causal",

@@ -6,89 +6,80 @@ size.  Every use of a weight records, during the one backward pass of a batch, t
 squares of its per-example gradients: for a linear layer the gradient of an example
 is a sum of outer products over its positions; with one position the squares are a
 product of squares.  Word vectors are used in several places (source, target, head
-when tied), so their parts are summed per example before they are squared.
+when tied), so their parts are summed per example before they are squared.  Tasks over
+the same texts and label names share one backward pass; see `_directions`.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fute_sklearn._config import get_config
+
 from ._encoder import Encoded, halving
 from ._fine_tune import encoder_states
 from ._likelihood import LabelObjective, Objective, TextObjective
 from ._load import Surrogate
+from ._squares import SquareSums
 from ._t5 import Ops, decode, remember
 from ._tuning import batches, flushed_denormals
 
-BLOCK_NUMBERS = 2**22
 FISHER_ROWS = 32
-
-
-def _add_squares(total: Tensor, inputs: Tensor, grads: Tensor) -> None:
-    """Add sum_n (sum_t g_nt a_nt^T)^2 to ``total`` (out, in)."""
-    inputs, grads = inputs.float(), grads.float()
-    if inputs.shape[1] == 1:
-        total.addmm_(grads[:, 0].square().T, inputs[:, 0].square())
-        return
-    size = max(1, BLOCK_NUMBERS // total.numel())
-    for start in range(0, len(inputs), size):
-        part = slice(start, start + size)
-        total += torch.bmm(grads[part].mT, inputs[part]).square_().sum(0)
+BYTES_PER_NUMBER = 12  # float32 of a batch, float64 of all
 
 
 class _SquaredLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, total):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, weight, sums, name):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x, weight)
-        ctx.total = total
+        ctx.sums, ctx.name = sums, name
         return F.linear(x, weight)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
-        if ctx.total is not None:
-            _add_squares(ctx.total, x.flatten(0, -3), grad.flatten(0, -3))
-        return grad @ weight, None, None
+        ctx.sums.add_outer(ctx.name, x.flatten(0, -3), grad.flatten(0, -3))
+        return grad @ weight, None, None, None
 
 
 class _SquaredScale(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, total):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, weight, sums, name):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x, weight)
-        ctx.total = total
+        ctx.sums, ctx.name = sums, name
         return x * weight
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
-        if ctx.total is not None:
+        if ctx.name in ctx.sums.totals:
             per_example = (grad.float() * x.float()).flatten(0, -3).sum(-2)
-            ctx.total += per_example.square().sum(0)
-        return grad * weight, None, None
+            ctx.sums.add(ctx.name, per_example.square())
+        return grad * weight, None, None, None
 
 
 class FisherOps(Ops):
-    """Uses of the weights that record squared per-example gradients.
-
-    ``totals`` maps the names of the wanted weights to sums of squares.
-    """
+    """Uses of the weights that record squared per-example gradients in ``sums``."""
 
     def __init__(
-        self, weights: dict[str, Tensor], epsilon: float, totals: dict[str, Tensor]
+        self, weights: dict[str, Tensor], epsilon: float, sums: SquareSums
     ) -> None:
         super().__init__(weights, epsilon)
-        self.totals = totals
+        self.sums = sums
         self.embedded: list[tuple[Tensor, Tensor]] = []
         self.biases: list[tuple[str, Tensor, Tensor]] = []
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        return _SquaredLinear.apply(x, self.weights[name], self.totals.get(name))
+        return _SquaredLinear.apply(x, self.weights[name], self.sums, name)
 
     def scale(self, name: str, x: Tensor) -> Tensor:
-        return _SquaredScale.apply(x, self.weights[name], self.totals.get(name))
+        return _SquaredScale.apply(x, self.weights[name], self.sums, name)
 
     def embed(self, ids: Tensor) -> Tensor:
         found = super().embed(ids).detach().requires_grad_()
@@ -108,12 +99,11 @@ class FisherOps(Ops):
     def add_bias_squares(self) -> None:
         """Add what the position biases of a finished batch have gathered."""
         for name, buckets, leaf in self.biases:
-            if name in self.totals and leaf.grad is not None:
-                count, heads = self.totals[name].shape
+            if name in self.sums.totals and leaf.grad is not None:
                 flat = leaf.grad.float().flatten(1, 2)
-                summed = flat.new_zeros(len(flat), count, heads)
+                summed = flat.new_zeros(len(flat), *self.weights[name].shape)
                 summed.index_add_(1, buckets.flatten(), flat)
-                self.totals[name] += summed.square().sum(0)
+                self.sums.add(name, summed.square())
 
     def input_vectors(self) -> list[tuple[Tensor, Tensor]]:
         """Ids (B, n) and gradients (B, n, D) of the word vectors that were read."""
@@ -124,30 +114,6 @@ class FisherOps(Ops):
         ]
 
 
-def _sparse_squares(total: Tensor, ids: Tensor, grads: Tensor) -> None:
-    """Sum gradients (B, n, D) of equal ids per example, square, add to (V, D)."""
-    batch, count = ids.shape
-    rows = torch.arange(batch, device=ids.device)[:, None] * len(total)
-    keys, inverse = torch.unique((rows + ids).flatten(), return_inverse=True)
-    summed = grads.new_zeros(len(keys), grads.shape[-1])
-    summed.index_add_(0, inverse, grads.flatten(0, 1))
-    total.index_add_(0, keys % len(total), summed.square_())
-
-
-def _dense_squares(
-    total: Tensor,
-    scores_grad: Tensor,
-    hidden: Tensor,
-    inputs: list[tuple[Tensor, Tensor]],
-) -> None:
-    """Squares for a head over the whole vocabulary, plus inputs where tied."""
-    for i in range(len(hidden)):
-        own = scores_grad[i].float().T @ hidden[i].float()
-        for ids, grads in inputs:
-            own.index_add_(0, ids[i], grads[i])
-        total += own.square_()
-
-
 def wanted_weights(weights: dict[str, Tensor], params: str) -> list[str]:
     """Names whose Fisher is taken, sorted: all, or the decoder's own."""
     names = sorted(weights)
@@ -156,25 +122,28 @@ def wanted_weights(weights: dict[str, Tensor], params: str) -> list[str]:
     return names
 
 
-def fisher_diagonal(
+def fisher_diagonals(
     surrogate: Surrogate,
     encoded: Encoded,
     objective: Objective,
+    proba: Sequence[np.ndarray] = (),
     *,
     params: str,
     weights: dict[str, Tensor] | None = None,
     batch_size: int = FISHER_ROWS,
-) -> dict[str, np.ndarray]:
-    """Return the Fisher diagonal by weight name.
+) -> list[dict[str, np.ndarray]]:
+    """Return the Fisher diagonals by weight name, one per task.
 
     Parameters
     ----------
     surrogate : Surrogate
         Frozen.
     encoded : Encoded
-        The task's texts.
+        The texts that all tasks share.
     objective : LabelObjective or TextObjective
-        The task's targets, of one task.
+        One tree of label names, or one task's target texts.
+    proba : sequence of ndarray (n, C)
+        Target distributions of every task over the label names.
     params : {"decoder", "all"}
         Which weights; ``"decoder"`` uses the cached encoder outputs.
     weights : dict of Tensor, optional
@@ -184,105 +153,167 @@ def fisher_diagonal(
 
     Returns
     -------
-    fisher : dict of ndarray
+    fisher : list of dict of ndarray
         Mean squares, float64, shaped like the weights.
     """
-    own = {**surrogate.weights, **(weights or {})}
-    anew = params == "all" or any(k.startswith("encoder.") for k in weights or {})
-    totals = {
-        name: torch.zeros(own[name].shape, dtype=torch.float32, device=surrogate.device)
-        for name in wanted_weights(own, params)
-    }
-    sums = {name: np.zeros(tuple(t.shape)) for name, t in totals.items()}
-    done = np.zeros(len(encoded), dtype=bool)
-
-    def run(size: int) -> None:
-        for rows in batches(encoded.lengths, size):
-            if done[rows].all():
-                continue
-            rows = rows[~done[rows]]
-            for total in totals.values():
-                total.zero_()
-            _one_batch(surrogate, encoded, objective, own, totals, rows, anew)
-            for name, total in totals.items():
-                sums[name] += total.double().cpu().numpy()
-            done[rows] = True
-
+    run = _FisherRun(surrogate, encoded, objective, params, weights)
+    found: list[dict[str, np.ndarray]] = []
     with flushed_denormals():
+        if isinstance(objective, TextObjective):
+            return run(None, batch_size)
+        stacked = torch.from_numpy(np.stack(proba)).to(surrogate.device)
+        while len(found) < len(stacked):
+            part = stacked[len(found) : len(found) + run.tasks_at_once(stacked)]
+            found += run(part, batch_size)
+    return found
+
+
+class _FisherRun:
+    """One task's weights, texts and targets, or those that several tasks share."""
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        encoded: Encoded,
+        objective: Objective,
+        params: str,
+        weights: dict[str, Tensor] | None,
+    ) -> None:
+        self.surrogate = surrogate
+        self.encoded = encoded
+        self.objective = objective
+        self.weights = {**surrogate.weights, **(weights or {})}
+        own_encoder = any(k.startswith("encoder.") for k in weights or {})
+        self.anew = params == "all" or own_encoder
+        self.shapes = {
+            name: tuple(self.weights[name].shape)
+            for name in wanted_weights(self.weights, params)
+        }
+        untied = "lm_head.weight" in self.weights
+        self.head_name = "lm_head.weight" if untied else "shared.weight"
+
+    def tasks_at_once(self, proba: Tensor) -> int:
+        """How many tasks (K, n, C) can share gradients in the memory allowed."""
+        if proba.shape[2] > 2 and not ((proba == 0) | (proba == 1)).all():
+            return 1  # mixtures of more than two labels have directions of their own
+        bytes_each = BYTES_PER_NUMBER * sum(map(math.prod, self.shapes.values()))
+        return max(1, int(get_config()["max_fleet_bytes"] // bytes_each))
+
+    def __call__(
+        self, proba: Tensor | None, batch_size: int
+    ) -> list[dict[str, np.ndarray]]:
+        n_tasks = 1 if proba is None else len(proba)
+        device = self.surrogate.device
+        sums = SquareSums(self.shapes, n_tasks, device)
+        kept = {
+            name: torch.zeros(total.shape, dtype=torch.float64)
+            for name, total in sums.totals.items()
+        }
+        done = np.zeros(len(self.encoded), dtype=bool)
+
+        def run(size: int) -> None:
+            for rows in batches(self.encoded.lengths, size):
+                rows = rows[~done[rows]]
+                if not len(rows):
+                    continue
+                sums.clear()
+                self._add_batch(sums, rows, None if proba is None else proba[:, rows])
+                for name, total in sums.totals.items():
+                    kept[name] += total.cpu()
+                done[rows] = True
+
         halving(run, batch_size)
-    return {name: total / len(encoded) for name, total in sums.items()}
+        return [
+            {name: (v[k] / len(self.encoded)).numpy() for name, v in kept.items()}
+            for k in range(n_tasks)
+        ]
 
-
-def _one_batch(
-    surrogate: Surrogate,
-    encoded: Encoded,
-    objective: Objective,
-    own: dict[str, Tensor],
-    totals: dict[str, Tensor],
-    rows: np.ndarray,
-    anew: bool,
-) -> None:
-    arch = surrogate.architecture
-    ops = FisherOps(own, arch.epsilon, totals)
-    targets = objective.targets(rows)
-    # Every example needs decoder inputs of its own for a gradient of its own.
-    targets = targets._replace(
-        tokens=targets.tokens.expand(-1, len(rows), -1).contiguous()
-    )
-    states, mask = encoder_states(ops, encoded, rows, anew)
-    if not anew:  # the cross-attention's keys and values need a gradient to record
-        states.requires_grad_()
-    memory = remember(ops, arch, states, mask)
-    hidden = decode(ops, arch, memory, targets)
-    hidden_leaf = hidden.detach().requires_grad_()
-    if isinstance(objective, LabelObjective):
-        vectors = F.embedding(
-            objective.children.clamp(min=0),
-            own.get("lm_head.weight", own["shared.weight"]),
+    def _add_batch(
+        self, sums: SquareSums, rows: np.ndarray, proba: Tensor | None
+    ) -> None:
+        arch, objective = self.surrogate.architecture, self.objective
+        ops = FisherOps(self.weights, arch.epsilon, sums)
+        if proba is not None and len(proba) > 1 and proba.shape[2] > 2:
+            rows = np.tile(rows, proba.shape[2])  # every label of every text
+        targets = objective.targets(rows)
+        # Every example needs decoder inputs of its own for a gradient of its own.
+        targets = targets._replace(
+            tokens=targets.tokens.expand(-1, len(rows), -1).contiguous()
         )
-        logits = objective.logits(hidden_leaf, vectors)
-        leaf = logits.detach().requires_grad_()
-        chosen = objective.proba[:, torch.from_numpy(rows).to(leaf.device)]  # type: ignore[index]
-        (chosen * objective.log_proba_of_logits(leaf)).sum().backward()
-    else:
-        head = own.get("lm_head.weight", own["shared.weight"])
-        logits = F.linear(hidden_leaf, head)
-        leaf = logits.detach().requires_grad_()
-        objective.of_logits(leaf, rows).sum().backward()
-    logits.backward(leaf.grad)
-    hidden.backward(hidden_leaf.grad)
-    head_name = "lm_head.weight" if "lm_head.weight" in own else "shared.weight"
-    ops.add_bias_squares()
-    inputs = ops.input_vectors()
-    _word_squares(objective, totals, head_name, inputs, leaf, hidden_leaf)
+        states, mask = encoder_states(ops, self.encoded, rows, self.anew)
+        if not self.anew:  # the cross-attention's keys and values record a gradient
+            states.requires_grad_()
+        memory = remember(ops, arch, states, mask)
+        hidden = decode(ops, arch, memory, targets)
+        leaf = hidden.detach().requires_grad_()
+        head = self.weights[self.head_name]
+        if isinstance(objective, LabelObjective):
+            assert proba is not None
+            vectors = F.embedding(objective.children.clamp(min=0), head)
+            logits = objective.logits(leaf, vectors)
+            scores = logits.detach().requires_grad_()
+            log_proba = objective.log_proba_of_logits(scores)[0]
+            loss, sums.shares = _directions(log_proba, proba)
+        else:
+            logits = F.linear(leaf, head)
+            scores = logits.detach().requires_grad_()
+            loss = objective.of_logits(scores, rows).sum()
+            sums.shares = torch.ones(1, len(rows), device=scores.device)
+        loss.backward()
+        logits.backward(scores.grad)
+        hidden.backward(leaf.grad)
+        ops.add_bias_squares()
+        self._add_word_squares(sums, ops.input_vectors(), scores, leaf)
+
+    def _add_word_squares(
+        self,
+        sums: SquareSums,
+        inputs: list[tuple[Tensor, Tensor]],
+        scores: Tensor,
+        hidden: Tensor,
+    ) -> None:
+        """Word vectors: their parts as inputs and, where tied, in the head."""
+        tied = self.head_name == "shared.weight"
+        grads, states = scores.grad[0].float(), hidden.detach()[0].float()  # type: ignore[index]
+        if isinstance(self.objective, TextObjective):
+            for i in range(len(states) if self.head_name in sums.totals else 0):
+                own = grads[i].T @ states[i]
+                for ids, found in inputs if tied else ():
+                    own.index_add_(0, ids[i], found[i])
+                sums.totals[self.head_name][0] += own.square_()
+            if tied:
+                return
+        else:
+            ids = self.objective.children[0].clamp(min=0).flatten()
+            outer = torch.einsum("btw,btd->btwd", grads, states).flatten(1, 2)
+            output = (ids.expand(len(states), -1), outer)
+            if tied:
+                inputs = [*inputs, output]
+            elif self.head_name in sums.totals:
+                sums.add_words(self.head_name, *output)
+        if "shared.weight" in sums.totals and inputs:
+            sums.add_words(
+                "shared.weight",
+                torch.cat([ids for ids, _ in inputs], 1),
+                torch.cat([found for _, found in inputs], 1),
+            )
 
 
-def _word_squares(
-    objective: Objective,
-    totals: dict[str, Tensor],
-    head_name: str,
-    inputs: list[tuple[Tensor, Tensor]],
-    scores: Tensor,
-    hidden: Tensor,
-) -> None:
-    tied = head_name == "shared.weight"
-    grads, states = scores.grad[0], hidden.detach()[0]  # type: ignore[index]
-    if isinstance(objective, TextObjective):
-        if head_name in totals:
-            _dense_squares(totals[head_name], grads, states, inputs if tied else [])
-    else:
-        ids = objective.children[0].clamp(min=0).flatten()
-        ids = ids.expand(len(states), -1)
-        outer = torch.einsum("btw,btd->btwd", grads.float(), states.float())
-        output = (ids, outer.flatten(1, 2))
-        if tied:
-            inputs = [*inputs, output]
-        elif head_name in totals:
-            _sparse_squares(totals[head_name], *output)
-    alone = not (tied and isinstance(objective, TextObjective))
-    if "shared.weight" in totals and alone and inputs:
-        _sparse_squares(
-            totals["shared.weight"],
-            torch.cat([ids for ids, _ in inputs], 1),
-            torch.cat([g for _, g in inputs], 1),
-        )
+def _directions(log_proba: Tensor, proba: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum whose gradients all tasks share, and their shares (K, n) of the squares.
+
+    ``log_proba`` (n, C) has gradients g_c with sum_c q_c g_c = 0, where q are the
+    probabilities.  With two labels the gradient of every expected log-likelihood is
+    hence (p_1 q_2 - p_2 q_1)(g_1 - g_2).  With more, hard targets choose one of the
+    labels, and the rows come once per label.
+    """
+    count, n_rows, n_classes = proba.shape
+    if count == 1:
+        return (proba[0] * log_proba).sum(), proba.new_ones(1, n_rows)
+    if n_classes == 2:
+        q = log_proba.detach().exp()
+        shares = proba[..., 0] * q[:, 1] - proba[..., 1] * q[:, 0]
+        return (log_proba[:, 0] - log_proba[:, 1]).sum(), shares.square_()
+    by_label = log_proba.unflatten(0, (n_classes, n_rows))
+    loss = by_label.diagonal(dim1=0, dim2=2).sum()
+    return loss, proba.transpose(1, 2).flatten(1)

@@ -1,0 +1,82 @@
+"""Sums of squared per-example gradients, for one task or several."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BLOCK_NUMBERS = 2**22
+
+
+class SquareSums:
+    """Weighted sums over examples of squared gradients, by weight name.
+
+    Tasks that share their texts and label names share the gradients' directions: each
+    takes its own share of an example's squares.
+
+    Parameters
+    ----------
+    shapes : dict of tuple of int
+        Shapes of the wanted weights.
+    n_tasks : int
+        K.
+    device : torch.device
+        Where to sum.
+
+    Attributes
+    ----------
+    totals : dict of Tensor (K, ...)
+        The sums, float32.
+    shares : Tensor (K, n)
+        What each task takes of the squares of the batch at hand.
+    """
+
+    def __init__(
+        self, shapes: dict[str, tuple[int, ...]], n_tasks: int, device: torch.device
+    ) -> None:
+        self.totals = {
+            name: torch.zeros((n_tasks, *shape), device=device)
+            for name, shape in shapes.items()
+        }
+        self.shares = torch.ones(n_tasks, 0, device=device)
+
+    def clear(self) -> None:
+        """Start anew."""
+        for total in self.totals.values():
+            total.zero_()
+
+    def add(self, name: str, squares: Tensor) -> None:
+        """Add squares (n, ...)."""
+        flat = self.totals[name].flatten(1)
+        flat.addmm_(self.shares, squares.flatten(1))
+
+    def add_outer(self, name: str, inputs: Tensor, grads: Tensor) -> None:
+        """Add (sum_t g_nt a_nt^T)^2 of inputs (n, t, in), gradients (n, t, out)."""
+        if name not in self.totals:
+            return
+        inputs, grads = inputs.float(), grads.float()
+        total = self.totals[name]
+        if inputs.shape[1] == 1:  # the square of a product is a product of squares
+            inputs, grads = inputs[:, 0].square(), grads[:, 0].square()
+            for share, own in zip(self.shares, total, strict=True):
+                used = share.nonzero()[:, 0]
+                own.addmm_((grads[used] * share[used, None]).T, inputs[used])
+            return
+        size = max(1, BLOCK_NUMBERS // total[0].numel())
+        flat = total.flatten(1)
+        for start in range(0, len(inputs), size):
+            part = slice(start, start + size)
+            squares = torch.bmm(grads[part].mT, inputs[part]).square_()
+            flat.addmm_(self.shares[:, part], squares.flatten(1))
+
+    def add_words(self, name: str, ids: Tensor, grads: Tensor) -> None:
+        """Sum gradients (n, t, D) of equal ids (n, t) per example, square and add."""
+        total = self.totals[name]
+        size = total.shape[1]
+        rows = torch.arange(len(ids), device=ids.device)[:, None] * size
+        keys, inverse = torch.unique((rows + ids).flatten(), return_inverse=True)
+        squares = grads.new_zeros(len(keys), grads.shape[-1])
+        squares.index_add_(0, inverse, grads.flatten(0, 1)).square_()
+        for share, own in zip(self.shares, total, strict=True):
+            weight = share[keys // size]
+            own.index_add_(0, keys % size, squares * weight[:, None])
