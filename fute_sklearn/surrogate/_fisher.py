@@ -31,7 +31,8 @@ from ._t5 import Ops, decode, remember
 from ._tuning import batches, flushed_denormals
 
 FISHER_ROWS = 32
-BYTES_PER_NUMBER = 12  # float32 of a batch, float64 of all
+KEEP_BATCHES = 16  # what running out of memory costs at most
+BYTES_PER_NUMBER = 12  # float32 of some batches, float64 of all
 
 
 class _SquaredLinear(torch.autograd.Function):
@@ -212,19 +213,23 @@ class _FisherRun:
         done = np.zeros(len(self.encoded), dtype=bool)
 
         def run(size: int) -> None:
-            for rows in batches(self.encoded.lengths, size):
-                rows = rows[~done[rows]]
-                if not len(rows):
-                    continue
+            todo = np.flatnonzero(~done)
+            parts = [todo[p] for p in batches(self.encoded.lengths[todo], size)]
+            for start in range(0, len(parts), KEEP_BATCHES):
+                some = parts[start : start + KEEP_BATCHES]
                 sums.clear()
-                self._add_batch(sums, rows, None if proba is None else proba[:, rows])
+                for rows in some:
+                    chosen = None if proba is None else proba[:, rows]
+                    self._add_batch(sums, rows, chosen)
                 for name, total in sums.totals.items():
                     kept[name] += total.cpu()
-                done[rows] = True
+                done[np.concatenate(some)] = True
 
         halving(run, batch_size)
+        for total in kept.values():
+            total /= len(self.encoded)
         return [
-            {name: (v[k] / len(self.encoded)).numpy() for name, v in kept.items()}
+            {name: total[k].numpy() for name, total in kept.items()}
             for k in range(n_tasks)
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK_NUMBERS = 2**22
+BLOCK_NUMBERS = 2**20  # stays in the cache of a processor
 
 
 class SquareSums:
@@ -64,10 +64,12 @@ class SquareSums:
             return
         size = max(1, BLOCK_NUMBERS // total[0].numel())
         flat = total.flatten(1)
+        room = total.new_empty(min(size, len(inputs)), *total.shape[1:])
         for start in range(0, len(inputs), size):
             part = slice(start, start + size)
-            squares = torch.bmm(grads[part].mT, inputs[part]).square_()
-            flat.addmm_(self.shares[:, part], squares.flatten(1))
+            squares = room[: len(inputs[part])]
+            torch.bmm(grads[part].mT, inputs[part], out=squares)
+            flat.addmm_(self.shares[:, part], squares.square_().flatten(1))
 
     def add_words(self, name: str, ids: Tensor, grads: Tensor) -> None:
         """Sum gradients (n, t, D) of equal ids (n, t) per example, square and add."""

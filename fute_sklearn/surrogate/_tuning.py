@@ -354,8 +354,10 @@ def fleet_size(surrogate: Surrogate, trees: list[LabelTree], batch_size: int) ->
     attended = 4 * arch.n_heads * (surrogate.max_length + positions)
     per_position = 20 * arch.d_model + 4 * arch.d_ff + attended
     bytes_each = 4 * arch.n_decoder_layers * positions * batch_size * per_position
-    allowed = get_config()["max_fleet_bytes"] // bytes_each
-    return int(max(1, min(allowed, FLEET_TASKS, len(trees))))
+    allowed = max(1, min(get_config()["max_fleet_bytes"] // bytes_each, FLEET_TASKS))
+    # Fleets of one size: a small last one would waste most of what is shared.
+    n_fleets = -(-len(trees) // allowed)
+    return int(-(-len(trees) // n_fleets))
 
 
 def tune_labels(
