@@ -50,6 +50,10 @@ measure: $(VENV)/.tests  ## Print all figures of the built-in surrogate; an hour
 	$(BIN)/python benchmarks/copying.py --data $(DATA)
 	$(BIN)/python benchmarks/ranking_bed.py --data $(DATA) --seeds 3
 
+speed: $(VENV)/.tests  ## Time the engine against the plain way; half an hour, alone
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/growth.py
+
 prompts: $(VENV)/.docs  ## Choose prompts by every method, on kept answers of SmolLM2
 	$(BIN)/python benchmarks/prompts/replay.py --data $(DATA)
 

@@ -122,6 +122,14 @@ def matmul_peak() -> float:
     return max(2 * 2048**3 / seconds(lambda: a @ b) for _ in range(8))
 
 
+def bfloat16_rate(repeats: int) -> dict[str, float]:
+    """How a product in bfloat16 compares to one in float32."""
+    a, b = torch.randn(512, 512), torch.randn(512, 512)
+    short, other = a.bfloat16(), b.bfloat16()
+    slow, fast = in_turns(lambda: short @ other, lambda: a @ b, repeats)
+    return dict([say("bfloat16 matmul, times the rate of float32", fast / slow)])
+
+
 # The plain way ------------------------------------------------------------------
 
 
@@ -394,7 +402,10 @@ def main() -> None:
         f"{peak / 1e9:.0f} GF/s; {N_MODELS} models, {N_TEXTS} texts of {TOKENS} "
         f"tokens, batch {BATCH}, {EPOCHS} epochs, {args.repeats} pairs, seed 0"
     )
-    table = {"ranking": measure_ranking(args.repeats)}
+    table = {
+        "ranking": measure_ranking(args.repeats),
+        "bfloat16": bfloat16_rate(args.repeats),
+    }
     for shape in args.shapes:
         print(f"\n{shape}", flush=True)
         with tempfile.TemporaryDirectory() as folder:

@@ -474,3 +474,47 @@ def test_a_single_task_out_of_memory_takes_smaller_steps(texts, labels, monkeypa
     np.testing.assert_allclose(
         found.embedding_, expected.embedding_, rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("fine_tuning", ["head", "full"])
+def test_fine_tuning_out_of_memory_takes_smaller_parts(
+    texts, labels, monkeypatch, fine_tuning
+):
+    import torch
+
+    from fute_sklearn.surrogate import _fine_tune
+
+    def fit():
+        est = TaskEmbedder(TINY, fine_tuning=fine_tuning, max_epochs=2, batch_size=8)
+        return est.fit(texts, labels).embedding_
+
+    expected, original = fit(), _fine_tune.decode
+
+    def tight(ops, arch, memory, targets):
+        if len(memory.states) > 2:
+            raise torch.OutOfMemoryError("no memory")
+        return original(ops, arch, memory, targets)
+
+    monkeypatch.setattr(_fine_tune, "decode", tight)
+    with pytest.warns(UserWarning, match="out of memory"):
+        found = fit()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+def test_generation_out_of_memory_takes_smaller_batches(texts, monkeypatch):
+    import torch
+
+    from fute_sklearn.surrogate import _student
+
+    est = TuPaTEEmbedder(TINY, max_epochs=1).fit(texts, [f"said {t}" for t in texts])
+    expected, original = est.predict(texts), _student.decode
+
+    def tight(ops, arch, memory, *rest):
+        if len(memory.states) > 2:
+            raise torch.OutOfMemoryError("no memory")
+        return original(ops, arch, memory, *rest)
+
+    monkeypatch.setattr(_student, "decode", tight)
+    with pytest.warns(UserWarning, match="out of memory"):
+        found = est.predict(texts)
+    assert list(found) == list(expected)

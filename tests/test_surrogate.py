@@ -11,6 +11,7 @@ from fute_sklearn.surrogate import (
     Student,
     TextObjective,
     TuneSettings,
+    _likelihood,
     encode_texts,
     fisher_diagonals,
     fleet_size,
@@ -430,7 +431,7 @@ def test_fleets_are_cut_to_the_memory_that_is_allowed(texts, monkeypatch):
     )
     proba = [np.tile(np.eye(2, dtype=np.float32), (4, 1))] * 9
     encoded = encode_texts(surrogate, texts)
-    for allowed, expected in ((1, [1] * 9), (200_000, [4, 4, 1]), (2**31, [9])):
+    for allowed, expected in ((1, [1] * 9), (200_000, [3, 3, 3]), (2**31, [9])):
         seen.clear()
         with config_context(max_fleet_bytes=allowed):
             tune_labels(
@@ -457,6 +458,32 @@ def test_fleet_equals_single_runs(tuning, texts):
             np.testing.assert_allclose(
                 fleet[i].parameters[name], value, rtol=1e-4, atol=1e-4 * scale
             )
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+def test_the_vocabulary_head_in_slices(positions, monkeypatch, texts):
+    """Values and gradients of the whole head, also where texts have padding."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    objective = TextObjective(surrogate, ["yes", "no", "perhaps", "no"] * 2)
+    rows = np.arange(8)
+    length = objective.targets(rows).tokens.shape[2]
+    noise = torch.Generator().manual_seed(0)
+    shape = (1, 8, length, surrogate.architecture.d_model)
+    hidden = torch.randn(shape, generator=noise)
+    monkeypatch.setattr(_likelihood, "HEAD_POSITIONS", positions)
+    found = []
+    for whole in (False, True):
+        leaf = hidden.clone().requires_grad_()
+        if whole:
+            logits = F.linear(leaf, surrogate.weights["shared.weight"])
+            value = objective.of_logits(logits, rows)
+        else:
+            value = objective.log_likelihood(ops, leaf, rows)
+        value.square().sum().backward()
+        found.append((value.detach(), leaf.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_out_of_memory_halves_the_batch():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._encoder import Encoded
+from ._encoder import Encoded, halving
 from ._likelihood import Objective
 from ._load import Surrogate
 from ._t5 import Ops, decode, encode, remember
@@ -50,24 +52,35 @@ def fine_tune(
         tuned = {"lm_head.weight": _master(head)}
     optimizer = torch.optim.AdamW(tuned.values(), lr=learning_rate, weight_decay=0.01)
     rng = np.random.default_rng([seed, len(encoded)])
+    at_once = batch_size
+
+    def accumulate(rows: np.ndarray, size: int) -> float:
+        """Take the gradient of a batch in parts; the loss."""
+        nonlocal at_once
+        at_once, total = size, 0.0
+        optimizer.zero_grad(set_to_none=True)
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            cast = {k: v.to(surrogate.dtype) for k, v in tuned.items()}
+            ops = Ops({**frozen, **cast}, surrogate.architecture.epsilon)
+            states, mask = encoder_states(ops, encoded, part, which == "full")
+            memory = remember(ops, surrogate.architecture, states, mask)
+            targets = objective.targets(part)
+            hidden = decode(ops, surrogate.architecture, memory, targets)
+            loss = -objective.log_likelihood(ops, hidden, part).sum() / len(rows)
+            loss.backward()
+            total += loss.item()
+        return total
+
     with flushed_denormals():
         for epoch in range(max_epochs):
             for rows in batches(encoded.lengths, batch_size, rng):
-                cast = {k: v.to(surrogate.dtype) for k, v in tuned.items()}
-                ops = Ops({**frozen, **cast}, surrogate.architecture.epsilon)
-                states, mask = encoder_states(ops, encoded, rows, which == "full")
-                memory = remember(ops, surrogate.architecture, states, mask)
-                hidden = decode(
-                    ops, surrogate.architecture, memory, objective.targets(rows)
-                )
-                loss = -objective.log_likelihood(ops, hidden, rows).mean()
-                if not torch.isfinite(loss):
+                loss = halving(partial(accumulate, rows), at_once)
+                if not math.isfinite(loss):
                     raise FloatingPointError(
-                        f"the loss is {loss.item()} in epoch {epoch}: fine-tuning "
+                        f"the loss is {loss} in epoch {epoch}: fine-tuning "
                         f"diverged. Remedy: learning_rate below {learning_rate}."
                     )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
                 torch.nn.utils.clip_grad_norm_(tuned.values(), 1.0)
                 optimizer.step()
             on_epoch(epoch)

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ._load import Surrogate
 from ._t5 import Ops, Targets
 
 IMPOSSIBLE = -1e9
+HEAD_POSITIONS = 512
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,12 @@ class LabelObjective:
         return (chosen * self.log_proba(ops, hidden)).sum(-1)
 
 
+def _token_log_proba(hidden: Tensor, head: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probability of one token per position, over the whole vocabulary."""
+    scores = F.linear(hidden, head).float()
+    return -F.cross_entropy(scores, tokens, reduction="none")
+
+
 class TextObjective:
     """Log-likelihood of a target text of its own per row, over the whole vocabulary.
 
@@ -232,9 +240,23 @@ class TextObjective:
         )
 
     def log_likelihood(self, ops: Ops, hidden: Tensor, rows: np.ndarray) -> Tensor:
-        """Log-likelihood of each row's text with its end, (1, B)."""
+        """Log-likelihood of each row's text with its end, (1, B).
+
+        Scores over the vocabulary exist for some positions at a time, and again when
+        gradients are taken: they would be the largest numbers by far.
+        """
         head = ops.weights.get("lm_head.weight", ops.weights["shared.weight"])
-        return self.of_logits(F.linear(hidden, head), rows)
+        wanted, weight = self._padded(rows)
+        used = weight.flatten().nonzero()[:, 0]
+        states, tokens = hidden.flatten(0, 2)[used], wanted.flatten()[used]
+        parts = [
+            checkpoint(_token_log_proba, part, head, chosen, use_reentrant=False)
+            for part, chosen in zip(
+                states.split(HEAD_POSITIONS), tokens.split(HEAD_POSITIONS), strict=True
+            )
+        ]
+        steps = torch.zeros_like(weight).flatten()
+        return steps.index_copy(0, used, torch.cat(parts)).view_as(weight).sum(1)[None]
 
     def of_logits(self, logits: Tensor, rows: np.ndarray) -> Tensor:
         """Log-likelihood from scores over the vocabulary, (1, B, T, V)."""

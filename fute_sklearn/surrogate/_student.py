@@ -105,19 +105,20 @@ class Student:
 
     def generate(self, encoded: Encoded, max_tokens: int) -> list[str]:
         """Decode greedily, at most ``max_tokens`` tokens per text."""
-        out: list[str] = [""] * len(encoded)
+        tokenizer = self.surrogate.tokenizer
+        found = self._collect(
+            encoded, lambda rows: self._greedy(encoded, rows, max_tokens), max_tokens
+        )
+        return [
+            tokenizer.decode(row, skip_special_tokens=True).strip()
+            for row in self._cut(found.astype(np.int64))
+        ]
+
+    def _cut(self, tokens: np.ndarray) -> list[list[int]]:
+        """Cut every row before its end-of-sequence token."""
         end = self.surrogate.tokenizer.eos_token_id
-        with torch.inference_mode(), flushed_denormals():
-            for rows in batches(encoded.lengths, PREDICT_ROWS):
-                for row, found in zip(
-                    rows, self._greedy(encoded, rows, max_tokens), strict=True
-                ):
-                    words = found.tolist()
-                    words = words[: words.index(end)] if end in words else words
-                    out[row] = self.surrogate.tokenizer.decode(
-                        words, skip_special_tokens=True
-                    ).strip()
-        return out
+        rows = tokens.tolist()
+        return [row[: row.index(end)] if end in row else row for row in rows]
 
     def _greedy(self, encoded: Encoded, rows: np.ndarray, max_tokens: int) -> Tensor:
         arch, end = self.surrogate.architecture, self.surrogate.tokenizer.eos_token_id
@@ -138,4 +139,4 @@ class Student:
             tokens = torch.cat([tokens, chosen[..., None]], 2)
             if bool((tokens[0, :, 1:] == end).any(1).all()):
                 break
-        return tokens[0, :, 1:].cpu()
+        return F.pad(tokens[0, :, 1:], (0, max_tokens + 1 - tokens.shape[2]), value=end)
