@@ -5,7 +5,7 @@ export MPLBACKEND = agg
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_PROGRESS_BARS = 1
 
-.PHONY: demo test lint types doctest docs check measure prompts clean
+.PHONY: demo test lint types doctest docs check measure prompts speed clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

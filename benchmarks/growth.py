@@ -23,11 +23,11 @@ from speed import SHAPES, save_random_t5
 from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn.surrogate import (
     Encoded,
-    fleet_size,
     label_tree,
     load_surrogate,
     tune_labels,
 )
+from fute_sklearn.surrogate._tuning import tasks_at_once
 
 TOKENS, BATCH = 64, 64
 CASES = ((1, 2000), (8, 2000), (26, 2000), (26, 10_000))  # models, texts
@@ -60,8 +60,9 @@ def measure(folder: Path, n_models: int, n_texts: int, steps: int) -> None:
     tune_labels(surrogate, some, trees, proba, settings, lambda epoch: None)
     spent = (time.perf_counter() - start) / steps
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    at_once = min(n_models, tasks_at_once(surrogate, 1, BATCH))
     print(
-        f"{n_models:7d} {n_texts:7d} {fleet_size(surrogate, trees, BATCH):11d} "
+        f"{n_models:7d} {n_texts:7d} {at_once:8d} "
         f"{spent:9.2f} {spent / n_models:13.3f} {peak:9.2f}"
     )
 
@@ -77,7 +78,7 @@ def main() -> None:
         measure(Path(folder), int(n_models), int(n_texts), args.steps)
         return
     print(f"prompt tuning, {TOKENS} tokens, batch {BATCH}, {args.steps} steps, seed 0")
-    print("shape   models   texts  fleet size  s / step  s / model+step  peak GiB")
+    print("shape   models   texts  at once  s / step  s / model+step  peak GiB")
     for shape in args.shapes:
         with tempfile.TemporaryDirectory() as folder:
             save_random_t5(shape, Path(folder))

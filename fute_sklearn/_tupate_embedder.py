@@ -192,17 +192,10 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
         self.random_state = random_state
 
     def _n_steps(self, tasks: Sequence[Task]) -> int:
-        from .surrogate import fleet_size, label_tree
+        from .surrogate import fleets
 
-        surrogate = self._load()
-        trees = [
-            label_tree(surrogate, task.targets.names)
-            for task in tasks
-            if task.targets.kind == "label"
-        ]
-        runs = len(tasks) - len(trees)
-        if trees:
-            runs += -(-len(trees) // fleet_size(surrogate, trees, self.batch_size))
+        labels = sum(task.targets.kind == "label" for task in tasks)
+        runs = len(tasks) - labels + (len(fleets(labels)) if labels else 0)
         return self.max_epochs * runs
 
     def _space(self, surrogate: Surrogate, task: Task) -> tuple[Any, ...]:

@@ -461,14 +461,14 @@ def test_a_single_task_out_of_memory_takes_smaller_steps(texts, labels, monkeypa
     from fute_sklearn.surrogate import _tuning
 
     expected = TuPaTEEmbedder(TINY, max_epochs=2, batch_size=8).fit(texts, labels)
-    original = _tuning.hidden_states
+    original = _tuning.decode
 
-    def tight(surrogate, ops, encoded, objective, rows, parts):
-        if len(rows) > 2:
+    def tight(ops, arch, memory, targets, parts):
+        if len(memory.states) > 2:
             raise torch.OutOfMemoryError("no memory")
-        return original(surrogate, ops, encoded, objective, rows, parts)
+        return original(ops, arch, memory, targets, parts)
 
-    monkeypatch.setattr(_tuning, "hidden_states", tight)
+    monkeypatch.setattr(_tuning, "decode", tight)
     with pytest.warns(UserWarning, match="out of memory"):
         found = TuPaTEEmbedder(TINY, max_epochs=2, batch_size=8).fit(texts, labels)
     np.testing.assert_allclose(

@@ -12,9 +12,10 @@ from fute_sklearn.surrogate import (
     TextObjective,
     TuneSettings,
     _likelihood,
+    _tuning,
     encode_texts,
     fisher_diagonals,
-    fleet_size,
+    fleets,
     label_tree,
     load_surrogate,
     tune_labels,
@@ -419,25 +420,50 @@ def test_encoding_does_not_depend_on_company(texts):
         np.testing.assert_array_equal(a, b)
 
 
-def test_fleets_are_cut_to_the_memory_that_is_allowed(texts, monkeypatch):
-    surrogate = load_surrogate(TINY_SURROGATE)
+def tuned_fleet(surrogate, texts, monkeypatch, most=99):
+    """Tune nine tasks; parameters, and how many tasks each pass held."""
+    seen, original = [], _tuning.decode
+
+    def watched(ops, arch, memory, targets, parts):
+        if targets.tokens.shape[0] > most:
+            raise torch.OutOfMemoryError("no memory")
+        seen.append(targets.tokens.shape[0])
+        return original(ops, arch, memory, targets, parts)
+
+    rng = np.random.default_rng(0)
+    proba = list(rng.dirichlet(np.ones(2), (9, len(texts))).astype(np.float32))
     trees = [label_tree(surrogate, "ab")] * 9
-    assert fleet_size(surrogate, trees, 64) == 9
-    seen = []
-    monkeypatch.setattr(
-        FleetTuner,
-        "run",
-        lambda self: seen.append(self.n_tasks) or [None] * self.n_tasks,
-    )
-    proba = [np.tile(np.eye(2, dtype=np.float32), (4, 1))] * 9
-    encoded = encode_texts(surrogate, texts)
-    for allowed, expected in ((1, [1] * 9), (200_000, [3, 3, 3]), (2**31, [9])):
-        seen.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(_tuning, "decode", watched)
+        found = tune_labels(
+            surrogate,
+            encode_texts(surrogate, texts),
+            trees,
+            proba,
+            settings(dropout=0.2),
+            ignore_epoch,
+        )
+    return np.array([r.parameters["prefix"] for r in found]), seen
+
+
+def test_passes_hold_no_more_tasks_than_the_memory_that_is_allowed(texts, monkeypatch):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    whole, seen = tuned_fleet(surrogate, texts, monkeypatch)
+    assert set(seen) == {9}
+    for allowed, expected in ((1, {1}), (200_000, {4, 5})):
         with config_context(max_fleet_bytes=allowed):
-            tune_labels(
-                surrogate, encoded, trees, proba, settings(), lambda epoch: None
-            )
-        assert seen == expected
+            found, seen = tuned_fleet(surrogate, texts, monkeypatch)
+        assert set(seen) == expected
+        np.testing.assert_allclose(found, whole, atol=1e-3)  # Adam's first steps
+    with pytest.warns(UserWarning, match="out of memory"):
+        found, seen = tuned_fleet(surrogate, texts, monkeypatch, most=3)
+    assert max(seen) == 2
+    np.testing.assert_allclose(found, whole, atol=1e-3)
+
+
+def test_fleets_are_of_like_size():
+    assert [s.stop - s.start for s in fleets(70)] == [23, 23, 24]
+    assert fleets(32) == [slice(0, 32)]
 
 
 @pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])

@@ -7,7 +7,7 @@ from ._fisher import fisher_diagonals
 from ._likelihood import LabelObjective, TextObjective, label_tree
 from ._load import DEFAULT_SURROGATE, TINY_SURROGATE, Surrogate, load_surrogate
 from ._student import Student
-from ._tuning import TuneResult, TuneSettings, fleet_size, tune_labels, tune_texts
+from ._tuning import TuneResult, TuneSettings, fleets, tune_labels, tune_texts
 
 __all__ = [
     "DEFAULT_SURROGATE",
@@ -23,7 +23,7 @@ __all__ = [
     "encode_texts",
     "fine_tune",
     "fisher_diagonals",
-    "fleet_size",
+    "fleets",
     "label_tree",
     "load_causal",
     "load_surrogate",

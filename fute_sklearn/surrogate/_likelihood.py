@@ -9,6 +9,7 @@ first token need one decoder position and no end-of-sequence token.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,6 +159,15 @@ class LabelObjective:
                 padded[k, :, : rows.shape[1]] = rows
             self.proba = torch.from_numpy(padded).to(device)
 
+    def tasks(self, part: slice) -> LabelObjective:
+        """Restrict to some of the tasks."""
+        found = copy(self)
+        found.n_classes = self.n_classes[part]
+        found._targets = Targets(*(t[part] for t in self._targets))
+        found.children, found.paths = self.children[part], self.paths[part]
+        found.proba = None if self.proba is None else self.proba[part]
+        return found
+
     def targets(self, rows: np.ndarray) -> Targets:
         """Decoder inputs: the same for every row."""
         return self._targets
@@ -213,6 +223,10 @@ class TextObjective:
             for text in set(texts)
         }
         self.rows = [distinct[text][: surrogate.max_length] for text in texts]
+
+    def tasks(self, part: slice) -> TextObjective:
+        """Return the one task."""
+        return self
 
     def _padded(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         part = [self.rows[i] for i in rows]

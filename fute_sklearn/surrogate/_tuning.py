@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ._early_stopping import BestSoFar
 from ._encoder import Encoded, halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
-from ._t5 import FrozenOps, Ops, Tuned, decode, remember
+from ._t5 import FrozenOps, Memory, Tuned, decode, remember
 
 PREDICT_ROWS = 256
 FLEET_TASKS = 32
@@ -157,22 +158,6 @@ def batches(
         yield parts[i]
 
 
-def hidden_states(
-    surrogate: Surrogate,
-    ops: Ops,
-    encoded: Encoded,
-    objective: Objective,
-    rows: np.ndarray,
-    parts: list[Tuned] | None,
-) -> Tensor:
-    """Decoder states of the rows, (K, B, T, D)."""
-    states, mask = encoded.batch(rows)
-    targets = objective.targets(rows)
-    arch = surrogate.architecture
-    memory = remember(ops, arch, states, mask, targets.depth.numel())
-    return decode(ops, arch, memory, targets, parts)
-
-
 class FleetTuner:
     """Tune K tasks over the same encoded texts together.
 
@@ -207,7 +192,10 @@ class FleetTuner:
         self.settings = settings
         self.on_epoch = on_epoch
         self.n_tasks = n_tasks
-        self.rows_at_once = settings.batch_size
+        positions = objective.targets(np.arange(1)).depth.shape[1]
+        at_once = tasks_at_once(surrogate, positions, settings.batch_size)
+        # Pairs of a task and a text that are worked on at once.
+        self.cells = min(at_once, n_tasks) * settings.batch_size
         self.ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
         self.initial = initial_parameters(surrogate, settings)
         self.stacked = {
@@ -216,6 +204,8 @@ class FleetTuner:
             .requires_grad_()
             for key, value in self.initial.items()
         }
+        for value in self.stacked.values():
+            value.grad = torch.zeros_like(value)
 
     def run(self) -> list[TuneResult]:
         """Tune and return one result per task."""
@@ -282,44 +272,64 @@ class FleetTuner:
     def _step(
         self, rows: np.ndarray, optimizer: torch.optim.Optimizer, noise: torch.Generator
     ) -> Tensor:
-        def drop(x: Tensor) -> Tensor:
-            # One mask for all tasks keeps a task's result free of its company.
-            keep = 1 - self.settings.dropout
-            mask = torch.rand(x.shape[1:], generator=noise, device=x.device) < keep
-            return x * mask.to(x.dtype) / keep
-
-        def accumulate(size: int) -> Tensor:
-            self.rows_at_once = size
+        def accumulate(cells: int) -> Tensor:
+            self.cells = cells
             noise.set_state(state)
-            optimizer.zero_grad(set_to_none=True)
-            total = torch.zeros(self.n_tasks, device=self.surrogate.device)
+            optimizer.zero_grad(set_to_none=False)
+            size = min(cells, self.settings.batch_size)
+            losses = torch.zeros(self.n_tasks, device=self.surrogate.device)
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
-                parts = layer_parts(
-                    self.surrogate,
-                    self.stacked,
-                    drop if self.settings.dropout else None,
-                )
-                hidden = hidden_states(
-                    self.surrogate, self.ops, self.encoded, self.objective, part, parts
-                )
-                found = self.objective.log_likelihood(self.ops, hidden, part)
-                losses = -found.sum(1) / len(rows)
-                losses.sum().backward()
-                total += losses.detach()
-            return total
+                losses += self._gradient(part, len(rows), noise)
+            return losses
 
         state = noise.get_state()
-        # A fleet is rather made smaller than its batches; see `tune_labels`.
-        losses = (
-            halving(accumulate, self.rows_at_once)
-            if self.n_tasks == 1
-            else accumulate(self.rows_at_once)
-        )
+        losses = halving(accumulate, self.cells)
         if self.settings.clip_norm:
             self._clip()
         optimizer.step()
         return losses
+
+    def _task_parts(self) -> list[slice]:
+        return fleets(self.n_tasks, max(1, self.cells // self.settings.batch_size))
+
+    def _memory(self, rows: np.ndarray) -> Memory:
+        """What all tasks share of the rows."""
+        states, mask = self.encoded.batch(rows)
+        n_queries = self.objective.targets(rows).depth.numel()
+        return remember(self.ops, self.surrogate.architecture, states, mask, n_queries)
+
+    def _gradient(
+        self, rows: np.ndarray, n_rows: int, noise: torch.Generator
+    ) -> Tensor:
+        """Add some rows' part in the gradient of a batch; their part in the losses."""
+        keep = 1 - self.settings.dropout
+
+        def drop(x: Tensor) -> Tensor:
+            mask = torch.rand(x.shape[1:], generator=noise, device=x.device) < keep
+            return x * mask.to(x.dtype) / keep
+
+        memory, state, losses = self._memory(rows), noise.get_state(), []
+        for tasks in self._task_parts():
+            # One mask for all tasks keeps a task's result free of its company.
+            noise.set_state(state)
+            leaves = {}
+            for key, value in self.stacked.items():
+                leaves[key] = value.detach()[tasks].requires_grad_()
+                leaves[key].grad = value.grad[tasks]  # type: ignore[index]
+            parts = layer_parts(self.surrogate, leaves, drop if keep < 1 else None)
+            found = self._losses(memory, tasks, rows, parts) / n_rows
+            found.sum().backward()
+            losses.append(found.detach())
+        return torch.cat(losses)
+
+    def _losses(
+        self, memory: Memory, tasks: slice, rows: np.ndarray, parts: list[Tuned]
+    ) -> Tensor:
+        objective = self.objective.tasks(tasks)
+        arch = self.surrogate.architecture
+        hidden = decode(self.ops, arch, memory, objective.targets(rows), parts)
+        return -objective.log_likelihood(self.ops, hidden, rows).sum(1)
 
     def _clip(self) -> None:
         """Clip the norm of each task's gradient by itself."""
@@ -333,31 +343,33 @@ class FleetTuner:
     @torch.inference_mode()
     def _loss(self, rows: np.ndarray) -> Tensor:
         total = torch.zeros(self.n_tasks, device=self.surrogate.device)
-        parts = layer_parts(self.surrogate, self.stacked)
-        for part in batches(self.encoded.lengths[rows], PREDICT_ROWS):
-            chosen = rows[part]
-            hidden = hidden_states(
-                self.surrogate, self.ops, self.encoded, self.objective, chosen, parts
-            )
-            total -= self.objective.log_likelihood(self.ops, hidden, chosen).sum(1)
+        for part in batches(self.encoded.lengths[rows], self.settings.batch_size):
+            memory = self._memory(rows[part])
+            for tasks in self._task_parts():
+                some = {k: v[tasks] for k, v in self.stacked.items()}
+                parts = layer_parts(self.surrogate, some)
+                total[tasks] += self._losses(memory, tasks, rows[part], parts)
         return total / len(rows)
 
 
-def fleet_size(surrogate: Surrogate, trees: list[LabelTree], batch_size: int) -> int:
-    """Return how many tasks to tune at once in the memory that the user allows.
+def tasks_at_once(surrogate: Surrogate, positions: int, batch_size: int) -> int:
+    """Return how many tasks may share a forward pass in the memory allowed.
 
     Counts what autograd keeps of one task's decoder positions, for texts of
-    ``max_length``; past `FLEET_TASKS` more company saves no time.
+    ``max_length``.
     """
     arch = surrogate.architecture
-    positions = max(len(tree.tokens) for tree in trees)
     attended = 4 * arch.n_heads * (surrogate.max_length + positions)
     per_position = 20 * arch.d_model + 4 * arch.d_ff + attended
     bytes_each = 4 * arch.n_decoder_layers * positions * batch_size * per_position
-    allowed = max(1, min(get_config()["max_fleet_bytes"] // bytes_each, FLEET_TASKS))
-    # Fleets of one size: a small last one would waste most of what is shared.
-    n_fleets = -(-len(trees) // allowed)
-    return int(-(-len(trees) // n_fleets))
+    return max(1, int(get_config()["max_fleet_bytes"] // bytes_each))
+
+
+def fleets(n_tasks: int, most: int = FLEET_TASKS) -> list[slice]:
+    """Cut tasks into parts of like size; past 32 more company saves no time."""
+    count = -(-n_tasks // most)
+    ends = [n_tasks * i // count for i in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def tune_labels(
@@ -368,20 +380,15 @@ def tune_labels(
     settings: TuneSettings,
     on_epoch: Callable[[int], None],
 ) -> list[TuneResult]:
-    """Tune one task per tree over the same texts, in fleets of bounded size."""
+    """Tune one task per tree over the same texts."""
     results: list[TuneResult] = []
-
-    def run(size: int) -> None:
-        while len(results) < len(trees):
-            part = slice(len(results), len(results) + size)
+    with flushed_denormals():
+        for part in fleets(len(trees)):
             objective = LabelObjective(surrogate, trees[part], proba[part])
             tuner = FleetTuner(
                 surrogate, encoded, objective, len(trees[part]), settings, on_epoch
             )
-            results.extend(tuner.run())
-
-    with flushed_denormals():
-        halving(run, fleet_size(surrogate, trees, settings.batch_size))
+            results += tuner.run()
     return results
 
 
