@@ -24,7 +24,7 @@ def get_config() -> dict[str, Any]:
     config : dict
         ``cache_dir``: the folder of the caches as `pathlib.Path`, or None when they
         are off; ``max_cache_bytes``: the size at which the oldest encoder outputs
-        are removed; ``max_fleet_bytes``: about what a fleet of tasks that are tuned
+        are removed; ``max_fleet_bytes``: about what the tasks that are embedded
         together may take.
 
     Examples
@@ -61,9 +61,9 @@ def set_config(
         Size in bytes that the encoder outputs of one surrogate may reach before the
         oldest files are removed; 8 GiB by default.
     max_fleet_bytes : int, optional
-        Memory in bytes that the tasks tuned together may take beside the surrogate, by
-        an estimate; fewer are tuned at once where they would take more, with the same
-        results.  2 GiB by default.
+        Memory in bytes that the tasks of one pass may take beside the surrogate, by an
+        estimate; a pass holds fewer where they would take more, with the same results.
+        2 GiB by default.
 
     Examples
     --------

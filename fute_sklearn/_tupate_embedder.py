@@ -44,7 +44,8 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
         products added to the cross-attention's projections, which teaches a small
         surrogate the most.
     prefix_length : int, default=16
-        Prefix positions per layer, for ``tuning="prompt"``.
+        Prefix positions per layer, for ``tuning="prompt"``.  They start at random, or
+        where the surrogate's ``starts.safetensors`` has learnt to start them.
     rank : int, default=4
         Rank of the products, for ``tuning="lora"``.
     learning_rate : float or None, default=None
@@ -195,8 +196,7 @@ class TuPaTEEmbedder(BaseTaskEmbedder):
         from .surrogate import fleets
 
         labels = sum(task.targets.kind == "label" for task in tasks)
-        runs = len(tasks) - labels + (len(fleets(labels)) if labels else 0)
-        return self.max_epochs * runs
+        return self.max_epochs * (len(tasks) - labels + len(fleets(labels)))
 
     def _space(self, surrogate: Surrogate, task: Task) -> tuple[Any, ...]:
         # How long and how fast a task is tuned may differ between models and data

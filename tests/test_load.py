@@ -1,10 +1,13 @@
 """Finding, loading and fingerprinting surrogates."""
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from fute_sklearn import TextEmbedder
+from fute_sklearn import TextEmbedder, TuPaTEEmbedder
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 from fute_sklearn.surrogate import load_surrogate
+from fute_sklearn.surrogate._tuning import initial_parameters
 from fute_sklearn.testing import TINY_SURROGATE
 
 
@@ -85,3 +88,17 @@ def test_cuda_where_there_is_none():
         pytest.skip("this machine has CUDA")
     with pytest.raises(ValueError, match='device="auto"'):
         load_surrogate(TINY_SURROGATE, device="cuda")
+
+
+def test_a_learnt_start_of_prefixes_is_used_and_names_the_space(save_t5):
+    plain, taught = save_t5("plain"), save_t5("taught")
+    learnt = np.random.default_rng(0).normal(size=(2, 4, 2, 3, 8)).astype(np.float32)
+    save_file({"prefix": learnt}, taught / "starts.safetensors")
+    one, other = load_surrogate(plain), load_surrogate(taught)
+    assert one.weights_fingerprint != other.weights_fingerprint
+    for length in (2, 5):
+        how = TuPaTEEmbedder(tuning="prompt", prefix_length=length)._settings(0)
+        found = initial_parameters(other, how)["prefix"]
+        np.testing.assert_array_equal(found[:, :, :, :3], learnt[:, :, :, :length])
+        assert np.abs(found[:, :, :, 3:]).max(initial=0) < 1
+        assert found.shape[3] == length

@@ -14,7 +14,9 @@ from ._fine_tune import encoder_states
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
 from ._t5 import FrozenOps, Targets, Tuned, decode, remember
-from ._tuning import PREDICT_ROWS, Parameters, batches, flushed_denormals, layer_parts
+from ._tuning import Parameters, batches, flushed_denormals, layer_parts
+
+PREDICT_ROWS = 256
 
 
 class Student:

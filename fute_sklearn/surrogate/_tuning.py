@@ -26,7 +26,6 @@ from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
 from ._t5 import FrozenOps, Memory, Tuned, decode, remember
 
-PREDICT_ROWS = 256
 FLEET_TASKS = 32
 LOW_RANK_MODULES = ("cross_q", "cross_k", "cross_v", "cross_o")
 Parameters = dict[str, np.ndarray]
@@ -368,7 +367,7 @@ def tasks_at_once(surrogate: Surrogate, positions: int, batch_size: int) -> int:
 def fleets(n_tasks: int, most: int = FLEET_TASKS) -> list[slice]:
     """Cut tasks into parts of like size; past 32 more company saves no time."""
     count = -(-n_tasks // most)
-    ends = [n_tasks * i // count for i in range(count + 1)]
+    ends = [n_tasks * i // max(count, 1) for i in range(count + 1)]
     return [slice(*pair) for pair in pairwise(ends)]
 
 
