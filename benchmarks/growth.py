@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from speed import SHAPES, save_random_t5
+from plain_way import SHAPES, save_random_t5
 
 from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn.surrogate import (

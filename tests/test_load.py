@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 from fute_sklearn import TextEmbedder, TuPaTEEmbedder
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 from fute_sklearn.surrogate import load_surrogate
-from fute_sklearn.surrogate._tuning import initial_parameters
+from fute_sklearn.surrogate._tuned_parameters import initial_parameters
 from fute_sklearn.testing import TINY_SURROGATE
 
 

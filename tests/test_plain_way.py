@@ -17,7 +17,8 @@ from fute_sklearn.surrogate import (
     load_surrogate,
     tune_labels,
 )
-from fute_sklearn.surrogate._tuning import batches, initial_parameters
+from fute_sklearn.surrogate._tuned_parameters import initial_parameters
+from fute_sklearn.surrogate._tuning import batches
 
 EPOCHS, BATCH, RATE, SEED = 3, 4, 0.02, 5
 NAMES = ["a", "b", "c"]

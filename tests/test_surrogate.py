@@ -21,11 +21,8 @@ from fute_sklearn.surrogate import (
     tune_labels,
 )
 from fute_sklearn.surrogate._t5 import Ops, Targets, Tuned, decode, encode, remember
-from fute_sklearn.surrogate._tuning import (
-    FleetTuner,
-    initial_parameters,
-    layer_parts,
-)
+from fute_sklearn.surrogate._tuned_parameters import initial_parameters, layer_parts
+from fute_sklearn.surrogate._tuning import FleetTuner
 from fute_sklearn.testing import TINY_SURROGATE
 
 KINDS = {

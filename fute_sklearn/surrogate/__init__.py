@@ -7,7 +7,8 @@ from ._fisher import fisher_diagonals
 from ._likelihood import LabelObjective, TextObjective, label_tree
 from ._load import DEFAULT_SURROGATE, TINY_SURROGATE, Surrogate, load_surrogate
 from ._student import Student
-from ._tuning import TuneResult, TuneSettings, fleets, tune_labels, tune_texts
+from ._tuned_parameters import TuneSettings
+from ._tuning import TuneResult, fleets, tune_labels, tune_texts
 
 __all__ = [
     "DEFAULT_SURROGATE",

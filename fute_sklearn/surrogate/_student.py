@@ -14,7 +14,8 @@ from ._fine_tune import encoder_states
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
 from ._t5 import FrozenOps, Targets, Tuned, decode, remember
-from ._tuning import Parameters, batches, flushed_denormals, layer_parts
+from ._tuned_parameters import Parameters, layer_parts
+from ._tuning import batches, flushed_denormals
 
 PREDICT_ROWS = 256
 

@@ -45,7 +45,7 @@ from fute_sklearn.surrogate import (
 from fute_sklearn.surrogate._encoder import Encoded, encode_texts
 from fute_sklearn.surrogate._load import STARTS_FILE
 from fute_sklearn.surrogate._t5 import Ops, decode, remember
-from fute_sklearn.surrogate._tuning import initial_parameters, layer_parts
+from fute_sklearn.surrogate._tuned_parameters import initial_parameters, layer_parts
 
 HERE = Path(__file__).parent
 HELD_OUT_ROWS = 3000
