@@ -63,18 +63,25 @@ class AnswerStore:
                 beside.replace(aside.with_name(aside.name + extra))
         self._file = self._open()
 
-    def get(self, key: str) -> Any:
-        """Return the answer, or None where there is no sound one."""
+    def _execute(self, statement: str, *values: str) -> Any:
+        """Run a statement and return its first row; on a new file if damage shows."""
         with self._lock:
             try:
-                row = self._file.execute(
-                    "SELECT answer, digest FROM answers WHERE key = ?", (key,)
-                ).fetchone()
+                return self._committed(statement, values)
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError as error:
                 self._discard(error)
-                return None
+                return self._committed(statement, values)
+
+    def _committed(self, statement: str, values: tuple[str, ...]) -> Any:
+        row = self._file.execute(statement, values).fetchone()
+        self._file.commit()
+        return row
+
+    def get(self, key: str) -> Any:
+        """Return the answer, or None where there is no sound one."""
+        row = self._execute("SELECT answer, digest FROM answers WHERE key = ?", key)
         if row is None or text_key(key, row[0]) != row[1]:
             return None
         return json.loads(row[0])
@@ -82,12 +89,12 @@ class AnswerStore:
     def put(self, key: str, answer: Any) -> None:
         """Keep an answer."""
         text = json.dumps(answer)
-        with self._lock:
-            self._file.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-                (key, text, text_key(key, text)),
-            )
-            self._file.commit()
+        self._execute(
+            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+            key,
+            text,
+            text_key(key, text),
+        )
 
     def close(self) -> None:
         """Close the file."""

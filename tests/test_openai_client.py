@@ -447,6 +447,21 @@ def test_damaged_answers_are_asked_for_again(server, cache_dir):
         np.testing.assert_array_equal(llm.predict_proba(TEXTS), proba)
 
 
+def test_answers_are_kept_though_the_file_is_damaged(tmp_path):
+    store = AnswerStore(tmp_path)
+    store.put("a", 1)
+    store.close()
+    path = tmp_path / "answers.sqlite"
+    # The head stays sound, so that the damage shows when the first answer is written.
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192)
+    store = AnswerStore(tmp_path)
+    with pytest.warns(DamagedCacheWarning, match="malformed"):
+        store.put("b", 2)
+    assert (store.get("a"), store.get("b")) == (None, 2)
+    store.close()
+    assert len(list(tmp_path.glob("*.damaged"))) == 1
+
+
 # Chat -----------------------------------------------------------------------------
 
 
