@@ -41,15 +41,8 @@ class Rows:
 
 
 def prompts_of(kind: str) -> list[dict[str, Any]]:
-    """List the paper's prompts of a kind, then ten of our own.
-
-    Those with reasoning are asked about sentiment only: on pairs they double the hours,
-    and the model at hand is near chance there.
-    """
-    paper = paper_prompts(kind)
-    if kind == "inference":
-        paper = [prompt for prompt in paper if "cot" not in prompt]
-    return paper + completion_prompts(kind)
+    """List the paper's prompts of a kind, then ten of our own."""
+    return paper_prompts(kind) + completion_prompts(kind)
 
 
 def prompts_key(kind: str) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from fute_sklearn import (
     TuPaTEEmbedder,
     criteria,
 )
+from fute_sklearn.exceptions import TruncationWarning
 from fute_sklearn.metrics import (
     ndcg_score,
     performance_rate_score,
@@ -185,6 +187,7 @@ def main() -> None:
     parser.add_argument("--calibration", nargs="+", default=["none", "batch"])
     parser.add_argument("--surrogate", default="fute-mini")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", TruncationWarning)
     kept = dict(np.load(options.answers))
     shown = {name: str(v) for name, v in vars(options).items()}
     print(json.dumps({**shown, "model": str(kept["model"])}))
