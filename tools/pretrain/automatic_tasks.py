@@ -112,7 +112,7 @@ class TaskSource:
         pool = self.pairs if pairs else self.single
         kinds = [self._side, self._slices, self._regions, self._nearest]
         kinds += [self._lexical, self._linear]
-        share = [0.25, 0.08, 0.2, 0.12, 0.1, 0.25]
+        share = [0.2, 0.08, 0.27, 0.17, 0.1, 0.18]
         if pairs:
             kinds, share = [self._relation, self._linear, self._side], [0.7, 0.1, 0.2]
         while True:
@@ -170,8 +170,10 @@ class TaskSource:
             return np.array([mark in t for t in texts], int), None
         if kind == "first":
             some = rng.permutation(FIRST_WORDS)[: int(rng.integers(3, 12))]
-            group = {w: int(rng.integers(2)) + 1 for w in some}
-            return np.array([group.get(t.split()[0], 0) for t in texts]), None
+            n_groups = int(rng.integers(2, 5))
+            group = {w: int(rng.integers(n_groups)) + 1 for w in some}
+            found = np.array([group.get(t.split()[0], 0) for t in texts])
+            return np.unique(found, return_inverse=True)[1], None
         columns = rng.choice(300, int(rng.integers(1, 8)), replace=False)
         has = np.asarray(pool.counts[:, columns].sum(1)).ravel() > 0
         return has.astype(int), None
