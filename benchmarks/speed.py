@@ -166,7 +166,9 @@ def measure_fisher(bed: Bed, repeats: int) -> dict[str, float]:
         total = {k: torch.zeros_like(v) for k, v in weights.items()}
         for i in range(rows):
             grads = torch.autograd.grad(
-                loss(weights, ids[i], mask[i]), list(weights.values())
+                loss(weights, ids[i], mask[i]),
+                list(weights.values()),
+                materialize_grads=True,
             )
             for key, grad in zip(weights, grads, strict=True):
                 total[key] += grad.square()
