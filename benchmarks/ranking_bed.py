@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,8 @@ def main() -> None:
     parser.add_argument("--tunings", nargs="+", default=["lora", "prompt", "bias"])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    # Few rows may hold one class only, which scikit-learn says of each of them.
+    warnings.simplefilter("ignore", UserWarning)
     print(f"surrogate {args.surrogate}, {args.texts} texts, seeds 0..{args.seeds - 1}")
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     if args.json:

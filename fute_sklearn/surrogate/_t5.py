@@ -276,29 +276,27 @@ def _heads(x: Tensor, arch: Architecture) -> Tensor:
 
 def _self_attention(ops, arch, name, h, bias, part: Tuned, add) -> Tensor:
     v = _heads(ops.linear(f"{name}.v.weight", h), arch)
-    # With one position products of single numbers do better without batched matmuls.
-    alone = v.shape[3] == 1
-    if alone and part.prefix is None:
-        mixed = v  # the only weight is 1, whatever query and key are
+    if part.prefix is None and v.shape[3] == 1:
+        mixed = v  # a lone position's only weight is 1, whatever query and key are
     else:
         q = _heads(ops.linear(f"{name}.q.weight", h), arch)
         k = _heads(ops.linear(f"{name}.k.weight", h), arch)
-        scores = (q * k).sum(-1, keepdim=True) if alone else q @ k.mT
-        mixed = _mixed(q, v, scores, bias, part.prefix)
+        mixed = _attend(q, k, v, bias, part.prefix)
     mixed = mixed.transpose(2, 3).flatten(3)
     return add("self_o", mixed, ops.linear(f"{name}.o.weight", mixed))
 
 
-def _mixed(q, v, scores, bias, prefix: tuple[Tensor, ...] | None) -> Tensor:
-    """Mix values (K, B, H, T, d_kv) by the softmax of scores, prefix positions too."""
-    if prefix is not None:
-        scores = torch.cat([_by_task(q, prefix[0].mT), scores], -1)
-    weights = torch.softmax((scores + bias).float(), -1).to(v.dtype)
+def _attend(q, k, v, bias, prefix: tuple[Tensor, ...] | None) -> Tensor:
+    """Attend to target and prefix positions; all (K, B, H, T, d_kv)."""
     if prefix is None:
-        return weights @ v
+        return torch.softmax((q @ k.mT + bias).float(), -1).to(v.dtype) @ v
+    # With one position products of single numbers do better without batched matmuls.
+    alone = v.shape[3] == 1
+    scores = (q * k).sum(-1, keepdim=True) if alone else q @ k.mT
+    scores = torch.cat([_by_task(q, prefix[0].mT), scores], -1)
+    weights = torch.softmax((scores + bias).float(), -1).to(v.dtype)
     ahead, own = weights.split([prefix[0].shape[2], v.shape[3]], -1)
-    mixed = own * v if v.shape[3] == 1 else own @ v
-    return mixed + _by_task(ahead, prefix[1])
+    return (own * v if alone else own @ v) + _by_task(ahead, prefix[1])
 
 
 def _cross_attention(

@@ -7,8 +7,9 @@ tunes it, by prompt, low-rank products or bias, from a starting point of its own
 it has lived as long as a tuning run, a new task takes its slot.  The decoder's weights
 are trained along with them, so that they become weights that few steps can tune, and so
 is the value that every prefix starts from.  No labelled data set is used.  The run may
-be killed at any moment and started again with the same command.  Held-out automatic
-tasks, tuned from scratch, measure progress.
+be killed at any moment and started again with the same command; ``--start`` goes on
+from the decoder of another run.  Held-out automatic tasks, tuned from scratch, measure
+progress.
 """
 
 from __future__ import annotations
@@ -188,7 +189,9 @@ class Fleet:
 class Trainer:
     """The decoder's weights, the fleets and the texts."""
 
-    def __init__(self, work: Path, corpus: Path, settings: dict) -> None:
+    def __init__(
+        self, work: Path, corpus: Path, settings: dict, start: Path | None
+    ) -> None:
         self.work, self.settings = work, settings
         self.how, self.seed = settings["decoder"], settings["seed"]
         self.surrogate = load_surrogate(work / "encoder", max_length=128)
@@ -226,15 +229,17 @@ class Trainer:
         )
         self.step = 0
         self.checkpoint = work / "decoder.pt"
-        if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
+        resumed = self.checkpoint.exists()
+        if resumed or start is not None:
+            state = torch.load(self.checkpoint if resumed else start, weights_only=True)
             for key, value in state["weights"].items():
                 self.weights[key].data.copy_(value)
+            # Runs before prefixes had a learnt start kept none.
             for key, value in state.get("start", {}).items():
                 self.start[key].data.copy_(value)
-            if "optimizer" in state:
+            if resumed:
                 self.optimizer.load_state_dict(state["optimizer"])
-            self.step = state["step"]
+                self.step = state["step"]
         self.fleets = self._fleets()
 
     def _fleets(self) -> dict[str, Fleet]:
@@ -302,7 +307,8 @@ class Trainer:
         losses.sum().backward()
         scale = self.how["tasks_per_step"]
         for weight in self.weights.values():
-            weight.grad /= scale
+            if weight.grad is not None:  # a lone position uses no query and no key
+                weight.grad /= scale
         # First order: a task's gradient where it is now is the start's too.
         for key, start in fleet.learnt.items():
             start.grad = stacked[key].grad.mean(0)
@@ -380,10 +386,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=HERE / "config.json")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="decoder.pt of an earlier run")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    trainer = Trainer(args.work, args.corpus, json.loads(args.config.read_text()))
+    settings = json.loads(args.config.read_text())
+    trainer = Trainer(args.work, args.corpus, settings, args.start)
     how = trainer.how
     print(f"from step {trainer.step} to {how['steps']}", flush=True)
     saved = clock = time.monotonic()
