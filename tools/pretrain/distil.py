@@ -11,7 +11,6 @@ with the same command: it goes on from the newest checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import math
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from runs import SAVE_SECONDS, set_up_torch, stage_parser, write_checkpoint
 from torch import nn
 from torch.nn import functional as F
 from transformers import (
@@ -176,7 +176,7 @@ class Distiller:
             self.done, self.step = state["done"], state["step"]
 
     def save(self) -> None:
-        """Write the checkpoint so that a kill leaves the old or the new one whole."""
+        """Keep what a killed run goes on from."""
         state = {
             "student": self.student.state_dict(),
             "head": self.head.state_dict(),
@@ -184,9 +184,7 @@ class Distiller:
             "done": self.done,
             "step": self.step,
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        write_checkpoint(state, self.checkpoint)
 
     def train_step(self) -> tuple[int, float, float, float]:
         """Take one step; returns the tokens and the three losses."""
@@ -217,15 +215,8 @@ class Distiller:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    here = Path(__file__).parent
-    parser.add_argument("--config", type=Path, default=here / "config.json")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
+    args = stage_parser(__doc__).parse_args()
+    set_up_torch(args.threads)
     settings = json.loads(args.config.read_text())
     torch.manual_seed(settings["seed"])
     run = Distiller(args.work, args.corpus, settings)
@@ -244,7 +235,7 @@ def main() -> None:
                 flush=True,
             )
             clock, trace = now, []
-        if time.monotonic() - saved > 60 * run.config["save_minutes"]:
+        if time.monotonic() - saved > SAVE_SECONDS:
             run.save()
             saved = time.monotonic()
     run.save()

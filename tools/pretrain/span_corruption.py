@@ -11,23 +11,27 @@ leaves: ``train_decoder.py --start DIR/spans.pt``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from distil import make_batches
+from runs import (
+    SAVE_SECONDS,
+    set_up_torch,
+    stage_parser,
+    warm_and_fade,
+    weights_state,
+    write_checkpoint,
+)
 from torch.nn import functional as F
 from transformers import T5ForConditionalGeneration
 
-HERE = Path(__file__).parent
 FIRST_SENTINEL, N_SENTINELS = 1, 99  # WordPiece's [unused0] to [unused98]
 HELD_OUT = 0.01
-SAVE_SECONDS = 300
 
 
 def cut_spans(
@@ -92,15 +96,9 @@ class Denoiser:
             self.step = state["step"]
 
     def save(self) -> None:
-        """Write the checkpoint so that a kill leaves the old or the new one whole."""
-        state = {
-            "weights": {k: v.detach() for k, v in self.weights.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-        }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        """Keep what a killed run goes on from."""
+        state = weights_state(self.weights, self.optimizer, self.step)
+        write_checkpoint(state, self.checkpoint)
 
     def _scores(
         self, block: np.ndarray, rng: np.random.Generator
@@ -131,8 +129,7 @@ class Denoiser:
         loss = F.cross_entropy(*self._scores(self.batches[order[place]], rng))
         if not math.isfinite(loss.item()):
             raise RuntimeError(f"the loss is {loss.item()} at step {self.step}")
-        done = self.step / self.how["steps"]
-        fade = min(1.0, (self.step + 1) / 200, (1 - done) / self.how["decay_fraction"])
+        fade = warm_and_fade(self.step, self.how)
         for group in self.optimizer.param_groups:
             group["lr"] = self.how["learning_rate"] * fade
         self.optimizer.zero_grad(set_to_none=True)
@@ -166,14 +163,8 @@ class Denoiser:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=HERE / "config.json")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
+    args = stage_parser(__doc__).parse_args()
+    set_up_torch(args.threads)
     run = Denoiser(args.work, args.corpus, json.loads(args.config.read_text()))
     print(f"{len(run.batches)} batches, from step {run.step}", flush=True)
     saved = clock = time.monotonic()

@@ -14,7 +14,6 @@ progress.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -32,6 +31,14 @@ from automatic_tasks import (
     make_pairs,
 )
 from distil import build_student, make_batches, student_tokenizer
+from runs import (
+    SAVE_SECONDS,
+    set_up_torch,
+    stage_parser,
+    warm_and_fade,
+    weights_state,
+    write_checkpoint,
+)
 from safetensors.numpy import save_file
 
 from fute_sklearn import TuPaTEEmbedder
@@ -48,9 +55,7 @@ from fute_sklearn.surrogate._load import STARTS_FILE
 from fute_sklearn.surrogate._t5 import Ops, decode, remember
 from fute_sklearn.surrogate._tuned_parameters import initial_parameters, layer_parts
 
-HERE = Path(__file__).parent
 HELD_OUT_ROWS = 3000
-SAVE_SECONDS = 300
 START_RATE = 5.0
 
 
@@ -259,16 +264,10 @@ class Trainer:
         }
 
     def save(self) -> None:
-        """Write the checkpoint so that a kill leaves the old or the new one whole."""
-        state = {
-            "weights": {k: v.detach() for k, v in self.weights.items()},
-            "start": {k: v.detach() for k, v in self.start.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-        }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        """Keep what a killed run goes on from."""
+        state = weights_state(self.weights, self.optimizer, self.step)
+        state["start"] = {k: v.detach() for k, v in self.start.items()}
+        write_checkpoint(state, self.checkpoint)
 
     def _batch(self, rng: np.random.Generator, pairs: bool) -> np.ndarray:
         """Texts of like lengths: little padding is computed."""
@@ -313,8 +312,7 @@ class Trainer:
         for key, start in fleet.learnt.items():
             start.grad = stacked[key].grad.mean(0)
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
-        done = self.step / self.how["steps"]
-        fade = min(1.0, (self.step + 1) / 200, (1 - done) / self.how["decay_fraction"])
+        fade = warm_and_fade(self.step, self.how)
         for group in self.optimizer.param_groups:
             group["lr"] = self.how["learning_rate"] * group["scale"] * fade
         self.optimizer.step()
@@ -381,15 +379,10 @@ def tuned_accuracy(current, encoded, tasks, wanted, settings) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=HERE / "config.json")
-    parser.add_argument("--threads", type=int, default=1)
+    parser = stage_parser(__doc__)
     parser.add_argument("--start", type=Path, help="decoder.pt of an earlier run")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
+    set_up_torch(args.threads)
     settings = json.loads(args.config.read_text())
     trainer = Trainer(args.work, args.corpus, settings, args.start)
     how = trainer.how
