@@ -42,6 +42,7 @@ def settings():
 @pytest.mark.parametrize("length", [4, 5, 8, 30, 64])
 def test_rest_and_spans_hold_the_whole_text(spans, length):
     row = np.array([101, *range(1000, 1000 + length - 2), 102])
+    starts = set()
     for seed in range(20):
         rest, lost = spans.cut_spans(row, np.random.default_rng(seed), 0.15, 3)
         assert rest[0] == 101
@@ -58,6 +59,8 @@ def test_rest_and_spans_hold_the_whole_text(spans, length):
         assert whole == row.tolist()
         n_lost = sum(map(len, pieces.values()))
         assert n_lost == max(1, round(0.15 * (length - 2)))
+        starts.add(lost[1])
+    assert len(starts) > 1, "the same place is lost every time"
 
 
 def test_stopped_denoising_goes_on_to_the_same_weights(spans, work, settings):

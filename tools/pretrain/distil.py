@@ -16,6 +16,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,14 @@ def build_student(config: dict, vocab_size: int) -> T5ForConditionalGeneration:
     return student
 
 
+def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> np.ndarray:
+    """Stack rows of ids, short ones filled up."""
+    block = np.full((len(rows), max(map(len, rows))), fill, np.int64)
+    for i, row in enumerate(rows):
+        block[i, : len(row)] = row
+    return block
+
+
 def make_batches(
     corpus: Path, work: Path, max_length: int, batch_tokens: int
 ) -> list[np.ndarray]:
@@ -104,10 +113,7 @@ def make_batches(
     while start < len(rows):
         count = max(1, batch_tokens // int(lengths[start]))
         part = rows[start : start + count]
-        block = np.zeros((len(part), max(map(len, part))), np.int64)
-        for i, row in enumerate(part):
-            block[i, : len(row)] = row
-        batches.append(block)
+        batches.append(padded(part))
         start += count
     return batches
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from distil import make_batches
+from distil import make_batches, padded
 from runs import (
     SAVE_SECONDS,
     set_up_torch,
@@ -40,28 +40,20 @@ def cut_spans(
     """Cut random spans out of ``[CLS] text [SEP]``; returns the rest and the spans."""
     inner = row[1:-1]
     n_lost = min(max(1, round(share * len(inner))), len(inner) - 1)
-    n_spans = min(max(1, round(n_lost / span)), n_lost, len(inner) - n_lost)
-
-    def split(total: int) -> np.ndarray:
-        cuts = np.sort(rng.choice(total - 1, n_spans - 1, replace=False)) + 1
-        return np.diff(cuts, prepend=0, append=total)
-
+    n_kept = len(inner) - n_lost
+    n_spans = min(max(1, round(n_lost / span)), n_lost, n_kept)
+    # T5's code ends every text with a span; a short text's only one would be its end.
+    places = np.sort(rng.choice(n_kept + 1, n_spans, replace=False))
+    cuts = np.sort(rng.choice(n_lost - 1, n_spans - 1, replace=False)) + 1
+    lengths = np.diff(cuts, prepend=0, append=n_lost)
     source, target, at = [int(row[0])], [], 0
     for k, (kept, lost) in enumerate(
-        zip(split(len(inner) - n_lost), split(n_lost), strict=True)
+        zip(np.diff(places, prepend=0), lengths, strict=True)
     ):
         source += [*inner[at : at + kept].tolist(), FIRST_SENTINEL + k]
         target += [FIRST_SENTINEL + k, *inner[at + kept : at + kept + lost].tolist()]
         at += kept + lost
-    return [*source, int(row[-1])], [*target, int(row[-1])]
-
-
-def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
-    """Stack rows of ids, short ones filled up."""
-    block = np.full((len(rows), max(map(len, rows))), fill, np.int64)
-    for i, row in enumerate(rows):
-        block[i, : len(row)] = row
-    return torch.from_numpy(block)
+    return [*source, *inner[at:].tolist(), int(row[-1])], [*target, int(row[-1])]
 
 
 class Denoiser:
@@ -107,7 +99,8 @@ class Denoiser:
         rows = [row[row != 0] for row in block]
         how = self.how
         cut = [cut_spans(r, rng, how["lost_share"], how["mean_span"]) for r in rows]
-        ids, labels = padded([s for s, _ in cut], 0), padded([t for _, t in cut], -100)
+        ids = torch.from_numpy(padded([source for source, _ in cut]))
+        labels = torch.from_numpy(padded([target for _, target in cut], fill=-100))
         mask = (ids != 0).long()
         with torch.no_grad():
             memory = self.model.encoder(input_ids=ids, attention_mask=mask)
