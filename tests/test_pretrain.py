@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
+from transformers import T5ForConditionalGeneration
 
 TOOLS = Path(__file__).parents[1] / "tools" / "pretrain"
 
@@ -36,7 +38,35 @@ def work(tmp_path, save_t5):
 def settings():
     found = json.loads((TOOLS / "config.json").read_text())
     found["spans"] |= {"batch_tokens": 128, "steps": 6}
+    found["multi_task"] |= {"tasks": 8, "tasks_per_step": 3, "steps": 6}
     return found
+
+
+@pytest.fixture
+def denoiser(spans, work, settings):
+    return lambda: spans.Denoiser(work, work / "no corpus", settings)
+
+
+@pytest.fixture
+def multi_task(spans, work, settings):
+    """Tasks over texts short enough for a tokenizer of bytes."""
+    automatic = importlib.import_module("automatic_tasks")
+    found = importlib.import_module("multi_task")
+    tokenizer = found.load_surrogate(work / "encoder").tokenizer
+    words = "sea sky red sun wet dry hot ice oak elm".split()
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, 6, False)) for _ in range(200)]
+    counts = csr_matrix((rng.random((200, 300)) < 0.05).astype(float))
+    axes = rng.normal(size=(200, 128))
+    relations = np.stack([np.arange(200) % 4, *rng.random((2, 200))], axis=1)
+    source = automatic.TaskSource(
+        automatic.Pool(texts, axes, counts),
+        automatic.Pool(texts, axes, counts, relations),
+        words,
+        rng.normal(size=(len(words), 128)),
+        rng.normal(size=(300, 64)),
+    )
+    return lambda: found.MultiTask(work, source, tokenizer, settings)
 
 
 @pytest.mark.parametrize("length", [4, 5, 8, 30, 64])
@@ -63,9 +93,12 @@ def test_rest_and_spans_hold_the_whole_text(spans, length):
     assert len(starts) > 1, "the same place is lost every time"
 
 
-def test_stopped_denoising_goes_on_to_the_same_weights(spans, work, settings):
+@pytest.mark.parametrize("stage", ["denoiser", "multi_task"])
+def test_stopped_text_to_text_goes_on_to_the_same_weights(stage, request, work):
+    make = request.getfixturevalue(stage)
+
     def run(steps):
-        found = spans.Denoiser(work, work / "no corpus", settings)
+        found = make()
         while found.step < steps:
             found.train_step()
         return found
@@ -75,10 +108,33 @@ def test_stopped_denoising_goes_on_to_the_same_weights(spans, work, settings):
     part.save()
     resumed = run(6)
     assert resumed.step == 6
-    start = spans.T5ForConditionalGeneration.from_pretrained(work / "encoder")
+    start = T5ForConditionalGeneration.from_pretrained(work / "encoder")
     learnt = dict(start.named_parameters())
     for key, value in whole.weights.items():
         assert torch.equal(value, resumed.weights[key])
         assert not torch.equal(value, learnt[key])
     assert torch.equal(whole.model.shared.weight, start.shared.weight)
-    assert "words cut out" in resumed.held_out()
+    assert "commonest" in resumed.held_out()
+
+
+def test_a_task_is_asked_by_its_words_and_answered_by_the_right_one(multi_task):
+    run = multi_task()
+    task = run.tasks[0]._replace(noise=0.0)
+    run.tasks = [task] * len(run.tasks)
+    source, target = run.batch()
+    named = ", ".join(task.names)
+    end = run.model.config.eos_token_id
+    texts = run.texts[task.pairs]
+    label_of = {
+        run.tokenizer.decode(
+            run.tokenizer(f"{named}: {text}")["input_ids"], skip_special_tokens=True
+        ): task.names[k]
+        for text, k in zip(texts, task.y, strict=True)
+    }
+    assert len(label_of) == len(texts)
+    assert {*label_of.values()} == {*task.names}
+    for ids, answer in zip(source, target, strict=True):
+        asked = run.tokenizer.decode(ids[ids != 0], skip_special_tokens=True)
+        written = answer[answer != -100]
+        assert written[-1] == end
+        assert run.tokenizer.decode(written[:-1]) == label_of[asked]

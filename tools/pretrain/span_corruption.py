@@ -12,23 +12,13 @@ leaves: ``train_decoder.py --start DIR/spans.pt``.
 from __future__ import annotations
 
 import json
-import math
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from distil import make_batches, padded
-from runs import (
-    SAVE_SECONDS,
-    set_up_torch,
-    stage_parser,
-    warm_and_fade,
-    weights_state,
-    write_checkpoint,
-)
+from runs import TextToText, set_up_torch, stage_parser
 from torch.nn import functional as F
-from transformers import T5ForConditionalGeneration
 
 FIRST_SENTINEL, N_SENTINELS = 1, 99  # WordPiece's [unused0] to [unused98]
 HELD_OUT = 0.01
@@ -56,11 +46,12 @@ def cut_spans(
     return [*source, *inner[at:].tolist(), int(row[-1])], [*target, int(row[-1])]
 
 
-class Denoiser:
-    """The decoder's weights, the frozen encoder and the texts."""
+class Denoiser(TextToText):
+    """The decoder learning to write what was cut out of the corpus's texts."""
 
     def __init__(self, work: Path, corpus: Path, settings: dict) -> None:
-        self.how, self.seed = settings["spans"], settings["seed"]
+        super().__init__(work, settings["spans"], "spans.pt")
+        self.seed = settings["seed"]
         length = settings["distil"]["max_length"]
         blocks = make_batches(corpus, work, length, self.how["batch_tokens"])
         blocks = [b for b in blocks if b.shape[1] >= self.how["min_length"]]
@@ -68,69 +59,22 @@ class Denoiser:
         held = max(1, int(HELD_OUT * len(blocks)))
         self.held = [blocks[i] for i in order[:held]]
         self.batches = [blocks[i] for i in order[held:]]
-        self.model = T5ForConditionalGeneration.from_pretrained(work / "encoder")
-        self.model.requires_grad_(False)
-        self.weights = {
-            k: v for k, v in self.model.named_parameters() if k.startswith("decoder.")
-        }
-        for weight in self.weights.values():
-            weight.requires_grad_()
-        self.optimizer = torch.optim.AdamW(
-            self.weights.values(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01
-        )
-        self.step = 0
-        self.checkpoint = work / "spans.pt"
-        if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
-            for key, value in state["weights"].items():
-                self.weights[key].data.copy_(value)
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step = state["step"]
 
-    def save(self) -> None:
-        """Keep what a killed run goes on from."""
-        state = weights_state(self.weights, self.optimizer, self.step)
-        write_checkpoint(state, self.checkpoint)
-
-    def _scores(
+    def _cut(
         self, block: np.ndarray, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of what was cut out of a batch, and its ids."""
-        rows = [row[row != 0] for row in block]
+    ) -> tuple[np.ndarray, np.ndarray]:
         how = self.how
+        rows = [row[row != 0] for row in block]
         cut = [cut_spans(r, rng, how["lost_share"], how["mean_span"]) for r in rows]
-        ids = torch.from_numpy(padded([source for source, _ in cut]))
-        labels = torch.from_numpy(padded([target for _, target in cut], fill=-100))
-        mask = (ids != 0).long()
-        with torch.no_grad():
-            memory = self.model.encoder(input_ids=ids, attention_mask=mask)
-        given = self.model.prepare_decoder_input_ids_from_labels(labels)
-        hidden = self.model.decoder(
-            input_ids=given,
-            encoder_hidden_states=memory.last_hidden_state,
-            encoder_attention_mask=mask,
-        ).last_hidden_state
-        asked = labels != -100
-        hidden = hidden[asked] * self.model.config.d_model**-0.5
-        return hidden @ self.model.shared.weight.T, labels[asked]
+        sources, targets = zip(*cut, strict=True)
+        return padded(sources), padded(targets, fill=-100)
 
-    def train_step(self) -> float:
-        """Take one step; returns the loss per token."""
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cut this step's texts."""
         epoch, place = divmod(self.step, len(self.batches))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.batches))
         rng = np.random.default_rng([self.seed, 1, self.step])
-        loss = F.cross_entropy(*self._scores(self.batches[order[place]], rng))
-        if not math.isfinite(loss.item()):
-            raise RuntimeError(f"the loss is {loss.item()} at step {self.step}")
-        fade = warm_and_fade(self.step, self.how)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.how["learning_rate"] * fade
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        return loss.item()
+        return self._cut(self.batches[order[place]], rng)
 
     @torch.no_grad()
     def held_out(self) -> str:
@@ -138,7 +82,7 @@ class Denoiser:
         rng = np.random.default_rng([self.seed, 2])
         loss, right, found = 0.0, 0, []
         for block in self.held:
-            scores, ids = self._scores(block, rng)
+            scores, ids = self.scores(*self._cut(block, rng))
             words = (ids >= FIRST_SENTINEL + N_SENTINELS) & (
                 ids != self.model.config.eos_token_id
             )
@@ -158,22 +102,8 @@ class Denoiser:
 def main() -> None:
     args = stage_parser(__doc__).parse_args()
     set_up_torch(args.threads)
-    run = Denoiser(args.work, args.corpus, json.loads(args.config.read_text()))
-    print(f"{len(run.batches)} batches, from step {run.step}", flush=True)
-    saved = clock = time.monotonic()
-    trace: list[float] = []
-    while run.step < run.how["steps"]:
-        trace.append(run.train_step())
-        if run.step % 100 == 0:
-            took = (time.monotonic() - clock) / len(trace)
-            loss = np.mean(trace)
-            print(f"step {run.step} loss {loss:.3f} {took:.2f} s/step", flush=True)
-            trace, clock = [], time.monotonic()
-        if time.monotonic() - saved > SAVE_SECONDS:
-            run.save()
-            saved = time.monotonic()
-    run.save()
-    print(f"step {run.step}: {run.held_out()}", flush=True)
+    settings = json.loads(args.config.read_text())
+    Denoiser(args.work, args.corpus, settings).train()
 
 
 if __name__ == "__main__":
