@@ -38,7 +38,7 @@ def work(tmp_path, save_t5):
 def settings():
     found = json.loads((TOOLS / "config.json").read_text())
     found["spans"] |= {"batch_tokens": 128, "steps": 6}
-    found["multi_task"] |= {"tasks": 8, "tasks_per_step": 3, "steps": 6}
+    found["multi_task"] |= {"tasks": 20, "tasks_per_step": 3, "steps": 6}
     return found
 
 
@@ -117,10 +117,12 @@ def test_stopped_text_to_text_goes_on_to_the_same_weights(stage, request, work):
     assert "commonest" in resumed.held_out()
 
 
-def test_a_task_is_asked_by_its_words_and_answered_by_the_right_one(multi_task):
+@pytest.mark.parametrize("pairs", [True, False])
+def test_a_task_is_asked_by_its_words_and_answered_by_the_right_one(multi_task, pairs):
     run = multi_task()
-    task = run.tasks[0]._replace(noise=0.0)
+    task = next(t for t in run.tasks if t.pairs == pairs)._replace(noise=0.0)
     run.tasks = [task] * len(run.tasks)
+    run.how["pair_share"] = float(pairs)
     source, target = run.batch()
     named = ", ".join(task.names)
     end = run.model.config.eos_token_id

@@ -26,6 +26,7 @@ from fute_sklearn.surrogate import load_surrogate
 
 HELD_OUT = 0.05
 HELD_OUT_ROWS = 8
+ALIKE = 500  # texts of like lengths that a step draws from: little padding is computed
 
 
 class MultiTask(TextToText):
@@ -52,11 +53,15 @@ class MultiTask(TextToText):
         asked_of_pairs = np.arange(self.how["tasks"]) < n_pairs
         self.tasks = [source.draw(rng, bool(pairs)) for pairs in asked_of_pairs]
         self.texts = {False: source.single.texts, True: source.pairs.texts}
+        # The last texts are held out.
+        self.by_length = {
+            pairs: np.argsort([len(t) for t in texts[: -self._n_held(texts)]])
+            for pairs, texts in self.texts.items()
+        }
 
-    def _texts(self, task: AutomaticTask) -> tuple[list[str], int]:
-        """A task's texts and the first of them that is held out."""
-        texts = self.texts[task.pairs]
-        return texts, int(len(texts) * (1 - HELD_OUT))
+    @staticmethod
+    def _n_held(texts: list[str]) -> int:
+        return int(len(texts) * HELD_OUT)
 
     def _asked(
         self, asked: list[tuple[AutomaticTask, np.ndarray, np.ndarray]]
@@ -64,9 +69,8 @@ class MultiTask(TextToText):
         """Lay out tasks, rows of their texts and the labels to write."""
         sources, answers = [], []
         for task, rows, labels in asked:
-            texts, _ = self._texts(task)
             named = ", ".join(task.names)
-            sources += [f"{named}: {texts[i]}" for i in rows]
+            sources += [f"{named}: {self.texts[task.pairs][i]}" for i in rows]
             answers += [task.names[k] for k in labels]
         ids = self.tokenizer(sources, truncation=True, max_length=self.length)
         words = self.tokenizer(answers, add_special_tokens=False)["input_ids"]
@@ -76,10 +80,14 @@ class MultiTask(TextToText):
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Draw some tasks, and some texts and perhaps wrong labels of each."""
         rng = np.random.default_rng([self.seed, 1, self.step])
+        pairs = bool(rng.random() < self.how["pair_share"])
+        fit = [task for task in self.tasks if task.pairs == pairs]
+        order = self.by_length[pairs]
+        at = rng.integers(max(1, len(order) - ALIKE))
         asked = []
-        for i in rng.choice(len(self.tasks), self.how["tasks_per_step"], replace=False):
-            task = self.tasks[i]
-            rows = rng.integers(self._texts(task)[1], size=self.how["texts_per_task"])
+        for i in rng.choice(len(fit), self.how["tasks_per_step"], replace=False):
+            task = fit[i]
+            rows = rng.choice(order[at : at + ALIKE], self.how["texts_per_task"])
             labels = task.y[rows].copy()
             wrong = rng.random(len(rows)) < task.noise
             labels[wrong] = rng.integers(len(task.names), size=int(wrong.sum()))
@@ -92,12 +100,13 @@ class MultiTask(TextToText):
         rng = np.random.default_rng([self.seed, 2])
         right, majority = [], []
         for task in self.tasks:
-            texts, first = self._texts(task)
-            rows = rng.integers(first, len(texts), size=HELD_OUT_ROWS)
+            n_texts = len(self.texts[task.pairs])
+            first = n_texts - self._n_held(self.texts[task.pairs])
+            rows = rng.integers(first, n_texts, size=HELD_OUT_ROWS)
             scores, ids = self.scores(*self._asked([(task, rows, task.y[rows])]))
             words = ids != self.model.config.eos_token_id
             right.append((scores[words].argmax(1) == ids[words]).float().mean().item())
-            majority.append(np.bincount(task.y[first:]).max() / (len(texts) - first))
+            majority.append(np.bincount(task.y[first:]).max() / (n_texts - first))
         return (
             f"the right word for {len(self.tasks)} tasks: {np.mean(right):.3f} "
             f"(commonest label {np.mean(majority):.3f})"
