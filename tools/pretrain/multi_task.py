@@ -44,14 +44,15 @@ class MultiTask(TextToText):
         All of ``config.json``.
     """
 
-    def __init__(self, work: Path, source: TaskSource, tokenizer, settings: dict):
+    def __init__(
+        self, work: Path, source: TaskSource, tokenizer, settings: dict
+    ) -> None:
         super().__init__(work, settings["multi_task"], "multi_task.pt")
         self.seed, self.tokenizer = settings["seed"], tokenizer
         self.length = settings["distil"]["max_length"]
         rng = np.random.default_rng(self.seed)
         n_pairs = round(self.how["tasks"] * self.how["pair_share"])
-        asked_of_pairs = np.arange(self.how["tasks"]) < n_pairs
-        self.tasks = [source.draw(rng, bool(pairs)) for pairs in asked_of_pairs]
+        self.tasks = [source.draw(rng, k < n_pairs) for k in range(self.how["tasks"])]
         self.texts = {False: source.single.texts, True: source.pairs.texts}
         # The last texts are held out.
         self.by_length = {
@@ -78,7 +79,7 @@ class MultiTask(TextToText):
         return padded(ids["input_ids"]), padded([[*w, end] for w in words], fill=-100)
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Draw some tasks, and some texts and perhaps wrong labels of each."""
+        """Draw tasks, texts of like lengths, and each task's labels with its noise."""
         rng = np.random.default_rng([self.seed, 1, self.step])
         pairs = bool(rng.random() < self.how["pair_share"])
         fit = [task for task in self.tasks if task.pairs == pairs]
