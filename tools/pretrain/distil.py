@@ -58,15 +58,17 @@ def student_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_student(config: dict, vocab_size: int) -> T5ForConditionalGeneration:
+def build_student(
+    config: dict, tokenizer: PreTrainedTokenizerFast
+) -> T5ForConditionalGeneration:
     """Start the word embeddings from a PCA of the teacher's."""
     student = T5ForConditionalGeneration(
         T5Config(
-            vocab_size=vocab_size,
+            vocab_size=len(tokenizer),
             dropout_rate=0.0,
-            decoder_start_token_id=0,
-            pad_token_id=0,
-            eos_token_id=102,
+            decoder_start_token_id=tokenizer.pad_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
             tie_word_embeddings=True,
             **config,
         )
@@ -76,6 +78,8 @@ def build_student(config: dict, vocab_size: int) -> T5ForConditionalGeneration:
     words = words - words.mean(0)
     _, _, axes = torch.linalg.svd(words, full_matrices=False)
     small = words @ axes[: config["d_model"]].T
+    names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    small = small[student_tokenizer().convert_tokens_to_ids(names)]
     student.shared.weight.data.copy_(small / small.std())
     return student
 
@@ -134,17 +138,18 @@ class Teacher:
         with torch.no_grad():
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         found = hidden[mask.bool()]
-        partial = path.with_suffix(".partial.npy")
+        # Two runs may share the folder.
+        partial = path.with_suffix(f".{os.getpid()}.npy")
         np.save(partial, found.half().numpy())
         os.replace(partial, path)
         return found
 
 
-def pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over each text's tokens, from flat (n_tokens, d) states."""
-    rows = mask.nonzero()[:, 0]
-    total = torch.zeros(mask.shape[0], states.shape[1]).index_add_(0, rows, states)
-    return total / mask.sum(1, keepdim=True)
+def pool(states: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """Mean over each group's states, from flat (n_tokens, d) states."""
+    counts = torch.bincount(groups)
+    total = torch.zeros(len(counts), states.shape[1]).index_add_(0, groups, states)
+    return total / counts[:, None]
 
 
 def learning_rate(done: float, step: int, config: dict) -> float:
@@ -159,13 +164,14 @@ class Distiller:
 
     def __init__(self, work: Path, corpus: Path, settings: dict) -> None:
         work.mkdir(parents=True, exist_ok=True)
+        self.work = work
         self.config, self.seed = settings["distil"], settings["seed"]
-        self.tokenizer = student_tokenizer()
         self.batches = make_batches(
             corpus, work, self.config["max_length"], self.config["batch_tokens"]
         )
+        self.tokenizer = self.make_tokenizer()
         self.teacher = Teacher(work / "teacher")
-        self.student = build_student(settings["model"], len(self.tokenizer))
+        self.student = build_student(settings["model"], self.tokenizer)
         self.head = nn.Linear(settings["model"]["d_model"], 384)
         self.parameters = [
             *self.student.encoder.parameters(),
@@ -181,6 +187,10 @@ class Distiller:
             self.optimizer.load_state_dict(state["optimizer"])
             self.done, self.step = state["done"], state["step"]
 
+    def make_tokenizer(self) -> PreTrainedTokenizerFast:
+        """Return the student's tokenizer."""
+        return student_tokenizer()
+
     def save(self) -> None:
         """Keep what a killed run goes on from."""
         state = {
@@ -192,20 +202,33 @@ class Distiller:
         }
         write_checkpoint(state, self.checkpoint)
 
-    def train_step(self) -> tuple[int, float, float, float]:
-        """Take one step; returns the tokens and the three losses."""
-        epoch, place = divmod(self.step, len(self.batches))
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.batches))
-        index = int(order[place])
+    def order(self, epoch: int = 0) -> np.ndarray:
+        """Return the order in which an epoch takes the batches."""
+        rng = np.random.default_rng([self.seed, epoch])
+        return rng.permutation(len(self.batches))
+
+    def states(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return a batch's states by student and teacher, and the text of each."""
         ids = torch.from_numpy(self.batches[index])
         mask = (ids != 0).long()
         target = self.teacher.states(index, ids, mask)
         encoder = self.student.encoder
         hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        guess = self.head(hidden[mask.bool()])
+        return self.head(hidden[mask.bool()]), target, mask.nonzero()[:, 0]
+
+    def losses(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compare a batch's states: tokens' cosine, their square, texts' cosine."""
+        guess, target, rows = self.states(index)
         tokens = 1 - F.cosine_similarity(guess, target).mean()
         square = F.mse_loss(guess, target) / target.var()
-        whole = 1 - F.cosine_similarity(pool(guess, mask), pool(target, mask)).mean()
+        whole = 1 - F.cosine_similarity(pool(guess, rows), pool(target, rows)).mean()
+        return tokens, square, whole
+
+    def train_step(self) -> tuple[int, float, float, float]:
+        """Take one step; returns the tokens and the three losses."""
+        epoch, place = divmod(self.step, len(self.batches))
+        index = int(self.order(epoch)[place])
+        tokens, square, whole = self.losses(index)
         loss = tokens + 0.3 * square + 2.0 * whole
         if not math.isfinite(loss.item()):
             raise RuntimeError(f"the loss is {loss.item()} at step {self.step}")
@@ -215,9 +238,35 @@ class Distiller:
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        count = int(mask.sum())
+        count = int((self.batches[index] != 0).sum())
         self.step, self.done = self.step + 1, self.done + count
         return count, tokens.item(), square.item(), whole.item()
+
+    def train(self) -> None:
+        """Take all steps left, with a log and checkpoints, and write ``encoder``."""
+        print(f"{len(self.batches)} batches, from step {self.step}, {self.done} tokens")
+        clock = saved = time.monotonic()
+        trace: list[tuple[int, float, float, float]] = []
+        while self.done < self.config["total_tokens"]:
+            trace.append(self.train_step())
+            if self.step % 50 == 0:
+                now = time.monotonic()
+                seen = sum(part[0] for part in trace)
+                _, a, b, c = np.mean(trace, axis=0)
+                rate = seen / (now - clock)
+                print(
+                    f"step {self.step} tokens {self.done} token_cos {1 - a:.4f} "
+                    f"mse {b:.4f} sent_cos {1 - c:.4f} {rate:.0f} tok/s",
+                    flush=True,
+                )
+                clock, trace = now, []
+            if time.monotonic() - saved > SAVE_SECONDS:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        self.student.save_pretrained(self.work / "encoder")
+        self.tokenizer.save_pretrained(self.work / "encoder")
+        print(f"written: {self.work / 'encoder'}", flush=True)
 
 
 def main() -> None:
@@ -225,29 +274,7 @@ def main() -> None:
     set_up_torch(args.threads)
     settings = json.loads(args.config.read_text())
     torch.manual_seed(settings["seed"])
-    run = Distiller(args.work, args.corpus, settings)
-    print(f"{len(run.batches)} batches, from step {run.step}, {run.done} tokens")
-    clock = saved = time.monotonic()
-    trace: list[tuple[int, float, float, float]] = []
-    while run.done < run.config["total_tokens"]:
-        trace.append(run.train_step())
-        if run.step % 50 == 0:
-            now = time.monotonic()
-            seen = sum(part[0] for part in trace)
-            _, a, b, c = np.mean(trace, axis=0)
-            print(
-                f"step {run.step} tokens {run.done} token_cos {1 - a:.4f} mse {b:.4f} "
-                f"sent_cos {1 - c:.4f} {seen / (now - clock):.0f} tok/s",
-                flush=True,
-            )
-            clock, trace = now, []
-        if time.monotonic() - saved > SAVE_SECONDS:
-            run.save()
-            saved = time.monotonic()
-    run.save()
-    run.student.save_pretrained(args.work / "encoder")
-    run.tokenizer.save_pretrained(args.work / "encoder")
-    print(f"written: {args.work / 'encoder'}", flush=True)
+    Distiller(args.work, args.corpus, settings).train()
 
 
 if __name__ == "__main__":

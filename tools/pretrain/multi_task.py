@@ -123,7 +123,9 @@ def main() -> None:
     texts, vectors = sentence_vectors(
         args.work, args.corpus, settings["distil"], how["texts"]
     )
-    source = task_source(surrogate, texts, vectors, settings["seed"], how["pairs"])
+    source = task_source(
+        surrogate.tokenizer, texts, vectors, settings["seed"], how["pairs"]
+    )
     MultiTask(args.work, source, surrogate.tokenizer, settings).train()
 
 

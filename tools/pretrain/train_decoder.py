@@ -40,6 +40,7 @@ from runs import (
     write_checkpoint,
 )
 from safetensors.numpy import save_file
+from transformers import PreTrainedTokenizerFast
 
 from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn.surrogate import (
@@ -59,6 +60,16 @@ HELD_OUT_ROWS = 3000
 START_RATE = 5.0
 
 
+def batch_sentences(
+    tokenizer: PreTrainedTokenizerFast, batch: np.ndarray, states: np.ndarray
+) -> tuple[list[str], list[np.ndarray]]:
+    """Take a batch's texts and the means of their tokens' states."""
+    mask = batch != 0
+    ends = np.cumsum(mask.sum(1))[:-1]
+    texts = tokenizer.batch_decode(batch, skip_special_tokens=True)
+    return texts, [part.mean(0) for part in np.split(states, ends)]
+
+
 def sentence_vectors(
     work: Path, corpus: Path, how: dict, count: int
 ) -> tuple[list[str], np.ndarray]:
@@ -74,11 +85,10 @@ def sentence_vectors(
             path = work / "teacher" / f"{index}.npy"
             if not path.exists():
                 continue
-            mask = batches[index] != 0
             states = np.load(path).astype(np.float32)
-            ends = np.cumsum(mask.sum(1))[:-1]
-            vectors += [part.mean(0) for part in np.split(states, ends)]
-            texts += tokenizer.batch_decode(batches[index], skip_special_tokens=True)
+            some, means = batch_sentences(tokenizer, batches[index], states)
+            texts += some
+            vectors += means
             if len(texts) >= count:
                 break
         partial = store.with_suffix(".partial.npz")
@@ -91,7 +101,11 @@ def sentence_vectors(
 
 
 def task_source(
-    surrogate: Surrogate, texts: list[str], vectors: np.ndarray, seed: int, n_pairs: int
+    tokenizer: PreTrainedTokenizerFast,
+    texts: list[str],
+    vectors: np.ndarray,
+    seed: int,
+    n_pairs: int,
 ) -> TaskSource:
     """Lay out the texts, the pairs made of them, and the label words."""
     counts, counter = count_words(texts)
@@ -102,7 +116,7 @@ def task_source(
     lexicon = counts.T @ axes / np.asarray(counts.sum(0)).T.clip(1e-9)
     lexicon = (lexicon - lexicon.mean(0)) / lexicon.std(0)
     names = counter.get_feature_names_out()
-    rows = surrogate.tokenizer(list(names), add_special_tokens=False)["input_ids"]
+    rows = tokenizer(list(names), add_special_tokens=False)["input_ids"]
     plain = [
         i
         for i, (name, row) in enumerate(zip(names, rows, strict=True))
@@ -204,7 +218,11 @@ class Trainer:
             work, corpus, settings["distil"], self.how["texts"]
         )
         self.source = task_source(
-            self.surrogate, texts, vectors, self.seed, self.how["pairs"]
+            self.surrogate.tokenizer,
+            texts,
+            vectors,
+            self.seed,
+            self.how["pairs"],
         )
         self.encoded = {
             False: encode_texts(self.surrogate, texts),
@@ -348,6 +366,32 @@ class Trainer:
                 found.append(f"{tuning} {value:.3f}")
         return " ".join(found)
 
+    def train(self) -> None:
+        """Take all steps left, with a log and checkpoints."""
+        how = self.how
+        print(f"from step {self.step} to {how['steps']}", flush=True)
+        saved = clock = time.monotonic()
+        trace: list[tuple[float, float]] = []
+        while self.step < how["steps"]:
+            if self.step % how["measure_every"] == 0:
+                print(f"step {self.step}: {self.held_out()}", flush=True)
+                clock = time.monotonic()
+            trace.append(self.train_step())
+            if self.step % 100 == 0:
+                loss, right = np.mean(trace, axis=0)
+                rate = len(trace) * how["tasks_per_step"] * how["batch_size"]
+                rate /= time.monotonic() - clock
+                print(
+                    f"step {self.step} loss {loss:.4f} accuracy {right:.4f} "
+                    f"{rate:.0f} examples/s",
+                    flush=True,
+                )
+                trace, clock = [], time.monotonic()
+            if time.monotonic() - saved > SAVE_SECONDS:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
     def write(self) -> None:
         """Write the whole model for stock transformers."""
         model = build_student(self.settings["model"], len(self.surrogate.tokenizer))
@@ -385,29 +429,7 @@ def main() -> None:
     set_up_torch(args.threads)
     settings = json.loads(args.config.read_text())
     trainer = Trainer(args.work, args.corpus, settings, args.start)
-    how = trainer.how
-    print(f"from step {trainer.step} to {how['steps']}", flush=True)
-    saved = clock = time.monotonic()
-    trace: list[tuple[float, float]] = []
-    while trainer.step < how["steps"]:
-        if trainer.step % how["measure_every"] == 0:
-            print(f"step {trainer.step}: {trainer.held_out()}", flush=True)
-            clock = time.monotonic()
-        trace.append(trainer.train_step())
-        if trainer.step % 100 == 0:
-            loss, right = np.mean(trace, axis=0)
-            rate = len(trace) * how["tasks_per_step"] * how["batch_size"]
-            rate /= time.monotonic() - clock
-            print(
-                f"step {trainer.step} loss {loss:.4f} accuracy {right:.4f} "
-                f"{rate:.0f} examples/s",
-                flush=True,
-            )
-            trace, clock = [], time.monotonic()
-        if time.monotonic() - saved > SAVE_SECONDS:
-            trainer.save()
-            saved = time.monotonic()
-    trainer.save()
+    trainer.train()
     print(f"step {trainer.step}: {trainer.held_out()}", flush=True)
     trainer.write()
 
