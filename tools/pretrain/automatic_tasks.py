@@ -118,11 +118,11 @@ class TaskSource:
         while True:
             make = kinds[rng.choice(len(kinds), p=share)]
             y, names = make(rng, pool)
-            n_classes = int(y.max()) + 1
-            if np.bincount(y, minlength=n_classes).min() < SHARE * len(y):
+            counts = np.bincount(y)
+            if len(counts) == 1 or counts.min() < SHARE * len(y):
                 continue
             if names is None:
-                chosen = rng.choice(len(self.words), n_classes, replace=False)
+                chosen = rng.choice(len(self.words), len(counts), replace=False)
                 names = [self.words[i] for i in chosen]
             noise = float(rng.choice([0.0, 0.05, 0.15], p=[0.7, 0.2, 0.1]))
             return AutomaticTask(names, pairs, y, noise)

@@ -137,12 +137,12 @@ class Teacher:
             return torch.from_numpy(np.load(path)).float()
         with torch.no_grad():
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        found = hidden[mask.bool()]
+        found = hidden[mask.bool()].half()  # the first reading as all later ones
         # Two runs may share the folder.
         partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, found.half().numpy())
+        np.save(partial, found.numpy())
         os.replace(partial, path)
-        return found
+        return found.float()
 
 
 def pool(states: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:

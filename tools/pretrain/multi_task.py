@@ -20,7 +20,7 @@ import torch
 from automatic_tasks import AutomaticTask, TaskSource
 from distil import padded
 from runs import TextToText, set_up_torch, stage_parser
-from train_decoder import sentence_vectors, task_source
+from task_texts import sentence_vectors, task_source
 
 from fute_sklearn.surrogate import load_surrogate
 

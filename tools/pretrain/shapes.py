@@ -26,8 +26,9 @@ from runs import set_up_torch, stage_parser
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from task_texts import batch_sentences, task_source
 from tokenizers import Tokenizer
-from train_decoder import Trainer, batch_sentences, task_source
+from train_decoder import Trainer
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from fute_sklearn import TuPaTEEmbedder, config_context
@@ -289,7 +290,7 @@ def compare_encoders(
     for name, run in runs.items():
         size, seconds, *rest = held.encoder_row(run)
         cells = " | ".join(f"{value:.3f}" for value in rest)
-        print(f"| {name} | {size:.1f} | {seconds:.1f} | {cells} |", flush=True)
+        print(f"| {name} | {size:.2f} | {seconds:.1f} | {cells} |", flush=True)
 
 
 def compare_decoders(

@@ -15,22 +15,13 @@ progress.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from automatic_tasks import (
-    AutomaticTask,
-    Pool,
-    TaskSource,
-    count_words,
-    half_whitened,
-    make_pairs,
-)
-from distil import build_student, make_batches, student_tokenizer
+from automatic_tasks import AutomaticTask, TaskSource
 from runs import (
     SAVE_SECONDS,
     set_up_torch,
@@ -40,7 +31,8 @@ from runs import (
     write_checkpoint,
 )
 from safetensors.numpy import save_file
-from transformers import PreTrainedTokenizerFast
+from task_texts import sentence_vectors, task_source
+from transformers import T5ForConditionalGeneration
 
 from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn.surrogate import (
@@ -58,73 +50,6 @@ from fute_sklearn.surrogate._tuned_parameters import initial_parameters, layer_p
 
 HELD_OUT_ROWS = 3000
 START_RATE = 5.0
-
-
-def batch_sentences(
-    tokenizer: PreTrainedTokenizerFast, batch: np.ndarray, states: np.ndarray
-) -> tuple[list[str], list[np.ndarray]]:
-    """Take a batch's texts and the means of their tokens' states."""
-    mask = batch != 0
-    ends = np.cumsum(mask.sum(1))[:-1]
-    texts = tokenizer.batch_decode(batch, skip_special_tokens=True)
-    return texts, [part.mean(0) for part in np.split(states, ends)]
-
-
-def sentence_vectors(
-    work: Path, corpus: Path, how: dict, count: int
-) -> tuple[list[str], np.ndarray]:
-    """Take texts with the teacher's pooled vectors out of what stage a has kept."""
-    store = work / f"sentences-{count}.npz"
-    if not store.exists():
-        batches = make_batches(corpus, work, how["max_length"], how["batch_tokens"])
-        tokenizer = student_tokenizer()
-        order = np.random.default_rng(0).permutation(len(batches))
-        texts: list[str] = []
-        vectors: list[np.ndarray] = []
-        for index in order:
-            path = work / "teacher" / f"{index}.npy"
-            if not path.exists():
-                continue
-            states = np.load(path).astype(np.float32)
-            some, means = batch_sentences(tokenizer, batches[index], states)
-            texts += some
-            vectors += means
-            if len(texts) >= count:
-                break
-        partial = store.with_suffix(".partial.npz")
-        np.savez(
-            partial, texts=np.array(texts[:count]), vectors=np.array(vectors[:count])
-        )
-        os.replace(partial, store)
-    with np.load(store) as data:
-        return data["texts"].tolist(), data["vectors"]
-
-
-def task_source(
-    tokenizer: PreTrainedTokenizerFast,
-    texts: list[str],
-    vectors: np.ndarray,
-    seed: int,
-    n_pairs: int,
-) -> TaskSource:
-    """Lay out the texts, the pairs made of them, and the label words."""
-    counts, counter = count_words(texts)
-    axes = half_whitened(vectors)
-    joined, firsts, relations = make_pairs(texts, vectors, n_pairs, seed)
-    pairs = Pool(joined, half_whitened(firsts), counter.transform(joined), relations)
-    # A word's meaning: the mean of the texts it occurs in.
-    lexicon = counts.T @ axes / np.asarray(counts.sum(0)).T.clip(1e-9)
-    lexicon = (lexicon - lexicon.mean(0)) / lexicon.std(0)
-    names = counter.get_feature_names_out()
-    rows = tokenizer(list(names), add_special_tokens=False)["input_ids"]
-    plain = [
-        i
-        for i, (name, row) in enumerate(zip(names, rows, strict=True))
-        if len(row) == 1 and name.isalpha() and len(name) > 2
-    ]
-    words = [str(names[i]) for i in plain]
-    single = Pool(texts, axes, counts)
-    return TaskSource(single, pairs, words, lexicon[plain], lexicon[:, :64])
 
 
 @dataclass
@@ -211,7 +136,7 @@ class Trainer:
     def __init__(
         self, work: Path, corpus: Path, settings: dict, start: Path | None
     ) -> None:
-        self.work, self.settings = work, settings
+        self.work = work
         self.how, self.seed = settings["decoder"], settings["seed"]
         self.surrogate = load_surrogate(work / "encoder", max_length=128)
         texts, vectors = sentence_vectors(
@@ -394,7 +319,7 @@ class Trainer:
 
     def write(self) -> None:
         """Write the whole model for stock transformers."""
-        model = build_student(self.settings["model"], len(self.surrogate.tokenizer))
+        model = T5ForConditionalGeneration.from_pretrained(self.work / "encoder")
         state = self.current().weights
         unexpected = model.load_state_dict(state, strict=False).unexpected_keys
         assert not unexpected, unexpected
