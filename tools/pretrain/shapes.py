@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -247,10 +248,8 @@ class HeldOut:
         surrogate = load_surrogate(run.work / "encoder")
         accuracies = []
         with config_context(cache_dir=None):
-            encode_texts(surrogate, self.texts[False][-8:])
-            start = time.perf_counter()
-            encode_texts(surrogate, self.texts[False][:N_TIMED])
-            seconds = time.perf_counter() - start
+            some = self.texts[False][:N_TIMED]
+            seconds = best_seconds(lambda: encode_texts(surrogate, some))
             for pairs, tasks in self.tasks.items():
                 features = encode_texts(surrogate, self.texts[pairs]).pooled()
                 accuracies.append(np.mean([probe(features, t.y) for t in tasks]))
@@ -263,9 +262,18 @@ class HeldOut:
         X, y = self.texts[False][:N_TIMED], self.tasks[False][0].y[:N_TIMED]
         folder = str(trainer.work / "tuned")
         TuPaTEEmbedder(folder).fit(X, y)  # encodes
+        seconds = best_seconds(lambda: TuPaTEEmbedder(folder).fit(X, y))
+        return size * 1e-6, seconds, trainer.held_out()
+
+
+def best_seconds(work: Callable[[], object]) -> float:
+    """Time the quickest of three goes, the least disturbed."""
+    found = []
+    for _ in range(3):
         start = time.perf_counter()
-        TuPaTEEmbedder(folder).fit(X, y)
-        return size * 1e-6, time.perf_counter() - start, trainer.held_out()
+        work()
+        found.append(time.perf_counter() - start)
+    return min(found)
 
 
 def probe(features: np.ndarray, y: np.ndarray) -> float:
