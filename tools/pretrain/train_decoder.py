@@ -175,8 +175,12 @@ class Trainer:
             lr=1e-3,
             weight_decay=0.01,
         )
-        self.step = 0
-        self.checkpoint = work / "decoder.pt"
+        self.step, self.checkpoint = 0, work / "decoder.pt"
+        self._go_on(start)
+        self.fleets = self._fleets()
+
+    def _go_on(self, start: Path | None) -> None:
+        """Take up this run's checkpoint or, without one, another run's decoder."""
         resumed = self.checkpoint.exists()
         if resumed or start is not None:
             state = torch.load(self.checkpoint if resumed else start, weights_only=True)
@@ -188,7 +192,6 @@ class Trainer:
             if resumed:
                 self.optimizer.load_state_dict(state["optimizer"])
                 self.step = state["step"]
-        self.fleets = self._fleets()
 
     def _fleets(self) -> dict[str, Fleet]:
         # Slots start at mixed ages, so a resumed run needs no more than new ones.
