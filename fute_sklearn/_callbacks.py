@@ -1,7 +1,4 @@
-"""Progress through scikit-learn's callbacks, which are experimental.
-
-Nothing else in the package touches `sklearn.callback`.
-"""
+"""Progress through scikit-learn's callbacks."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from ._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["CallbackSupportMixin", "fit_progress", "nested_progress", "with_callbacks"]
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from fute_sklearn import TuPaTEEmbedder
+from fute_sklearn._compat import cache_argument
 from fute_sklearn.surrogate import (
     encode_texts,
     label_tree,
@@ -46,7 +47,7 @@ def prompted(stock, batch, prefix):
         encoder_outputs=(states,),
         attention_mask=torch.cat([batch["attention_mask"], ahead], 1),
         decoder_input_ids=torch.zeros(size, 1, dtype=torch.long),
-        past_key_values=cache,
+        **{cache_argument(stock): cache},
     ).logits[:, 0]
 
 

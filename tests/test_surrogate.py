@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from fute_sklearn import config_context
+from fute_sklearn._compat import cache_argument
 from fute_sklearn.surrogate import (
     LabelObjective,
     Student,
@@ -132,7 +133,7 @@ def test_prefixes_equal_stock_transformers_with_cached_keys(save_t5, texts):
             encoder_outputs=(states,),
             attention_mask=torch.cat([batch.attention_mask, ones], 1),
             decoder_input_ids=tokens,
-            past_key_values=cache,
+            **{cache_argument(stock): cache},
         ).logits
     logits = F.linear(own, surrogate.weights["shared.weight"])
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)

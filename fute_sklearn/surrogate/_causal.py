@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fute_sklearn._compat import cache_argument, cache_of
 from fute_sklearn.exceptions import (
     ClientCapabilityError,
     LanguageModelNotFoundError,
@@ -122,11 +123,11 @@ class CausalModel:
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
             position_ids=places.to(self.device),
-            past_key_values=None if after is None else after.cache,
             use_cache=True,
             logits_to_keep=keep,
+            **{cache_argument(self.model): None if after is None else after.cache},
         )
-        return _Read(found.logits, found.past_key_values, mask)
+        return _Read(found.logits, cache_of(found), mask)
 
     def _score_batch(self, rows: list[_Row]) -> list[np.ndarray]:
         heads: dict[tuple[int, ...], int] = {}
