@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ._store import text_key
+from ._store import answers_folder, stand_in_folder, text_key, warn_unusable
 from .exceptions import DamagedCacheWarning
 
 
@@ -22,11 +22,16 @@ class AnswerStore:
 
     def __init__(self, folder: Path | None) -> None:
         self._lock = threading.Lock()
+        folder = answers_folder(folder)
         self._path = None if folder is None else folder / "answers.sqlite"
         try:
             self._file = self._open()
-        except sqlite3.OperationalError:
-            raise  # locked or not to be opened: the answers in it are sound
+        except sqlite3.OperationalError as error:
+            if folder is None or "locked" in str(error):
+                raise  # the answers in it are sound
+            warn_unusable(folder, error)
+            self._path = stand_in_folder() / "answers.sqlite"
+            self._file = self._open()
         except sqlite3.DatabaseError as error:
             self._discard(error)
 

@@ -13,6 +13,7 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    _fit_context,
     clone,
 )
 from sklearn.utils import check_random_state
@@ -20,7 +21,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
+from ._callbacks import CallbackSupportMixin, fit_progress
 from ._store import text_key
 from ._targets import parse_targets
 from ._task import Task
@@ -95,6 +96,10 @@ class BaseTaskEmbedder(
     def _space(self, surrogate: Surrogate, task: Task) -> tuple[Any, ...]:
         """Parameters that change the space, beside the surrogate."""
 
+    def _column_labels(self, task: Task) -> tuple[str, ...] | None:
+        """Label names of an embedding's columns, where it has one for each label."""
+        return None
+
     @abstractmethod
     def _fit_group(
         self,
@@ -119,7 +124,7 @@ class BaseTaskEmbedder(
 
     # Fitting --------------------------------------------------------------------
 
-    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(
         self, X: Any, y: Any, *, classes: Any = None, kind: str | None = None
     ) -> BaseTaskEmbedder:
@@ -141,7 +146,6 @@ class BaseTaskEmbedder(
         self : object
             The fitted embedder.
         """
-        self._validate_params()
         task = Task(X, y, classes=classes, kind=kind)
         with fit_progress(self, self._n_steps([task]), "epoch") as step:
             self._set_fitted(self._embed([task], step)[0])
@@ -159,6 +163,14 @@ class BaseTaskEmbedder(
 
         if len({task._text_key for task in tasks}) > 1:
             raise ValueError("tasks that are embedded together must share their texts.")
+        for task in tasks:
+            if task.targets.kind == "label" and len(task.targets.names) < 2:
+                raise ValueError(
+                    f"y of {task.name or 'the task'} holds 1 class, "
+                    f"{list(task.targets.names)}; nothing can be learnt from it. If "
+                    "other labels could occur, name them all: Task(X, y, "
+                    "classes=[...]), or MTEWrapper(model, classes=[...])."
+                )
         self._pin_seed()
         surrogate = self._load()
         # A task is a set of pairs: a fixed order keeps the rows' order out of it.
@@ -173,6 +185,7 @@ class BaseTaskEmbedder(
             fitted["embedding_"] = TaskVectors(
                 np.asarray(fitted["embedding_"], dtype=np.float32),
                 fitted["fingerprint_"],
+                self._column_labels(task),
             )
             fitted["_seed"] = self._seed
             fitted["n_samples_seen_"] = task.n_samples
@@ -225,6 +238,24 @@ class BaseTaskEmbedder(
         texts = check_texts(X)
         surrogate = self._load(self.surrogate_fingerprint_)
         return surrogate, encode_texts(surrogate, texts)
+
+    def unreadable_share(self, X: Any) -> float:
+        """Share of texts that the surrogate cannot read.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        share : float
+            Part of the texts, 0 to 1, of which half the tokens or more stand for
+            characters or words that the surrogate's vocabulary lacks.
+        """
+        from .surrogate import unreadable_share
+
+        return unreadable_share(self._load(), check_texts(X))
 
     # The student ----------------------------------------------------------------
 

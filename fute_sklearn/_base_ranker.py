@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin
+from ._alignment import align_gains, row_names
 from .metrics import ndcg_score
 
 
@@ -28,27 +29,6 @@ def check_names(names: Any, n_models: int) -> np.ndarray:
     if twice:
         raise ValueError(f"the names {twice} are given to several models each.")
     return np.array(found, dtype=object)
-
-
-def align_gains(gains: Any, names: np.ndarray) -> np.ndarray:
-    """Return gains (n_tasks, n_models) with columns in the order of ``names``."""
-    columns = getattr(gains, "columns", None)
-    if columns is not None:
-        given = [str(c) for c in columns]
-        missing = sorted(set(names) - set(given))
-        if missing:
-            raise ValueError(
-                f"gains lack columns for the models {missing}; they have {given}."
-            )
-        array = np.asarray(gains, dtype=np.float64)
-        return array[:, [given.index(name) for name in names]]
-    array = np.atleast_2d(np.asarray(gains, dtype=np.float64))
-    if array.shape[1] != len(names):
-        raise ValueError(
-            f"gains have {array.shape[1]} columns for {len(names)} models; give one "
-            "column per model, in the models' order or as a DataFrame with their names."
-        )
-    return array
 
 
 class BaseRanker(CallbackSupportMixin, BaseEstimator):
@@ -120,14 +100,16 @@ class BaseRanker(CallbackSupportMixin, BaseEstimator):
         X : sequence of length n_tasks
             Targets, as this ranker takes them.
         y : array-like or DataFrame (n_tasks, n_models)
-            True gains; columns of a DataFrame are matched by the models' names.
+            True gains; columns of a DataFrame are matched by the models' names, and its
+            rows, where its index has names, by those of the targets.
 
         Returns
         -------
         score : float
             Linear-gain NDCG, mean over the tasks.
         """
-        return ndcg_score(align_gains(y, self.model_names_), self.decision_function(X))
+        gains = align_gains(y, self.model_names_, row_names(X))
+        return ndcg_score(gains, self.decision_function(X))
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:

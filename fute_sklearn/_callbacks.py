@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ._compat import CallbackSupportMixin, with_callbacks
+from ._compat import CallbackSupportMixin
 
-__all__ = ["CallbackSupportMixin", "fit_progress", "nested_progress", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "fit_progress", "nested_progress"]
 
 
 @contextmanager

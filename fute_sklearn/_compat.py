@@ -9,9 +9,9 @@ import inspect
 from typing import Any
 
 # Experimental in scikit-learn 1.9: nothing else in the package imports it.
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 
-__all__ = ["CallbackSupportMixin", "cache_argument", "cache_of", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "cache_argument", "cache_of"]
 
 # transformers renamed the argument in 5.24 and drops the old name in 5.40; models
 # whose code lies outside transformers may keep the old one for longer.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,13 @@ _config: dict[str, Any] = {
     "max_cache_bytes": 8 * 2**30,
     "max_fleet_bytes": 2 * 2**30,
 }
+# Settings of `config_context`, which other threads do not see.
+_context: ContextVar[dict[str, Any] | None] = ContextVar("fute_sklearn", default=None)
+
+
+def _in_force() -> dict[str, Any]:
+    local = _context.get()
+    return _config if local is None else local
 
 
 def get_config() -> dict[str, Any]:
@@ -34,11 +43,28 @@ def get_config() -> dict[str, Any]:
     ...     print(get_config()["cache_dir"])
     None
     """
-    folder = _config["cache_dir"]
-    if folder is _UNSET:
-        default = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
-        folder = os.environ.get("FUTE_SKLEARN_CACHE", Path(default) / "fute_sklearn")
-    return {**_config, "cache_dir": None if folder is None else Path(folder)}
+    config = dict(_in_force())
+    if config["cache_dir"] is _UNSET:
+        config["cache_dir"] = _default_folder()
+    return config
+
+
+def _default_folder() -> Path:
+    """Folder of the environment: FUTE_SKLEARN_CACHE, else the user's cache folder.
+
+    Variables that are set to nothing count as not set.  A ``~`` that stands for no
+    folder stays as it is: whether a folder can be used shows when it is.
+    """
+    given = os.environ.get("FUTE_SKLEARN_CACHE", "").strip()
+    if given:
+        return expanded(given)
+    base = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return expanded(base if os.path.isabs(base) else "~/.cache") / "fute_sklearn"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` replaced by the home folder, where there is one."""
+    return Path(os.path.expanduser(path))
 
 
 def set_config(
@@ -47,7 +73,7 @@ def set_config(
     max_cache_bytes: int | None = None,
     max_fleet_bytes: int | None = None,
 ) -> None:
-    """Set where caches lie and what memory to use, for this process.
+    """Set where caches lie and what memory to use, for all threads of this process.
 
     Parameters
     ----------
@@ -55,8 +81,9 @@ def set_config(
         Folder for encoder outputs, predictions and answers.  None turns the caches on
         disk off: texts are then encoded, and models called, again for every fit.
         Unset, the environment variable ``FUTE_SKLEARN_CACHE`` counts, then the
-        user's cache folder.  Caches hold numbers and hashes of texts, no texts but
-        what language models wrote.
+        user's cache folder; ``~`` is the home folder.  A folder that cannot be used
+        is done without, with one warning.  Caches hold numbers and hashes of texts, no
+        texts but what language models wrote.
     max_cache_bytes : int, optional
         Size in bytes that the encoder outputs of one surrogate may reach before the
         oldest files are removed; 8 GiB by default.
@@ -73,21 +100,30 @@ def set_config(
     ...     set_config(cache_dir=tempfile.mkdtemp())
     """
     if cache_dir is not _UNSET:
-        _config["cache_dir"] = cache_dir
-    if max_cache_bytes is not None:
-        _config["max_cache_bytes"] = max_cache_bytes
-    if max_fleet_bytes is not None:
-        _config["max_fleet_bytes"] = max_fleet_bytes
+        if cache_dir is not None and not os.fspath(cache_dir):
+            raise ValueError(
+                "cache_dir='' names no folder; None turns the caches on disk off."
+            )
+        cache_dir = None if cache_dir is None else expanded(cache_dir)
+        _in_force()["cache_dir"] = cache_dir
+    for name, value in (
+        ("max_cache_bytes", max_cache_bytes),
+        ("max_fleet_bytes", max_fleet_bytes),
+    ):
+        if value is not None:
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name}={value!r}, expected a positive int.")
+            _in_force()[name] = int(value)
 
 
 @contextmanager
 def config_context(**settings: Any) -> Iterator[None]:
-    """Set the configuration inside a ``with`` block only.
+    """Set the configuration inside a ``with`` block, for the present thread only.
 
     Parameters
     ----------
     **settings : dict
-        As in `set_config`.
+        As in `set_config`; `set_config` inside the block counts to its end.
 
     Examples
     --------
@@ -95,9 +131,9 @@ def config_context(**settings: Any) -> Iterator[None]:
     >>> with config_context(cache_dir=None):
     ...     pass
     """
-    before = dict(_config)
-    set_config(**settings)
+    token = _context.set(dict(_in_force()))
     try:
+        set_config(**settings)
         yield
     finally:
-        _config.update(before)
+        _context.reset(token)

@@ -1,64 +1,69 @@
-"""Tell models apart by their content: state and code."""
+"""Tell models apart by their content: fitted state and loaded code."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import pickletools
-import sys
-import sysconfig
-from pathlib import Path
 from typing import Any
 
 from joblib.hashing import NumpyHasher
 
-INSTALLED = tuple(
-    Path(sysconfig.get_path(name)).resolve()
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
+from ._code_hash import CodeHasher, Unknowable
+
+# scikit-learn's vectorizers note the identity of their stop words, which differs
+# between processes.
+IDENTITIES = {"_stop_words_id"}
 
 
 class _Hasher(NumpyHasher):
-    """joblib's hash of arrays, with torch tensors hashed by their values."""
+    """joblib's hash of arrays; notes which classes and functions the state names."""
+
+    def __init__(self) -> None:
+        super().__init__("sha256")
+        self.code: list[Any] = []
 
     def save(self, obj: Any) -> None:
+        if isinstance(obj, type) or hasattr(obj, "__code__"):
+            self.code.append(obj)
+        elif hasattr(obj, "__wrapped__"):  # as of functools.lru_cache
+            self.code.append(obj.__wrapped__)
+        else:
+            self.code.append(type(obj))
         if hasattr(obj, "untyped_storage") and hasattr(obj, "detach"):
             values = obj.detach().cpu()
             values = values.float() if str(values.dtype) == "torch.bfloat16" else values
             obj = ("tensor", str(obj.dtype), values.numpy())
+        elif isinstance(obj, dict) and IDENTITIES & obj.keys():
+            obj = {k: v for k, v in obj.items() if k not in IDENTITIES}
         super().save(obj)
 
 
-def content_hash(model: Any) -> str | None:
-    """Hash a model's pickled state and the source of its own modules.
+def state_hash(obj: Any) -> tuple[str, list[Any]]:
+    """Hash what a pickle of an object would hold; return the code it refers to too.
 
-    Returns None for a model that cannot be pickled, or whose code lies in no file, so
-    that only its identity tells it apart.  Installed packages are taken as they are.
+    Raises
+    ------
+    Unknowable
+        If the object cannot be pickled, so that only its identity tells it apart.
+    """
+    hasher = _Hasher()
+    try:
+        return str(hasher.hash(obj)), hasher.code
+    except Exception as error:  # whatever a stranger's __reduce__ may raise
+        raise Unknowable(str(error)) from error
+
+
+def content_hash(model: Any) -> str | None:
+    """Hash a model's state, as pickled in memory, and the code that it runs.
+
+    The code is what is loaded, not what lies on disk: the methods of the model's
+    classes and their bases, and the functions, classes, constants and modules that
+    these refer to.  Installed packages count by name and version.  Returns None for a
+    model that only its identity tells apart: one that cannot be pickled, or whose code
+    refers to something that cannot.
     """
     try:
-        state = _Hasher("sha1").hash(model)
-        names = _modules(model)
-    except Exception:  # whatever a stranger's __reduce__ may raise
+        state, found = state_hash(model)
+        code = CodeHasher(lambda value: state_hash(value)).digest(found)
+    except Unknowable:
         return None
-    digest = hashlib.sha256(str(state).encode())
-    for name in sorted(names):
-        module = sys.modules[name]
-        path = getattr(module, "__file__", None)
-        if path is None:
-            if name in sys.builtin_module_names or hasattr(module, "__path__"):
-                continue
-            return None
-        file = Path(path).resolve()
-        if not any(file.is_relative_to(folder) for folder in INSTALLED):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _modules(model: Any) -> set[str]:
-    """Names of the loaded modules that a pickle of the model refers to."""
-    found = {type(model).__module__}
-    for _, argument, _ in pickletools.genops(pickle.dumps(model)):
-        if isinstance(argument, str):
-            # A global is one string "module name" or two strings in turn.
-            found.add(argument.split(" ")[0])
-    return {name for name in found if name in sys.modules}
+    return hashlib.sha256(f"{state}|{code}".encode()).hexdigest()

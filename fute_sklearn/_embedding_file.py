@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ._base_ranker import check_names
-from ._vectors import TaskVectors, fingerprint_of
+from ._alignment import index_names
+from ._vectors import TaskVectors, space_of
 
 
 def save_embeddings(
@@ -26,7 +27,7 @@ def save_embeddings(
     embeddings : array-like (n, dim)
         Embeddings of one space.
     names : sequence of str, optional
-        Names of the rows.
+        Names of the rows; by default the index of a pandas table.
 
     See Also
     --------
@@ -50,11 +51,14 @@ def save_embeddings(
             f"embeddings have shape {array.shape} and type {array.dtype}; expected "
             "floats (n, dim). Put a single embedding in a list."
         )
+    names = index_names(embeddings) if names is None else names
     found = check_names(names, len(array))
     metadata = {"names": json.dumps(list(found))}
-    fingerprint = fingerprint_of(embeddings)
+    fingerprint, label_names = space_of(embeddings)
     if fingerprint is not None:
         metadata["fingerprint"] = fingerprint
+    if label_names is not None:
+        metadata["label_names"] = json.dumps(label_names)
     save_file({"embeddings": np.asarray(array)}, Path(path), metadata=metadata)
 
 
@@ -103,8 +107,9 @@ def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str
             metadata = file.metadata() or {}
             array = file.get_tensor("embeddings")
         names = json.loads(metadata["names"])
+        label_names = json.loads(metadata.get("label_names", "null"))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path.name} is no file of save_embeddings: {error}"
         ) from error
-    return TaskVectors(array, metadata.get("fingerprint")), names
+    return TaskVectors(array, metadata.get("fingerprint"), label_names), names

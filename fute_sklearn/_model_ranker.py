@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array
 
-from ._base_ranker import BaseRanker, align_gains, check_names
-from ._callbacks import fit_progress, with_callbacks
-from ._vectors import check_fingerprints, fingerprint_of
+from ._alignment import align_gains, index_names
+from ._base_ranker import BaseRanker, check_names
+from ._callbacks import fit_progress
+from ._vectors import check_spaces, space_of
 
 BLOCK_NUMBERS = 2**20
 EXACT_NUMBERS = 2**22
@@ -60,7 +62,7 @@ class ModelRanker(BaseRanker):
         self.metric = metric
         self.center = center
 
-    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> ModelRanker:
         """Register embeddings of models, or of past tasks with the models' gains.
 
@@ -73,8 +75,8 @@ class ModelRanker(BaseRanker):
             double precision, more in single: cosines closer than about 1e-6 are then
             not told apart; ``center=True`` helps where all have much in common.
         y : sequence of str, or array-like or DataFrame (n_rows, n_models)
-            Names: the rows are models, compared with targets directly; None numbers
-            them.  2-D gains: the rows are past tasks, and a model's score for a target
+            Names: the rows are models, compared with targets directly; None takes the
+            index of a table, or else numbers them.  2-D gains: the rows are past tasks, and a model's score for a target
             is the mean of its past gains, weighted by the tasks' similarity to the
             target; names are the columns' of a DataFrame.
 
@@ -83,13 +85,13 @@ class ModelRanker(BaseRanker):
         self : object
             The fitted ranker.
         """
-        self._validate_params()
         with fit_progress(self, 0, ""):
             self._register(X, y)
         return self
 
     def _register(self, X: Any, y: Any) -> None:
-        self.fingerprint_ = fingerprint_of(X)
+        self.fingerprint_, self._label_names = space_of(X)
+        index = index_names(X)
         # Whether all numbers are finite shows in the norms, block by block.
         self.embeddings_ = check_array(
             X, dtype=[np.float32, np.float64, np.float16], ensure_all_finite=False
@@ -99,14 +101,15 @@ class ModelRanker(BaseRanker):
         if y is not None and np.ndim(y) == 2:
             columns = getattr(y, "columns", None)
             self.model_names_ = check_names(columns, np.shape(y)[1])
-            self.gains_ = align_gains(y, self.model_names_)
+            self.gains_ = align_gains(y, self.model_names_, index)
             if len(self.gains_) != len(self.embeddings_):
                 raise ValueError(
                     f"there are {len(self.embeddings_)} past tasks but gains for "
                     f"{len(self.gains_)}."
                 )
         else:
-            self.model_names_ = check_names(y, len(self.embeddings_))
+            names = index if y is None else y
+            self.model_names_ = check_names(names, len(self.embeddings_))
         mean = _mean(self.embeddings_)
         squares = _squared_norms(self.embeddings_, mean if self._shifts() else None)
         if not np.isfinite(squares).all():
@@ -136,7 +139,11 @@ class ModelRanker(BaseRanker):
         return products / np.where(norms > 0, norms, 1)
 
     def _scores(self, X: Any) -> np.ndarray:
-        check_fingerprints(self.fingerprint_, fingerprint_of(X))
+        fingerprint, label_names = space_of(X)
+        if self.fingerprint_ is not None and fingerprint is not None:
+            check_spaces(
+                {self.fingerprint_: self._label_names, fingerprint: label_names}
+            )
         targets = check_array(X, dtype=[np.float32, np.float64])
         if targets.shape[1] != self.n_features_in_:
             raise ValueError(

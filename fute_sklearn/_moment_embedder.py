@@ -203,6 +203,10 @@ class MomentEmbedder(BaseTaskEmbedder):
             *columns,
         )
 
+    def _column_labels(self, task: Task) -> tuple[str, ...] | None:
+        by_label = self.target_encoding == "label" and task.targets.kind == "label"
+        return task.targets.names if by_label else None
+
     def _fit_group(
         self,
         surrogate: Surrogate,

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._config import get_config
 from ._content_hash import content_hash
-from ._model_answers import MemoryStore, checked_answers, chunk_of, probabilities
+from ._model_answers import (
+    MemoryStore,
+    ModelAnswers,
+    Renaming,
+    checked_answers,
+    chunk_of,
+    in_classes_order,
+    joined,
+    looks_one_vs_one,
+    probabilities,
+    with_columns,
+)
 from ._store import ArrayStore, text_key
 from ._task import Task
-from ._validation import check_texts, label_name
+from ._validation import (
+    check_texts,
+    find_stack_level,
+    label_name,
+    validate_params,
+)
 from .exceptions import ModelLabelError, ModelLabelWarning
 
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
@@ -42,12 +60,19 @@ class MTEWrapper(BaseEstimator):
             "decision_function"}, default="predict"
         What to ask the model for.  Probabilities become soft targets, which tell more
         than labels; scores of ``decision_function`` are turned into probabilities by a
-        logistic or softmax function, without calibration.
+        logistic or softmax function, without calibration.  Columns follow the model's
+        ``classes_``; those of a table are brought into that order by their names.
     name : str or None, default=None
-        The model's name; None takes its class's.
+        The model's name; by default the name of its class.
     classes : sequence or None, default=None
         More labels that the model could give, beside its ``classes_`` and those seen;
         the columns of probabilities where the model has no ``classes_``.
+    label_names : dict or None, default=None
+        What the model's labels are called in the task, as ``{"LABEL_0": "negative",
+        "LABEL_1": "positive"}``; labels that are not named keep their name.  Labels
+        that get one name are merged.
+    kind : {"label", "number", "text"} or None, default=None
+        Kind of the model's answers; by default it is told from them, see `Task`.
     on_error : {"raise", "drop"}, default="raise"
         What to do when the model fails on a chunk of texts: raise, naming model and
         rows; or ask text by text and drop, with a warning, the ones it fails on.
@@ -67,10 +92,11 @@ class MTEWrapper(BaseEstimator):
     Notes
     -----
     The model's content is told by its attribute or method ``fingerprint``, if it has
-    one; else by a hash of its pickled state and of the files its own code lies in (a
+    one; else by a hash of its state, as pickled in memory, and of the code that it
+    runs: its classes with their bases and what their methods refer to, as loaded (a
     model whose state changes as it predicts, as by a counter, needs a fingerprint).
-    An object that cannot be pickled, or was defined in no file, is known by its
-    identity, and its predictions are kept only while this wrapper lives.
+    An object that cannot be pickled is known by its identity, and its predictions are
+    kept only while this wrapper lives.
 
     Examples
     --------
@@ -93,6 +119,8 @@ class MTEWrapper(BaseEstimator):
         "response_method": [StrOptions(set(RESPONSES))],
         "name": [str, None],
         "classes": ["array-like", None],
+        "label_names": [Mapping, None],
+        "kind": [StrOptions({"label", "number", "text"}), None],
         "on_error": [StrOptions({"raise", "drop"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
@@ -105,6 +133,8 @@ class MTEWrapper(BaseEstimator):
         response_method: str = "predict",
         name: str | None = None,
         classes: Any = None,
+        label_names: Mapping[Any, Any] | None = None,
+        kind: str | None = None,
         on_error: str = "raise",
         batch_size: int = 512,
     ) -> None:
@@ -113,6 +143,8 @@ class MTEWrapper(BaseEstimator):
         self.response_method = response_method
         self.name = name
         self.classes = classes
+        self.label_names = label_names
+        self.kind = kind
         self.on_error = on_error
         self.batch_size = batch_size
 
@@ -201,12 +233,13 @@ class MTEWrapper(BaseEstimator):
             raise ValueError(
                 "the model is not part of a pickle: set_params(estimator=model) first."
             )
-        self._validate_params()
+        validate_params(self)
         if not hasattr(self.estimator, self.response_method):
             raise AttributeError(
                 f"the model {self._model_name()!r} has no method "
                 f"{self.response_method!r}; choose another response_method."
             )
+        X = list(X) if hasattr(X, "__next__") else X
         # A model that reads records says which text stands for each.
         text_of = getattr(self.estimator, "text_of", None)
         texts = check_texts(X if text_of is None else text_of(X))
@@ -215,55 +248,87 @@ class MTEWrapper(BaseEstimator):
         rows, found = self._respond(X, texts, content)
         kept = [texts[i] for i in rows]
         try:
-            y, classes = self._targets(found)
-            return Task(kept, y, name=self._model_name(), classes=classes)
-        except ValueError as error:
+            y, classes = self._targets(joined(found))
+            return Task(
+                kept, y, name=self._model_name(), classes=classes, kind=self.kind
+            )
+        except (TypeError, ValueError) as error:
             raise ModelLabelError(
                 f"the answers of the model {self._model_name()!r} cannot be used: "
                 f"{error}"
             ) from error
 
-    def _targets(self, found: np.ndarray) -> tuple[Any, list[Any] | None]:
+    def known_labels(self) -> list[Any] | None:
+        """All labels that the model can answer, as far as it says so beforehand.
+
+        Returns
+        -------
+        labels : list or None
+            Its ``classes_`` and the parameter ``classes``, under the names that
+            ``label_names`` gives; None where it has no ``classes_``.
+        """
+        own = getattr(self.estimator, "classes_", None)
+        if own is None or self.kind in ("number", "text"):
+            return None
+        renaming = Renaming(self.label_names)
+        labels = [renaming.of(label) for label in [*own, *self._more_classes()]]
+        return list({label_name(label): label for label in labels}.values())
+
+    def _more_classes(self) -> list[Any]:
+        return [] if self.classes is None else list(self.classes)
+
+    def _targets(self, answers: ModelAnswers) -> tuple[Any, list[Any] | None]:
         """Labels or probabilities with all classes that the model could give."""
         own = getattr(self.estimator, "classes_", None)
         own = [] if own is None else list(own)
-        more = [] if self.classes is None else list(self.classes)
-        if self.response_method == "predict":
-            y = found.tolist()
-            named = own + more
-            if not named:
-                return y, None
-            return y, list({label_name(label): label for label in named + y}.values())
-        proba = probabilities(found, self.response_method)
-        if not own:
-            return proba, more or None
-        known = {label_name(label) for label in own}
-        extra = [label for label in more if label_name(label) not in known]
-        return np.hstack([proba, np.zeros((len(proba), len(extra)))]), own + extra
+        more = self._more_classes()
+        renaming = Renaming(self.label_names)
+        values, method = answers.values, self.response_method
+        if method != "predict":
+            n_classes = len(own or more or answers.names)
+            values = with_columns(values, method, n_classes)
+        if values.ndim == 2:
+            answers = replace(answers, values=values)
+            table, classes = in_classes_order(answers, own, more)
+            renaming.check([*classes, *more])
+            table, classes = renaming.of_columns(probabilities(table, method), classes)
+            known = {label_name(label) for label in classes}
+            extra = [c for c in map(renaming.of, more) if label_name(c) not in known]
+            return np.hstack([table, np.zeros((len(table), len(extra)))]), [
+                *classes,
+                *extra,
+            ]
+        y = values.tolist()
+        if own:
+            renaming.check([*own, *more, *y])
+        y = [renaming.of(label) for label in y]
+        named = [renaming.of(label) for label in own + more]
+        named += renaming.names.values()
+        if not named or self.kind in ("number", "text"):
+            return y, None
+        return y, list({label_name(label): label for label in named + y}.values())
 
     def _respond(
         self, X: Any, texts: list[str], content: list[str]
-    ) -> tuple[list[int], np.ndarray]:
+    ) -> tuple[list[int], list[ModelAnswers]]:
         store, model = self._store()
         rows: list[int] = []
-        parts: list[np.ndarray] = []
+        parts: list[ModelAnswers] = []
         for start in range(0, len(texts), self.batch_size):
             part = list(range(start, min(start + self.batch_size, len(texts))))
             key = text_key(model, self.response_method, *[content[i] for i in part])
-            known = store.get(key)
-            if known is None:
-                kept, known = self._ask(X, texts, part)
-                if len(kept) == len(part):
-                    store.put(key, known)
-                part = kept
-            rows += part
-            if part:
-                parts.append(known)
+            known = _kept(store, key)
+            found = self._ask(X, texts, part) if known is None else [(part, known)]
+            if known is None and [kept for kept, _ in found] == [part]:
+                _keep(store, key, found[0][1])
+            for kept, answers in found:
+                rows += kept
+                parts.append(answers)
         if not rows:
             raise ModelLabelError(
                 f"the model {self._model_name()!r} failed on every text."
             )
-        return rows, np.concatenate(parts)
+        return rows, parts
 
     def _store(self) -> tuple[ArrayStore, str]:
         folder = get_config()["cache_dir"]
@@ -281,47 +346,62 @@ class MTEWrapper(BaseEstimator):
 
     def _ask(
         self, X: Any, texts: list[str], part: list[int]
-    ) -> tuple[list[int], np.ndarray]:
+    ) -> list[tuple[list[int], ModelAnswers]]:
+        """Answers to some rows, with the rows, in one piece or text by text."""
         try:
-            return part, self._call(X, texts, part)
+            return [(part, self._call(X, texts, part))]
         except ModelLabelError as error:
             if self.on_error == "raise":
                 raise
             reason = error
-        kept, found = [], []
+        found = []
         for i in part:
             try:
-                found.append(self._call(X, texts, [i]))
-                kept.append(i)
+                found.append(([i], self._call(X, texts, [i])))
             except ModelLabelError as error:
                 reason = error
-        lost = sorted(set(part) - set(kept))
+        lost = sorted(set(part) - {i for rows, _ in found for i in rows})
         if lost:
             warnings.warn(
                 f"{len(lost)} texts (rows {_short(lost)}) are dropped: {reason}",
                 ModelLabelWarning,
-                stacklevel=4,
+                stacklevel=find_stack_level(),
             )
-        return kept, np.concatenate(found) if found else np.empty(0)
+        return found
 
-    def _call(self, X: Any, texts: list[str], part: list[int]) -> np.ndarray:
+    def _call(self, X: Any, texts: list[str], part: list[int]) -> ModelAnswers:
         """Ask the model for some rows and check what comes back."""
         chunk = chunk_of(X, texts, part)
+        method = self.response_method
         where = f"the model {self._model_name()!r}, rows {part[0]} to {part[-1]}"
         try:
-            found = getattr(self.estimator, self.response_method)(chunk)
+            found = getattr(self.estimator, method)(chunk)
         except Exception as error:  # any fault of a stranger's model
             raise ModelLabelError(
-                f"{where}: {self.response_method} raised "
-                f"{type(error).__name__}: {error}"
+                f"{where}: {method} raised {type(error).__name__}: {error}"
             ) from error
         try:
-            return checked_answers(found, len(part))
+            answers = checked_answers(found, len(part), method)
+            if method == "decision_function":
+                self._check_scores(answers.values, chunk)
         except (TypeError, ValueError) as error:
             raise ModelLabelError(f"{where}: {error}") from error
+        return answers
+
+    def _check_scores(self, scores: np.ndarray, chunk: Any) -> None:
+        three = scores.ndim == 2 and scores.shape[1] == 3
+        if not three or len(getattr(self.estimator, "classes_", ())) != 3:
+            return
+        if looks_one_vs_one(self.estimator, scores, chunk):
+            raise ValueError(
+                "decision_function gives a score for every pair of classes "
+                "(one-vs-one), which ranks no class; set "
+                "decision_function_shape='ovr', or use response_method='predict'."
+            )
 
     # Embedding ------------------------------------------------------------------
 
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> MTEWrapper:
         """Label texts with the model and embed it; the model itself is not fitted.
 
@@ -342,7 +422,7 @@ class MTEWrapper(BaseEstimator):
         self.task_ = self.label(X)
         embedder = TuPaTEEmbedder() if self.embedder is None else self.embedder
         blank = clone(embedder)
-        blank._validate_params()
+        validate_params(blank)
         fitted = blank._embed([self.task_], lambda: None)[0]
         self.embedder_ = blank._fitted_clone(fitted)
         self.embedding_ = self.embedder_.embedding_
@@ -391,3 +471,17 @@ class MTEWrapper(BaseEstimator):
 def _short(rows: list[int]) -> str:
     shown = ", ".join(map(str, rows[:10]))
     return shown + (", ..." if len(rows) > 10 else "")
+
+
+def _kept(store: ArrayStore, key: str) -> ModelAnswers | None:
+    values = store.get(key)
+    if values is None:
+        return None
+    names = store.get(f"{key}-names")
+    return ModelAnswers(values, () if names is None else tuple(names.tolist()))
+
+
+def _keep(store: ArrayStore, key: str, answers: ModelAnswers) -> None:
+    if answers.names:
+        store.put(f"{key}-names", np.array(answers.names))
+    store.put(key, answers.values)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -98,6 +98,7 @@ class PromptSelector(BaseEstimator):
         self.embedder = embedder
         self.scoring = scoring
 
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(
         self, prompts: Any, X: Any, *, target: Task | None = None
     ) -> PromptSelector:
@@ -125,7 +126,6 @@ class PromptSelector(BaseEstimator):
         ClientCapabilityError
             If the client cannot give what the criterion needs.
         """
-        self._validate_params()
         if not isinstance(prompts, Mapping):
             prompts = _named(list(prompts))
         if not prompts:

@@ -8,14 +8,14 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._label_scores import LabelScores, ask, chosen_labels, label_scores
 from ._prompt_text import fields_of, rows_of, strings_of
 from ._store import text_key
-from ._validation import label_name
+from ._validation import label_name, validate_params
 from .exceptions import ClientCapabilityError, ModelLabelWarning, RowsFailedError
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -276,6 +276,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
             warnings.warn(message, ModelLabelWarning, stacklevel=4)
         return found.values
 
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> PromptedLLM:
         """Measure what calibration divides by; nothing else is learnt.
 
@@ -291,7 +292,6 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         self : object
             The classifier.
         """
-        self._validate_params()
         self._fields()
         self._strings()
         if self.calibration is not None:
@@ -374,7 +374,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         y : ndarray (n_samples,)
             The labels; None where a row failed and ``on_error="missing"``.
         """
-        self._validate_params()
+        validate_params(self)
         check_is_fitted(self)
         values = self._settled(self._choices(X))
         missing = np.isnan(values).any(1)
@@ -423,7 +423,7 @@ def _log_normalised(scores: np.ndarray) -> np.ndarray:
 def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[LabelScores]:
     """Calibrated log-probabilities of the labels under several prompts."""
     for prompt in prompts:
-        prompt._validate_params()
+        validate_params(prompt)
         check_is_fitted(prompt)
     return [
         LabelScores(prompt._calibrated(found.values), found.faults)

@@ -1,17 +1,20 @@
-"""The short way: models and a labelled task in, one honest table out."""
+"""The short way: models and a labelled task in, a table of rankings out."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import clone
+from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from ._base import Answers, BaseTaskEmbedder, seed_of
+from ._label_spaces import answers_as_labels, check_label_spaces
 from ._model_ranker import ModelRanker
 from ._moment_embedder import MomentEmbedder
 from ._mte_wrapper import MTEWrapper
@@ -19,8 +22,8 @@ from ._student_ranker import LEAST_PROBABILITY, StudentRanker, score_answers
 from ._task import Task
 from ._task_vectorizer import TaskVectorizer
 from ._tupate_embedder import TuPaTEEmbedder
-from ._validation import check_texts, first_seen
-from .exceptions import ReferenceStatisticsError
+from ._validation import check_texts, find_stack_level, first_seen, label_name
+from .exceptions import LabelMismatchWarning, ReferenceStatisticsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +35,12 @@ SORTS = ("moment", "student", "cosine", "prior", "labelled")
 def rank_models(
     models: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     texts: Any,
+    kind: str | None = None,
+    classes: Any = None,
+    label_names: Mapping[str, Mapping[Any, Any]] | None = None,
     embedder: BaseTaskEmbedder | None = None,
     scoring: Any = "accuracy",
     sort_by: str = "student",
@@ -54,13 +60,22 @@ def rank_models(
     models : dict of str to model, or sequence of models
         Fitted models with ``predict``, or `MTEWrapper` objects; they are called on
         ``texts`` only.
-    X : sequence of str of length n_samples
-        Texts of the target task.
-    y : sequence of length n_samples
-        Labels of the target task.
+    X : sequence of str of length n_samples, or Task
+        Texts of the target task, or the task itself.
+    y : sequence of length n_samples, optional
+        Labels of the target task; None where X is a `Task`.
     texts : sequence of str
         Unlabelled texts, the same for all models: hundreds to thousands, varied, and
         near enough to what the models know that their labels are no guesses.
+    kind : {"label"}, optional
+        Says that y holds labels where it would be taken for numbers or free texts; see
+        `Task`.
+    classes : sequence, optional
+        All labels that could occur in the target; by default those seen, or the
+        categories of a categorical column.
+    label_names : dict of str to dict, optional
+        By a model's name, what its labels are called in the target, as
+        ``{"svm": {"LABEL_0": "negative", "LABEL_1": "positive"}}``; see `MTEWrapper`.
     embedder : embedder, optional
         Makes the students and the compared embeddings; ``TuPaTEEmbedder()`` by
         default.
@@ -94,11 +109,19 @@ def rank_models(
     ------
     ModelLabelError
         If a model fails on the texts; what was labelled before is kept.
+    LabelMismatchError
+        If a model shares no label with the target, has a label that differs from the
+        target's in case, spaces or Unicode form only, or answers with numbers.  Models
+        with ``classes_`` are compared before any model is called.
     ValueError
         If the task has other targets than classes, or there are no models.
 
     Warns
     -----
+    LabelMismatchWarning
+        If a model has labels that the target does not know, or lacks some of its.
+    UnknownTokensWarning
+        If the surrogate cannot read some of the texts; ``table.attrs`` has the shares.
     UserWarning
         If a column cannot be computed for these models; it then holds NaN.
 
@@ -117,10 +140,11 @@ def rank_models(
     >>> sorted(table.index)
     ['dull', 'fine']
     """
-    target = _checked_target(X, y, sort_by, n_labelled)
+    target = _checked_target(X, y, kind, classes)
+    _check_settings(sort_by, n_labelled, scoring)
     texts = check_texts(texts, "texts")
-    wrapped = _wrap(models, target)
-    labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
+    wrapped = _wrap(models, label_names)
+    labelled = _label(wrapped, texts, target)
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
     if hasattr(embedder, "random_state"):
         # One space for models and target, also where every fit would draw a new one.
@@ -128,11 +152,20 @@ def rank_models(
     scores, fingerprint = _embedded_scores(
         embedder, labelled, list(wrapped), target, scoring, callbacks
     )
-    scores["moment"] = _moment_scores(embedder, labelled, target, texts, scoring)
+    count = len(wrapped)
+    scores["moment"] = _or_nan(
+        lambda: _moment_scores(embedder, labelled, target, texts, scoring),
+        "moment",
+        count,
+    )
     scores["prior"] = np.array([-_prior_distance(task, target) for task in labelled])
     if n_labelled:
-        scores["labelled"] = _labelled_scores(
-            wrapped, target, n_labelled, scoring, random_state
+        scores["labelled"] = _or_nan(
+            lambda: _labelled_scores(
+                wrapped, target, n_labelled, scoring, random_state
+            ),
+            "labelled",
+            count,
         )
     table = _table(scores, list(wrapped), sort_by)
     table.attrs = {
@@ -144,23 +177,66 @@ def rank_models(
         "n_texts": len(texts),
         "n_samples": target.n_samples,
         "n_labelled": n_labelled,
+        "unreadable_texts": embedder.unreadable_share(texts),
+        "unreadable_samples": embedder.unreadable_share(target.texts),
     }
     return table
 
 
-def _checked_target(X: Any, y: Any, sort_by: str, n_labelled: int) -> Task:
-    target = Task(X, y, name="target")
+def _checked_target(X: Any, y: Any, kind: str | None, classes: Any) -> Task:
+    if isinstance(X, Task):
+        if y is not None or kind is not None or classes is not None:
+            raise ValueError(
+                "X is a Task, which has its own targets, kind and classes; give no y, "
+                "kind and classes beside it."
+            )
+        target = X
+    else:
+        target = Task(X, y, name="target", kind=kind, classes=classes)
     if target.targets.kind != "label":
         raise ValueError(
-            f"y holds targets of kind {target.targets.kind!r}; rank_models ranks "
-            "classifiers. Use StudentRanker with a regression scorer for numbers."
+            f"y holds targets of kind {target.targets.kind!r}, as far as can be told; "
+            "rank_models ranks classifiers. If these are labels, say kind='label'; for "
+            "numbers use StudentRanker with a regression scorer."
         )
+    if len(target.targets.names) < 2:
+        raise ValueError(
+            f"y holds 1 class, {list(target.targets.names)}: all models that answer it "
+            "would be perfect. Give rows of other classes too, or name them: "
+            "classes=[...]."
+        )
+    return target
+
+
+def _check_settings(sort_by: str, n_labelled: int, scoring: Any) -> None:
     if sort_by not in SORTS or (sort_by == "labelled" and not n_labelled):
         raise ValueError(
             f"sort_by={sort_by!r}, expected one of {SORTS}; 'labelled' needs "
             "n_labelled."
         )
-    return target
+    if not isinstance(n_labelled, Integral) or n_labelled < 0:
+        raise ValueError(f"n_labelled={n_labelled!r}, expected 0 or a positive int.")
+    if isinstance(scoring, str):
+        get_scorer(scoring)  # a wrong name is refused before the work
+
+
+def _label(
+    wrapped: dict[str, MTEWrapper], texts: list[str], target: Task
+) -> list[Task]:
+    """Label the texts by all models, in the target's labels."""
+    names = target.targets.names
+    beforehand = {name: wrapper.known_labels() for name, wrapper in wrapped.items()}
+    known = {n: [label_name(v) for v in c] for n, c in beforehand.items() if c}
+    check_label_spaces(known, names)
+    labelled = []
+    for name, wrapper in wrapped.items():
+        task = answers_as_labels(wrapper.label(texts), target.targets)
+        if name not in known:
+            check_label_spaces({name: task.targets.names}, names, {name: False})
+        if name not in known or len(task.targets.names) == 1:
+            task = task.with_classes(target.targets.classes.tolist())
+        labelled.append(task)
+    return labelled
 
 
 def _embedded_scores(
@@ -182,8 +258,14 @@ def _embedded_scores(
         vectors = [s.embedding_ for s in students.students_]
         return ModelRanker().fit(vectors, names).decision_function([own.embedding_])[0]
 
+    def student() -> np.ndarray:
+        with warnings.catch_warnings():
+            # The models' labels were compared with the target's before.
+            warnings.simplefilter("ignore", LabelMismatchWarning)
+            return students.decision_function([target])[0]
+
     scores = {
-        "student": students.decision_function([target])[0],
+        "student": _or_nan(student, "student", len(names)),
         "cosine": _or_nan(cosine, "cosine", len(names)),
     }
     return scores, own.fingerprint_
@@ -197,7 +279,7 @@ def _table(
     columns: dict[str, Any] = {}
     for key, values in scores.items():
         columns[f"{key}_score"] = values
-        columns[f"{key}_rank"] = rankdata(-values, method="average")
+        columns[f"{key}_rank"] = rankdata(-values, nan_policy="omit")
     columns["random_rank"] = (len(names) + 1) / 2
     table = pd.DataFrame(columns, index=pd.Index(names, name="model"))
     return table.sort_values(f"{sort_by}_rank", kind="stable")
@@ -206,14 +288,22 @@ def _table(
 def _or_nan(compute: Callable[[], np.ndarray], name: str, count: int) -> np.ndarray:
     """Keep the rest of the table where one column cannot be computed."""
     try:
-        return compute()
-    except ValueError as error:
-        warnings.warn(f"the column {name!r} cannot be computed: {error}", stacklevel=3)
-        return np.full(count, np.nan)
+        values, reason = compute(), "some scores are not defined"
+    except Exception as error:  # a scorer may be anybody's
+        values, reason = np.full(count, np.nan), f"{type(error).__name__}: {error}"
+    if np.isnan(values).any():
+        warnings.warn(
+            f"the column {name!r} cannot be computed for {np.isnan(values).sum()} of "
+            f"{count} models ({reason}); it holds NaN there",
+            stacklevel=find_stack_level(),
+        )
+    return values
 
 
-def _wrap(models: Any, target: Task) -> dict[str, MTEWrapper]:
-    """Wrap the models; labels of models without ``classes_`` are the target's."""
+def _wrap(
+    models: Any, label_names: Mapping[str, Mapping[Any, Any]] | None
+) -> dict[str, MTEWrapper]:
+    """Wrap the models under distinct names, with what their labels are called."""
     pairs = (
         list(models.items())
         if isinstance(models, Mapping)
@@ -225,14 +315,21 @@ def _wrap(models: Any, target: Task) -> dict[str, MTEWrapper]:
     for name, model in pairs:
         wrapper = model if isinstance(model, MTEWrapper) else MTEWrapper(model)
         name = str(name or wrapper._model_name())
-        classes = wrapper.classes
-        bare = not hasattr(wrapper.estimator, "classes_")
-        if classes is None and bare and wrapper.response_method == "predict":
-            classes = target.classes
         count = sum(n == name or n.startswith(f"{name}-") for n in out)
         name = f"{name}-{count + 1}" if name in out else name
-        params = {**wrapper.get_params(deep=False), "name": name, "classes": classes}
-        out[name] = MTEWrapper(**params)
+        out[name] = MTEWrapper(**{**wrapper.get_params(deep=False), "name": name})
+    for name, renaming in dict(label_names or {}).items():
+        if name not in out or not isinstance(renaming, Mapping):
+            raise ValueError(
+                f"label_names has the entry {name!r}: {renaming!r}; expected, by the "
+                f"name of a model, a dict from its labels to the target's. The models "
+                f"are {list(out)}."
+            )
+        if out[name].label_names is not None:
+            raise ValueError(
+                f"the wrapper of {name!r} has label_names of its own; give one of both."
+            )
+        out[name].set_params(label_names=renaming)
     return out
 
 
@@ -284,14 +381,23 @@ def _labelled_scores(
     count = min(n_labelled, target.n_samples)
     rows = np.sort(rng.choice(target.n_samples, count, replace=False))
     part = target.take(rows)
-    scores = []
-    for wrapper in wrapped.values():
-        found = wrapper.label(part.texts)
+    return np.array([_score_on(w, part, scoring) for w in wrapped.values()])
+
+
+def _score_on(wrapper: MTEWrapper, part: Task, scoring: Any) -> float:
+    """Score a model on labelled rows; NaN where it fails there."""
+    try:
+        found = answers_as_labels(wrapper.label(part.texts), part.targets)
         log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
         answers = Answers("label", found.targets.names, log_proba)
         answered = part.take(_rows_of(found.texts, part.texts))
-        scores.append(score_answers(answers, answered, scoring))
-    return np.array(scores)
+        return score_answers(answers, answered, scoring)
+    except Exception as error:  # a model or a scorer may be anybody's
+        warnings.warn(
+            f"the model {wrapper.name!r} has no score on the labelled rows: {error}",
+            stacklevel=find_stack_level(),
+        )
+        return np.nan
 
 
 def _rows_of(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from ._alignment import align, align_gains
 from ._optional import import_pyplot
 from .metrics import regret_score, spearman_score
 
@@ -123,10 +124,11 @@ class RankingDisplay:
 
         Parameters
         ----------
-        gains, scores : array-like (n_models,)
-            True gains and scores.
+        gains, scores : array-like (n_models,), Series or dict
+            True gains and scores; where both name the models they are aligned by name.
         names : sequence of str, optional
-            Names of the models.
+            Names of the models, in the order of ``gains``; by default those of an
+            index or a dict.
         label : str, optional
             Name of the ranking.
         ax : matplotlib Axes, optional
@@ -137,15 +139,18 @@ class RankingDisplay:
         display : RankingDisplay
             The drawn display.
         """
-        gains, scores = np.asarray(gains, float), np.asarray(scores, float)
-        if gains.shape != scores.shape or gains.ndim != 1:
+        true, predicted, known = align(gains, scores)
+        if true.shape != predicted.shape or len(true) != 1:
             raise ValueError(
-                f"gains {gains.shape} and scores {scores.shape} must be 1-D and of the "
-                "same length."
+                f"gains {true.shape} and scores {predicted.shape} must be of one task "
+                "and of the same length."
             )
         if names is None:
-            names = [f"model{i}" for i in range(len(gains))]
-        return cls(scores, gains, list(names), label=label).plot(ax)
+            names = known or [f"model{i}" for i in range(true.shape[1])]
+        names = list(names)
+        if len(names) != true.shape[1]:
+            raise ValueError(f"{len(names)} names for {true.shape[1]} models.")
+        return cls(predicted[0], true[0], names, label=label).plot(ax)
 
     @classmethod
     def from_estimator(
@@ -159,8 +164,8 @@ class RankingDisplay:
             Has ``decision_function``.
         X : sequence of length 1
             The target, as the estimator takes it.
-        gains : array-like (n_models,)
-            True gains on the target, in the models' order.
+        gains : array-like (n_models,), Series or dict
+            True gains on the target, by the models' names or in their order.
         ax : matplotlib Axes, optional
             Where to draw.
 
@@ -174,7 +179,7 @@ class RankingDisplay:
         if len(scores) != 1:
             raise ValueError(f"expected one target, got {len(scores)}.")
         return cls.from_predictions(
-            gains,
+            align_gains(gains, ranker.model_names_)[0],
             scores[0],
             names=ranker.model_names_,
             label=type(ranker).__name__,

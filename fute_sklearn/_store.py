@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import json
 import os
+import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterable
@@ -13,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .exceptions import DamagedCacheWarning
+from ._validation import find_stack_level
+from .exceptions import CacheUnavailableWarning, DamagedCacheWarning
 
 
 def text_key(*parts: str) -> str:
@@ -48,6 +52,65 @@ def warn_damaged(path: Path, reason: object) -> None:
     path.unlink(missing_ok=True)
 
 
+_usable: set[Path] = set()
+_warned: set[Path] = set()
+_stand_in: list[Path] = []
+
+
+def usable_folder(folder: Path | None) -> Path | None:
+    """Return a folder that can be made, read and written, or else None.
+
+    A folder is tried until it can be used, and warned about once.
+    """
+    if folder is None:
+        return None
+    if folder not in _usable:
+        try:
+            if str(folder).startswith("~"):
+                raise OSError("there is no home folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            os.listdir(folder)
+            with tempfile.TemporaryFile(dir=folder):
+                _usable.add(folder)
+        except OSError as error:
+            warn_unusable(folder, error)
+            return None
+    return folder
+
+
+def warn_unusable(folder: Path, error: object) -> None:
+    """Say once that a folder of caches cannot be used, and what to do."""
+    if folder not in _warned:
+        _warned.add(folder)
+        warnings.warn(
+            f"the cache folder {folder} cannot be used ({error}); work goes on without "
+            "it, and texts are encoded and models called again in later processes. "
+            "Remedy: set_config(cache_dir=...) or the environment variable "
+            "FUTE_SKLEARN_CACHE, with a folder that can be written; "
+            "set_config(cache_dir=None) turns the caches off.",
+            CacheUnavailableWarning,
+            stacklevel=find_stack_level(),
+        )
+
+
+def answers_folder(folder: Path | None) -> Path | None:
+    """Return where language models' answers are kept."""
+    if folder is None or usable_folder(folder) is not None:
+        return folder
+    return stand_in_folder()
+
+
+def stand_in_folder() -> Path:
+    """Return a temporary folder that keeps answers while this process lives.
+
+    Answers may have cost money, so that they are kept even without a usable cache.
+    """
+    if not _stand_in:
+        _stand_in.append(Path(tempfile.mkdtemp(prefix="fute_sklearn-")))
+        atexit.register(shutil.rmtree, _stand_in[0], ignore_errors=True)
+    return _stand_in[0]
+
+
 class ArrayStore:
     """One small file per array: a line with the checksum, then npy bytes.
 
@@ -55,7 +118,7 @@ class ArrayStore:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+        self.folder = usable_folder(folder)
 
     def get(self, key: str) -> np.ndarray | None:
         """Return the array of ``key``, or None where there is no sound one."""
@@ -65,6 +128,9 @@ class ArrayStore:
         try:
             header, _, body = path.read_bytes().partition(b"\n")
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            warn_unusable(self.folder, error)
             return None
         try:
             if json.loads(header)["sha256"] != hashlib.sha256(body).hexdigest():
@@ -87,7 +153,7 @@ class ArrayStore:
                 header.encode() + b"\n" + body.getvalue(),
             )
         except OSError as error:
-            warnings.warn(f"the cache cannot be written: {error}", stacklevel=2)
+            warn_unusable(self.folder, error)
 
 
 def texts_key(texts: Iterable[str]) -> str:

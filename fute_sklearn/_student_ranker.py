@@ -6,15 +6,23 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    _fit_context,
+    clone,
+)
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils._param_validation import HasMethods
 
 from ._base import Answers, BaseTaskEmbedder
 from ._base_ranker import BaseRanker, check_names
-from ._callbacks import nested_progress, with_callbacks
+from ._callbacks import nested_progress
+from ._label_spaces import check_label_spaces, with_shared_classes
 from ._task import Task, check_tasks
 from ._task_vectorizer import embed_tasks, groups_of
+from ._validation import validate_params
 
 LEAST_PROBABILITY = 1e-7
 
@@ -34,7 +42,8 @@ class StudentRanker(BaseRanker):
         Any scikit-learn scorer; classes are compared by name, and scorers see the
         target's own labels.  Probabilities that a scorer asks for are restricted to the
         classes that occur in the target; a class that a student does not know gets next
-        to none.  For numeric targets give a regression scorer, such as ``"r2"``.
+        to none.  For numeric targets give a regression scorer, such as ``"r2"``.  A target
+        that shares no label with a model is refused, before anything is computed.
     n_jobs : int or None, default=None
         As in `TaskVectorizer`.
 
@@ -78,7 +87,7 @@ class StudentRanker(BaseRanker):
         self.scoring = scoring
         self.n_jobs = n_jobs
 
-    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> StudentRanker:
         """Make one student per model.
 
@@ -94,15 +103,14 @@ class StudentRanker(BaseRanker):
         self : object
             The fitted ranker.
         """
-        self._validate_params()
-        tasks = check_tasks(X)
+        tasks = with_shared_classes(check_tasks(X))
         if y is None and all(task.name for task in tasks):
             y = [task.name for task in tasks]
         self.model_names_ = check_names(y, len(tasks))
         if isinstance(self.scoring, str):
             get_scorer(self.scoring)  # a wrong name is refused before the work
         embedder = clone(self.embedder)
-        embedder._validate_params()
+        validate_params(embedder)
         with nested_progress(self, len(groups_of(tasks)), "models") as group:
             fitted = embed_tasks(embedder, tasks, self.n_jobs, group)
         self.students_ = [embedder._fitted_clone(one) for one in fitted]
@@ -111,6 +119,9 @@ class StudentRanker(BaseRanker):
     def _scores(self, X: Any) -> np.ndarray:
         tasks = check_tasks(X)
         out = np.empty((len(tasks), len(self.students_)))
+        for task in tasks:
+            if task.targets.kind == "label":
+                check_label_spaces(self._label_names(), task.targets.names)
         for i, task in enumerate(tasks):
             # All students read the same encoder outputs.
             surrogate, encoded = self.students_[0]._encode(task.texts)
@@ -125,6 +136,14 @@ class StudentRanker(BaseRanker):
                         f"{error}"
                     ) from error
         return out
+
+
+    def _label_names(self) -> dict[str, tuple[str, ...]]:
+        return {
+            name: student.label_names_
+            for name, student in zip(self.model_names_, self.students_, strict=True)
+            if student.target_kind_ == "label"
+        }
 
 
 def score_answers(answers: Answers, task: Task, scoring: Any) -> float:
@@ -145,14 +164,14 @@ def score_answers(answers: Answers, task: Task, scoring: Any) -> float:
     else:
         rows = targets.proba.argmax(1)
         present = np.unique(rows)
-        present = present[np.argsort(targets.classes[present])]
-        names = [targets.names[i] for i in present]
         strange = set(answers.names) - set(targets.names)
         # Answers outside the target's labels can only be told apart as names.
-        labels = np.array(targets.names) if strange else targets.classes
+        named = strange or targets.classes.dtype == object
+        labels = np.array(targets.names) if named else targets.classes
+        present = present[np.argsort(labels[present])]
         proxy = _Classifier(
             answers,
-            names,
+            [targets.names[i] for i in present],
             labels[present],
             dict(zip(targets.names, labels, strict=True)),
         )

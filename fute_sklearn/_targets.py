@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ._columns import (
+    categories_of,
+    column_names,
+    column_of,
+    is_table,
+    plain,
+    table_of,
+    typed_array,
+)
 from ._store import text_key
-from ._validation import check_label_names, first_seen, is_missing, label_name
+from ._validation import (
+    check_label_names,
+    find_stack_level,
+    first_seen,
+    label_name,
+    unreadable_at,
+)
 
 MAX_AUTO_CLASSES = 20
 
@@ -76,8 +93,8 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
     """Read targets of any kind, or of the given one.
 
     One column of strings, integers or booleans holds labels, unless it has more than
-    20 different strings and more than one for every two rows: those are free texts.
-    Floats that are not all whole are numbers.  Two columns and more are class
+    20 different strings and most rows have one that no other row has: those are free
+    texts.  Floats that are not all whole are numbers.  Two columns and more are class
     probabilities, named by ``classes`` or by a table's column names.
     """
     if y is None:
@@ -85,26 +102,23 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
             "y is None; a task embedding is learnt from texts with their targets. Give "
             "labels, class probabilities, numbers or target texts."
         )
-    if getattr(y, "ndim", 1) == 2:
-        names = getattr(y, "columns", None) if classes is None else classes
-        return _parse_proba(np.asarray(y, dtype=np.float64), names)
-    if isinstance(y, (list, tuple)) and y and isinstance(y[0], (list, tuple)):
-        return _parse_proba(np.asarray(y, dtype=np.float64), classes)
-    if isinstance(y, (str, bytes)):
-        raise TypeError("y is one string; expected one target per text.")
-    values = list(np.asarray(y).ravel()) if hasattr(y, "dtype") else list(y)
-    values = [v.item() if isinstance(v, np.generic) else v for v in values]
-    for i, value in enumerate(values):
-        if is_missing(value):
+    y = plain(y)
+    if is_table(y):
+        if kind not in (None, "label"):
             raise ValueError(
-                f"y[{i}] is {value!r}: targets must not be missing. Drop these rows."
+                f"y has several columns, which are class probabilities, but "
+                f"kind={kind!r} is asked for; give one column."
             )
+        return _parse_proba(table_of(y, "y"), column_names(y), classes)
+    values = column_of(y, "y")
+    if classes is None and kind in (None, "label"):
+        classes = categories_of(y)
     if kind is None:
         kind = "label" if classes is not None else _kind_of(values)
     if kind == "number":
         return _parse_numbers(values)
     if kind == "text":
-        return TargetSet("text", texts=tuple(str(v).strip() for v in values))
+        return TargetSet("text", texts=_parse_texts(values))
     return _parse_labels(values, classes)
 
 
@@ -112,44 +126,61 @@ def _kind_of(values: list[Any]) -> str:
     if values and all(isinstance(v, float) for v in values):
         if not all(math.isfinite(v) and v == round(v) for v in values):
             return "number"
-    return "text" if _is_free_text(values) else "label"
+    if not _mostly_unique([str(v).strip() for v in values]):
+        return "label"
+    if all(isinstance(v, str) and v.strip() for v in values):
+        return "text"
+    if all(isinstance(v, (int, float)) for v in values):
+        warnings.warn(
+            f"y holds {len(set(values))} different whole numbers in {len(values)} "
+            "rows, which are taken for labels; say kind='number' where they are "
+            "quantities, kind='label' where they are not",
+            stacklevel=find_stack_level(),
+        )
+    return "label"
+
+
+def _mostly_unique(values: list[str]) -> bool:
+    """Tell values that mostly stand once from values that come again."""
+    counts = Counter(values)
+    once = sum(count == 1 for count in counts.values())
+    return len(counts) > MAX_AUTO_CLASSES and once > len(values) / 2
+
+
+def _parse_texts(values: list[Any]) -> tuple[str, ...]:
+    texts = tuple(str(v).strip() for v in values)
+    for i, text in enumerate(texts):
+        if (at := unreadable_at(text)) is not None:
+            raise ValueError(
+                f"y[{i}] holds a lone surrogate at place {at}, which is no character."
+            )
+    return texts
 
 
 def _parse_numbers(values: list[Any]) -> TargetSet:
     try:
         numbers = np.array([float(v) for v in values])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"y holds something that is no number: {error}") from error
     if not np.isfinite(numbers).all():
         raise ValueError(f"y[{int(np.argmin(np.isfinite(numbers)))}] is infinite.")
     return TargetSet("number", values=numbers, texts=tuple(map(number_text, numbers)))
 
 
-def _is_free_text(values: list[Any]) -> bool:
-    distinct = {str(v).strip() for v in values}
-    return (
-        all(isinstance(v, str) for v in values)
-        and "" not in distinct
-        and len(distinct) > max(MAX_AUTO_CLASSES, len(values) / 2)
-    )
-
-
 def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
     names = [label_name(v) for v in values]
+    if not names:
+        raise ValueError("y is empty; at least one target is required.")
     if classes is None:
         by_name = dict(zip(reversed(names), reversed(values), strict=True))
         labels = [by_name[name] for name in first_seen(names)]
     else:
+        check_label_names(classes)
         labels = list(classes)
     known = check_label_names(labels)
     if strange := set(names) - set(known):
         raise ValueError(
             f"y holds labels {sorted(strange)}, which are not among classes={known}."
-        )
-    if len(known) < 2:
-        raise ValueError(
-            f"y holds {len(known)} class, {known}; nothing can be learnt from it. If a "
-            "model could say other labels, name them all: Task(X, y, classes=[...])."
         )
     order = np.argsort(known)
     place = {known[c]: i for i, c in enumerate(order)}
@@ -158,19 +189,23 @@ def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
     return TargetSet(
         "label",
         names=tuple(known[c] for c in order),
-        classes=_label_array([labels[c] for c in order]),
+        classes=typed_array([labels[c] for c in order]),
         proba=proba,
     )
 
 
-def _parse_proba(proba: np.ndarray, classes: Any) -> TargetSet:
-    if classes is None:
+def _parse_proba(
+    proba: np.ndarray, columns: list[Any] | None, classes: Any
+) -> TargetSet:
+    if classes is None and columns is None:
         raise ValueError(
             f"y holds probabilities of {proba.shape[1]} classes without names. Give "
             "classes=[...], or a DataFrame whose columns are the labels."
         )
-    labels = list(classes)
-    names = check_label_names(labels)
+    labels = list(columns if classes is None else classes)
+    names = check_label_names(labels if classes is None else classes)
+    if classes is not None and columns is not None:
+        proba = reordered(proba, columns, names, "classes")
     if len(names) != proba.shape[1] or len(names) < 2:
         raise ValueError(
             f"y has {proba.shape[1]} columns but {len(names)} classes are named; "
@@ -189,17 +224,19 @@ def _parse_proba(proba: np.ndarray, classes: Any) -> TargetSet:
     return TargetSet(
         "label",
         names=tuple(names[c] for c in order),
-        classes=_label_array([labels[c] for c in order]),
+        classes=typed_array([labels[c] for c in order]),
         proba=(proba / proba.sum(1, keepdims=True)).astype(np.float32),
     )
 
 
-def _label_array(labels: list[Any]) -> np.ndarray:
-    """Make an array of the labels' own type where they share one."""
-    if len({type(label) for label in labels}) == 1 and isinstance(
-        labels[0], (str, int, float, bool)
-    ):
-        return np.array(labels)
-    out = np.empty(len(labels), dtype=object)
-    out[:] = labels
-    return out
+def reordered(
+    table: np.ndarray, columns: list[Any], names: list[str], owner: str
+) -> np.ndarray:
+    """Bring named columns into the order of ``names``, which ``owner`` gives."""
+    given = check_label_names(columns)
+    if set(given) != set(names):
+        raise ValueError(
+            f"the table has the columns {given}, but {owner} are {names}; expected "
+            "one column per class, under its name."
+        )
+    return table[:, [given.index(name) for name in names]]

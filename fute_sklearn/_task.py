@@ -8,7 +8,7 @@ import numpy as np
 
 from ._store import text_key, texts_key
 from ._targets import TargetSet, parse_targets
-from ._validation import check_same_length, check_texts
+from ._validation import check_same_length, check_texts, label_name
 
 
 class Task:
@@ -30,11 +30,12 @@ class Task:
         Name of the task or of the model that labelled it.
     classes : sequence, optional
         All labels that could occur; the columns of probabilities.  By default the
-        labels seen in ``y``, or the column names of a DataFrame of probabilities.
+        labels seen in ``y``, the categories of a categorical column, or the column
+        names of a DataFrame of probabilities.
     kind : {"label", "number", "text"}, optional
         Kind of the targets.  By default it is told from them: floats that are not all
-        whole are numbers; more than 20 different strings, and more than one for every
-        two rows, are free texts; all else are labels.
+        whole are numbers; more than 20 different strings, where most rows have one
+        that no other row has, are free texts; all else are labels.
 
     Attributes
     ----------
@@ -76,6 +77,8 @@ class Task:
         kind: str | None = None,
     ) -> None:
         texts = tuple(check_texts(X))
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name={name!r}, expected str or None.")
         if kind not in (None, "label", "number", "text"):
             raise ValueError(
                 f"kind={kind!r}, expected 'label', 'number', 'text' or None."
@@ -124,6 +127,36 @@ class Task:
         texts = tuple(self.texts[i] for i in rows)
         found._set(texts, self.targets.take(rows), self.name)
         return found
+
+    def with_classes(self, classes: Any) -> Task:
+        """Return the same task with more labels that could occur.
+
+        Parameters
+        ----------
+        classes : sequence
+            Labels; those that the task knows already, by name, change nothing.
+
+        Returns
+        -------
+        task : Task
+            The task; a label that is new has the probability 0 in every row.
+
+        Raises
+        ------
+        ValueError
+            If the targets are no labels.
+        """
+        if self.targets.kind != "label":
+            raise ValueError(
+                f"the targets are of kind {self.targets.kind!r} and have no classes."
+            )
+        known = set(self.targets.names)
+        new = [c for c in classes if label_name(c) not in known]
+        if not new:
+            return self
+        proba = np.hstack([self.targets.proba, np.zeros((len(self.texts), len(new)))])
+        named = [*self.targets.classes.tolist(), *new]
+        return Task(self.texts, proba, name=self.name, classes=named)
 
     @property
     def n_samples(self) -> int:

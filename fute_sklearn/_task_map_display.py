@@ -9,9 +9,10 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
 
+from ._alignment import aligned_column, index_names
 from ._optional import import_pyplot
 from ._validation import first_seen
-from ._vectors import fingerprint_of
+from ._vectors import space_of
 
 MARKERS = "osD^vP*X<>hp8d"
 
@@ -133,7 +134,8 @@ class TaskMapDisplay:
         embeddings : array-like (n, dim)
             Embeddings of one space; rows are scaled to unit length first.
         tasks : sequence of str of length n
-            Task of each row; gives the colour.
+            Task of each row; gives the colour.  A pandas Series is matched with a table
+            of embeddings by the index.
         families : sequence of str of length n
             Family of each row; gives the shape.  ``"data set"`` is drawn large.
         method : {"tsne", "pca"}, default="tsne"
@@ -148,7 +150,10 @@ class TaskMapDisplay:
         display : TaskMapDisplay
             The drawn display.
         """
-        fingerprint_of(embeddings)  # refuses a list of vectors of different spaces
+        space_of(embeddings)  # refuses a list of vectors of different spaces
+        names = index_names(embeddings)
+        tasks = aligned_column(tasks, names, "tasks")
+        families = aligned_column(families, names, "families")
         rows = np.asarray(embeddings, dtype=np.float64)
         if not len(rows) == len(tasks) == len(families):
             raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -14,17 +13,20 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    _fit_context,
     clone,
 )
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseTaskEmbedder, Fitted, seed_of
-from ._callbacks import CallbackSupportMixin, nested_progress, with_callbacks
-from ._config import config_context, get_config
+from ._callbacks import CallbackSupportMixin, nested_progress
+from ._config import config_context, expanded, get_config
+from ._label_spaces import labels_of, with_shared_classes
 from ._store import ArrayStore, text_key
 from ._task import Task, check_tasks
-from ._vectors import TaskVectors, check_fingerprints
+from ._validation import validate_params
+from ._vectors import TaskVectors, check_spaces
 
 
 def groups_of(tasks: Sequence[Task]) -> list[list[int]]:
@@ -136,7 +138,7 @@ class TaskVectorizer(
         self.n_jobs = n_jobs
         self.memory = memory
 
-    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> TaskVectorizer:
         """Embed tasks and keep their embeddings.
 
@@ -152,18 +154,23 @@ class TaskVectorizer(
         self : object
             The fitted vectorizer.
         """
-        self._validate_params()
-        tasks = check_tasks(X)
+        tasks = with_shared_classes(check_tasks(X))
         self.embedder_ = clone(self.embedder)
-        self.embedder_._validate_params()
+        validate_params(self.embedder_)
         if hasattr(self.embedder_, "random_state"):
             # One space for all tasks, also where every fit would draw a new one.
             self.embedder_.random_state = seed_of(self.embedder_.random_state)
         self.embedder_._pin_seed()
         self._known: dict[str, np.ndarray] = {}
-        self._space: str | None = None
+        self._spaces: dict[str, tuple[str, ...] | None] = {}
+        self._labels = labels_of(tasks)
         with nested_progress(self, len(groups_of(tasks)), "tasks") as group:
             self.embeddings_ = self._embed(tasks, group)
+        self._spaces = {self.embeddings_.fingerprint: self.embeddings_.label_names}
+        self._known = {
+            task._key: np.asarray(row)
+            for task, row in zip(tasks, self.embeddings_, strict=True)
+        }
         self.n_features_out_ = self._n_features_out = self.embeddings_.shape[1]
         return self
 
@@ -181,10 +188,12 @@ class TaskVectorizer(
             One row per task.
         """
         check_is_fitted(self)
-        return self._embed(check_tasks(X), _no_progress)
+        tasks = with_shared_classes(check_tasks(X), self._labels)
+        return self._embed(tasks, _no_progress)
 
     def _embed(self, tasks: list[Task], group: Callable[[int], Any]) -> TaskVectors:
-        store = ArrayStore(None if self.memory is None else Path(self.memory))
+        space = self._common_space(tasks)
+        store = ArrayStore(None if self.memory is None else expanded(self.memory))
         found: dict[int, np.ndarray] = {}
         keys = [self._key(task) for task in tasks]
         for i, task in enumerate(tasks):
@@ -201,18 +210,21 @@ class TaskVectorizer(
             group,
             only=("embedding_",),
         )
-        spaces = {self._space} | {
-            self._space_of(task) for task in tasks if task._key not in self._known
-        }
         for i, one in zip(todo, fitted, strict=True):
             found[i] = np.asarray(one["embedding_"])
             store.put(keys[i], found[i])
-        check_fingerprints(*spaces)
-        self._space = next(iter(spaces - {None}))
-        for i, task in enumerate(tasks):
-            self._known[task._key] = found[i]
         rows = [found[i] for i in range(len(tasks))]
-        return TaskVectors(np.stack(rows), self._space)
+        return TaskVectors(np.stack(rows), *space)
+
+    def _common_space(
+        self, tasks: list[Task]
+    ) -> tuple[str | None, tuple[str, ...] | None]:
+        """Space of all tasks, those of ``fit`` too; refused before any is embedded."""
+        spaces = self._spaces | {
+            self._space_of(task): self.embedder_._column_labels(task) for task in tasks
+        }
+        check_spaces(spaces)
+        return next(iter(spaces.items()))
 
     def _space_of(self, task: Task) -> str:
         return self.embedder_._fingerprint(self.embedder_._load(), task)

@@ -4,10 +4,13 @@ from typing import Any
 
 __all__ = [
     "BudgetExceededError",
+    "CacheUnavailableWarning",
     "ClientCapabilityError",
     "DamagedCacheWarning",
     "FingerprintMismatchError",
     "FuteError",
+    "LabelMismatchError",
+    "LabelMismatchWarning",
     "LanguageModelNotFoundError",
     "LanguageModelServerError",
     "ModelLabelError",
@@ -17,6 +20,7 @@ __all__ = [
     "SurrogateError",
     "SurrogateNotFoundError",
     "TruncationWarning",
+    "UnknownTokensWarning",
 ]
 
 
@@ -98,6 +102,10 @@ class FingerprintMismatchError(FuteError, ValueError):
     """Embeddings of different spaces were to be compared with each other."""
 
 
+class LabelMismatchError(FuteError, ValueError):
+    """A model's labels and a task's are not the same names, so no score would count."""
+
+
 class ReferenceStatisticsError(FuteError, ValueError):
     """A moment embedding lacks the reference texts that define its space."""
 
@@ -106,8 +114,16 @@ class ModelLabelError(FuteError, RuntimeError):
     """A wrapped model failed to label texts; says which model and which rows."""
 
 
+class LabelMismatchWarning(UserWarning):
+    """Some of a model's labels are unknown to the task, or the other way round."""
+
+
 class ModelLabelWarning(UserWarning):
     """Rows that a wrapped model could not label were dropped."""
+
+
+class CacheUnavailableWarning(UserWarning):
+    """The folder of the caches cannot be used; work goes on without it."""
 
 
 class DamagedCacheWarning(UserWarning):
@@ -116,3 +132,7 @@ class DamagedCacheWarning(UserWarning):
 
 class TruncationWarning(UserWarning):
     """Texts were longer than the surrogate's ``max_length`` and were cut."""
+
+
+class UnknownTokensWarning(UserWarning):
+    """The surrogate's vocabulary lacks most of some texts, so it cannot read them."""

@@ -1,12 +1,20 @@
-"""Metrics of rankings, each with what a random ranking is expected to reach."""
+"""Metrics of rankings, each with what a random ranking is expected to reach.
+
+Gains and scores may be arrays, dicts, Series or tables of pandas and polars.  Where both
+name their candidates (by dict key, index or column) or tasks (by a table's index) they
+are aligned by name, and refused if the names differ; arrays go by position.
+"""
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import make_scorer
+
+from ._alignment import align
 
 __all__ = [
     "average_rank_score",
@@ -22,8 +30,7 @@ __all__ = [
 
 
 def _check(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
-    gains = np.atleast_2d(np.asarray(y_true, dtype=np.float64))
-    scores = np.atleast_2d(np.asarray(y_score, dtype=np.float64))
+    gains, scores, _ = align(y_true, y_score)
     if gains.shape != scores.shape:
         raise ValueError(
             f"gains have shape {gains.shape}, scores {scores.shape}; expected one row "
@@ -31,6 +38,11 @@ def _check(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if gains.size == 0:
         raise ValueError("there are no candidates to rank.")
+    if gains.ndim != 2 or gains.shape[1] < 2:
+        raise ValueError(
+            f"gains and scores have shape {gains.shape}; a ranking needs two candidates "
+            "or more, in one row per task. Give the column of one task as 1-D: .ravel()."
+        )
     for name, array in (("gains", gains), ("scores", scores)):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} hold NaN or infinite values.")
@@ -48,6 +60,8 @@ def _gain(gains: np.ndarray, gain: str) -> np.ndarray:
 
 
 def _discounts(n: int, k: int | None) -> np.ndarray:
+    if k is not None and (not isinstance(k, Integral) or k < 1):
+        raise ValueError(f"k={k!r}, expected a positive int or None.")
     discounts = 1 / np.log2(np.arange(2, n + 2))
     if k is not None:
         discounts[k:] = 0
@@ -77,16 +91,16 @@ def ndcg_score(
 
     Parameters
     ----------
-    y_true : array-like (n_tasks, n_candidates) or (n_candidates,)
+    y_true : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
         True gains, not negative; for instance accuracies.
-    y_score : array-like of the same shape
+    y_score : array-like of the same shape, or dict
         Scores by which the candidates are ranked, high is better.  Ties count as the
         mean over their orders, never as the order that happens to be best.
     gain : {"linear", "exponential"}, default="linear"
         ``"linear"`` agrees with `sklearn.metrics.ndcg_score`; ``"exponential"`` is the
         literature's ``2 ** gain - 1``.
     k : int or None, default=None
-        Look at the first k only.
+        Look at the first k only, 1 or more.
 
     Returns
     -------
@@ -100,6 +114,7 @@ def ndcg_score(
     0.874
     """
     gains, scores = _check(y_true, y_score)
+    _discounts(1, k)
     gains = _gain(gains, gain)
     found = [
         0.0 if not g.any() else _dcg(g, s, k) / _dcg(g, g, k)

@@ -7,16 +7,16 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
-from fute_sklearn import config_context
+from fute_sklearn import _config
 from fute_sklearn._estimator_checks import LABELS, TEXTS
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def cache_dir(tmp_path):
-    with config_context(cache_dir=tmp_path / "cache"):
-        yield tmp_path / "cache"
+def cache_dir(tmp_path, monkeypatch):
+    monkeypatch.setitem(_config._config, "cache_dir", tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 @pytest.fixture

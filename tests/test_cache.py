@@ -162,7 +162,7 @@ def test_unwritable_cache_warns_and_goes_on(tmp_path, texts):
     blocked.write_text("no folder")
     with (
         config_context(cache_dir=blocked),
-        pytest.warns(UserWarning, match="cannot be kept"),
+        pytest.warns(UserWarning, match="cannot be used"),
     ):
         found = encode_texts(load_surrogate(TINY_SURROGATE), texts)
     assert len(found.states) == len(texts)

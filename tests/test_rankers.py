@@ -20,7 +20,7 @@ from fute_sklearn import (
     _model_ranker,
     rank_models,
 )
-from fute_sklearn.exceptions import FingerprintMismatchError
+from fute_sklearn.exceptions import FingerprintMismatchError, LabelMismatchWarning
 from fute_sklearn.metrics import ndcg_scorer
 from fute_sklearn.testing import TINY_SURROGATE as TINY
 
@@ -118,7 +118,7 @@ def test_gains_columns_are_matched_by_name():
     ranker = ModelRanker("dot").fit(E, ["z", "a", "m"])
     gains = pd.DataFrame({"a": [0.0], "m": [1.0], "z": [1.0]})
     assert ranker.score([[1.0, 0.0]], gains) == pytest.approx(1)
-    with pytest.raises(ValueError, match="lack columns"):
+    with pytest.raises(ValueError, match=r"lack \[.z.\]"):
         ranker.score([[1.0, 0.0]], gains[["a", "m"]])
     with pytest.raises(ValueError, match="2 columns for 3 models"):
         ranker.score([[1.0, 0.0]], [[1, 2]])
@@ -189,7 +189,11 @@ def test_students_of_other_label_sets(texts, labels):
     two = Task(texts, labels, name="two")
     embedder = MomentEmbedder(TINY, reference=texts)
     ranker = StudentRanker(embedder, scoring="neg_log_loss").fit([three, two])
-    scores = ranker.decision_function([Task(texts, labels), three])
+    with pytest.warns(LabelMismatchWarning, match="'three' answers .'other'."):
+        scores = ranker.decision_function([Task(texts, labels)])
+    assert np.isfinite(scores).all()
+    with pytest.warns(LabelMismatchWarning, match="'two' never answers .'other'."):
+        scores = ranker.decision_function([three])
     assert np.isfinite(scores).all()
 
 

@@ -1,7 +1,7 @@
 """The engine: the only part of the package that knows torch and transformers."""
 
 from ._causal import CausalModel, load_causal
-from ._encoder import Encoded, encode_texts
+from ._encoder import Encoded, encode_texts, unreadable_share
 from ._fine_tune import fine_tune
 from ._fisher import fisher_diagonals
 from ._likelihood import LabelObjective, TextObjective, label_tree
@@ -30,4 +30,5 @@ __all__ = [
     "load_surrogate",
     "tune_labels",
     "tune_texts",
+    "unreadable_share",
 ]

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fute_sklearn._config import get_config
 from fute_sklearn._store import text_key
-from fute_sklearn.exceptions import TruncationWarning
+from fute_sklearn._validation import find_stack_level
+from fute_sklearn.exceptions import TruncationWarning, UnknownTokensWarning
 
 from ._encoder_cache import EncoderCache
 from ._load import Surrogate
@@ -23,6 +24,7 @@ Found = TypeVar("Found")
 BATCH_TOKENS = 512
 LENGTH_STEP = 8
 TEXTS_PER_SEGMENT = 4096
+MOSTLY = 0.5
 
 
 class Encoded:
@@ -97,18 +99,50 @@ def tokenize(surrogate: Surrogate, texts: Sequence[str]) -> list[np.ndarray]:
     rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
         "input_ids"
     ]
+    unknown = unknown_shares(surrogate, rows) >= MOSTLY
+    if unknown.any():
+        row = int(unknown.argmax())
+        warnings.warn(
+            f"{unknown.sum()} of {len(rows)} texts ({unknown.mean():.0%}) consist "
+            f"mostly of what the vocabulary of surrogate={surrogate.name!r} lacks, as "
+            f"row {row}: {texts[row][:40]!r}. It cannot tell such texts apart, and what "
+            "is learnt from them means nothing. Remedy: a surrogate of the texts' "
+            "language, or leave these texts out",
+            UnknownTokensWarning,
+            stacklevel=find_stack_level(),
+        )
     cut = sum(len(row) > limit for row in rows)
     if cut:
         warnings.warn(
             f"{cut} of {len(rows)} texts are longer than max_length={limit} tokens "
             "and are cut; raise max_length to read them whole",
             TruncationWarning,
-            stacklevel=2,
+            stacklevel=find_stack_level(),
         )
     return [
         np.asarray(r if len(r) <= limit else [*r[: limit - 1], r[-1]], dtype=np.int64)
         for r in rows
     ]
+
+
+def unknown_shares(surrogate: Surrogate, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Share of each text's tokens that stand for what the vocabulary lacks."""
+    unknown = surrogate.tokenizer.unk_token_id
+    others = set(surrogate.tokenizer.all_special_ids) - {unknown}
+    shares = np.zeros(len(rows))
+    for i, row in enumerate(rows):
+        if unknown in row:
+            own = [token for token in row if token not in others]
+            shares[i] = own.count(unknown) / len(own)
+    return shares
+
+
+def unreadable_share(surrogate: Surrogate, texts: Sequence[str]) -> float:
+    """Share of the texts that consist mostly of what the vocabulary lacks."""
+    rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
+        "input_ids"
+    ]
+    return float((unknown_shares(surrogate, rows) >= MOSTLY).mean())
 
 
 def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:

@@ -11,14 +11,18 @@ import json
 import os
 import time
 import uuid
-import warnings
 import zlib
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from fute_sklearn._store import warn_damaged, write_atomically
+from fute_sklearn._store import (
+    usable_folder,
+    warn_damaged,
+    warn_unusable,
+    write_atomically,
+)
 
 STALE_SECONDS = 24 * 3600
 MAPPED_BYTES = 2**20
@@ -37,7 +41,7 @@ class EncoderCache:
     """
 
     def __init__(self, folder: Path | None, max_bytes: int) -> None:
-        self.folder = folder
+        self.folder = folder = usable_folder(folder)
         self.max_bytes = max_bytes
         self._where: dict[str, tuple[Path, int, int, int]] = {}
         self._open: dict[Path, np.ndarray] = {}
@@ -53,6 +57,8 @@ class EncoderCache:
                     self._where[key] = (path, int(start), int(length), int(check))
             except FileNotFoundError:  # another process has just removed it
                 continue
+            except OSError as error:
+                warn_unusable(folder, error)
             except (ValueError, TypeError) as error:
                 warn_damaged(path, error)
 
@@ -71,6 +77,10 @@ class EncoderCache:
             if len(found) != length or zlib.crc32(found.tobytes()) != check:
                 raise ValueError("its checksum differs")
         except FileNotFoundError:
+            self._forget(path)
+            return None
+        except OSError as error:
+            warn_unusable(path.parent, error)
             self._forget(path)
             return None
         except (ValueError, EOFError) as error:
@@ -123,9 +133,7 @@ class EncoderCache:
             self._shrink()
         except OSError as error:
             self._kept.update(states)
-            warnings.warn(
-                f"encoder outputs cannot be kept on disk: {error}", stacklevel=2
-            )
+            warn_unusable(self.folder, error)
 
     def _shrink(self) -> None:
         """Remove the oldest segments above the size limit, and stale leftovers."""

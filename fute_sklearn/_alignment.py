@@ -1,0 +1,121 @@
+"""Put named values side by side by their names; by position only where none are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._columns import plain
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Named:
+    """Values of candidates on tasks (n_tasks, n_candidates), with names if known."""
+
+    values: np.ndarray
+    candidates: list[str] | None = None
+    tasks: list[str] | None = None
+
+
+def index_names(values: Any) -> list[str] | None:
+    """Return the row names of a pandas object; numbers that pandas gave are none."""
+    index = getattr(values, "index", None)
+    if index is None or callable(index) or type(index).__name__ == "RangeIndex":
+        return None
+    return [str(name) for name in index]
+
+
+def named(values: Any) -> Named:
+    """Read gains or scores: dicts, Series and tables of pandas and polars, arrays."""
+    if isinstance(values, Mapping):
+        row = np.array([list(values.values())], dtype=np.float64)
+        return Named(row, [str(name) for name in values])
+    columns = getattr(values, "columns", None)
+    if columns is not None:
+        array = np.asarray(values, dtype=np.float64)
+        return Named(array, [str(name) for name in columns], index_names(values))
+    array = np.asarray(plain(values), dtype=np.float64)
+    index = getattr(values, "index", None)
+    if array.ndim == 1 and index is not None and not callable(index):
+        return Named(array[None], [str(name) for name in index])
+    return Named(np.atleast_2d(array))
+
+
+def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
+    """Positions in ``given`` of the names ``wanted``; the sets must be the same."""
+    if list(given) == list(wanted):
+        return list(range(len(given)))
+    missing = [name for name in dict.fromkeys(wanted) if name not in given]
+    strange = [name for name in dict.fromkeys(given) if name not in wanted]
+    if missing or strange:
+        parts = [f"lack {missing[:SHOWN]}"] if missing else []
+        parts += [f"have {strange[:SHOWN]}, which the others lack"] if strange else []
+        raise ValueError(
+            f"{what} are aligned by name, but {' and '.join(parts)}; the others are "
+            f"named {list(wanted)[:SHOWN]}. Select and rename them, or give plain "
+            "arrays in the same order."
+        )
+    if len(set(given)) < len(given) or len(given) != len(wanted):
+        twice = sorted({name for name in given if list(given).count(name) > 1})
+        raise ValueError(f"{what} cannot be aligned: the names {twice} stand twice.")
+    return [list(given).index(name) for name in wanted]
+
+
+def align(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """Return gains and scores with the same rows and columns, and the columns' names.
+
+    Tasks and candidates that both sides name are brought into the order of the gains.
+    """
+    gains, scores = named(y_true), named(y_score)
+    values = scores.values
+    if gains.candidates is not None and scores.candidates is not None:
+        order = order_of(scores.candidates, gains.candidates, "the scores' candidates")
+        values = values[:, order]
+    if gains.tasks is not None and scores.tasks is not None:
+        values = values[order_of(scores.tasks, gains.tasks, "the scores' tasks")]
+    known = gains.candidates if gains.candidates is not None else scores.candidates
+    return gains.values, values, known
+
+
+def align_gains(
+    gains: Any, models: Sequence[str], tasks: Sequence[str] | None = None
+) -> np.ndarray:
+    """Return gains (n_tasks, n_models) in the order of models, and of tasks if named."""
+    found = named(gains)
+    values = found.values
+    if found.candidates is not None:
+        order = order_of(found.candidates, models, "the gains' columns")
+        values = values[:, order]
+    if values.shape[1] != len(models):
+        raise ValueError(
+            f"gains have {values.shape[1]} columns for {len(models)} models; give one "
+            "column per model, in the models' order or as a DataFrame with their names."
+        )
+    if found.tasks is not None and tasks is not None:
+        values = values[order_of(found.tasks, tasks, "the gains' rows")]
+    return values
+
+
+def row_names(X: Any) -> list[str] | None:
+    """Names of targets: a table's index, or the names of tasks that all have one."""
+    if hasattr(X, "index") and not isinstance(X, (list, tuple)):
+        return index_names(X)
+    if isinstance(X, (list, tuple)):
+        names = [getattr(item, "name", None) for item in X]
+        if names and all(isinstance(name, str) for name in names):
+            return names if len(set(names)) == len(names) else None
+    return None
+
+
+def aligned_column(values: Any, rows: list[str] | None, what: str) -> list[Any]:
+    """Return one value per row, by the rows' names where both have names."""
+    names = index_names(values)
+    out = list(values)
+    if names is None or rows is None:
+        return out
+    return [out[i] for i in order_of(names, rows, what)]

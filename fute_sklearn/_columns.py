@@ -1,0 +1,139 @@
+"""Columns and tables of any library, read as plain values; refused where unclear."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
+EXACT_FLOAT = 2**53
+
+
+def plain(values: Any) -> Any:
+    """Turn tensors, arrow arrays, masked arrays and iterators into arrays or lists."""
+    if hasattr(values, "detach"):  # a torch tensor
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+        return values.numpy()
+    if hasattr(values, "to_pylist"):  # pyarrow
+        return values.to_pylist()
+    if isinstance(values, np.ma.MaskedArray):
+        return values.tolist()  # masked entries become None
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise TypeError("a sparse matrix is given; expected an array: .toarray().")
+    return list(values) if hasattr(values, "__next__") else values
+
+
+def column_names(values: Any) -> list[Any] | None:
+    """Return the column labels of a table of pandas or polars, None for others.
+
+    pandas numbers columns that nobody has named: such tables are as good as arrays.
+    """
+    columns = getattr(values, "columns", None)
+    if columns is None or type(columns).__name__ == "RangeIndex":
+        return None
+    return list(columns)
+
+
+def categories_of(values: Any) -> list[Any] | None:
+    """Return all categories of a categorical column, None for other columns."""
+    dtype = getattr(values, "dtype", None)
+    categories = getattr(dtype, "categories", None)
+    return None if categories is None else list(categories)
+
+
+def is_table(values: Any) -> bool:
+    """Tell rows of several values from single values."""
+    if hasattr(values, "ndim") or hasattr(values, "columns"):
+        return getattr(values, "ndim", 2) == 2
+    return (
+        isinstance(values, (list, tuple))
+        and len(values) > 0
+        and isinstance(values[0], (list, tuple, np.ndarray))
+        and np.ndim(values[0]) == 1
+    )
+
+
+def table_of(values: Any, name: str) -> np.ndarray:
+    """Return rows of class probabilities or scores as floats (n, n_columns)."""
+    remedy = (
+        "expected one target per row, or rows of class probabilities. For labels give "
+        f"one column: {name}['label'] of a table, {name}.ravel() of an array."
+    )
+    rows = values.to_numpy() if hasattr(values, "to_numpy") else values
+    try:
+        array = np.asarray(rows, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        shown = repr(np.asarray(rows[0]).tolist())[:80] if len(rows) else "nothing"
+        raise ValueError(f"{name}[0] is {shown}; {remedy}") from error
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise ValueError(f"{name} has the shape {array.shape}; {remedy}")
+    return array
+
+
+def is_missing(value: Any) -> bool:
+    """Tell None, NaN and pandas' NA from values."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, numbers.Real) and math.isnan(value)
+
+
+def _scalar(value: Any) -> Any:
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value.as_py() if hasattr(value, "as_py") else value
+
+
+def column_of(values: Any, name: str) -> list[Any]:
+    """Return one plain value per row, or raise naming the first row that has none."""
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} is one string; expected one target per text.")
+    if not isinstance(values, Iterable) or isinstance(values, (dict, set, frozenset)):
+        raise TypeError(
+            f"{name} is a {type(values).__name__}; expected a sequence with one target "
+            "per text, in the texts' order."
+        )
+    if getattr(values, "ndim", 1) != 1:
+        raise ValueError(
+            f"{name} has {values.ndim} dimensions; expected one target per text."  # type: ignore[attr-defined]
+        )
+    out = [_scalar(value) for value in values]
+    for i, value in enumerate(out):
+        if is_missing(value):
+            raise ValueError(
+                f"{name}[{i}] is {value!r}, a missing value. Drop these rows."
+            )
+        nameless = (
+            type(value).__str__ is object.__str__
+            and type(value).__repr__ is object.__repr__
+        )
+        if isinstance(value, CONTAINERS) or nameless:
+            raise TypeError(
+                f"{name}[{i}] is {value!r} of type {type(value).__name__}; expected "
+                "one label, number or text per row. Several labels for one text are "
+                "not supported; bytes need decoding."
+            )
+    return out
+
+
+def typed_array(values: list[Any]) -> np.ndarray:
+    """Make an array in which no two different values become one.
+
+    Values of one of Python's own types keep it; where numpy would merge values (whole
+    numbers beyond 64 bits, mixtures of types), the array holds objects.
+    """
+    kinds = {type(value) for value in values}
+    if len(kinds) == 1 and issubclass(next(iter(kinds)), (str, bool, int, float)):
+        try:
+            array = np.array(values)
+        except OverflowError:
+            array = np.empty(0)
+        if array.dtype.kind in "Ubif" and array.tolist() == values:
+            return array
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out

@@ -1,0 +1,171 @@
+"""Whether models and a task mean the same labels, told by the labels' names."""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._targets import TargetSet
+from ._task import Task
+from ._validation import find_stack_level
+from .exceptions import LabelMismatchError, LabelMismatchWarning
+
+SHOWN = 5
+REMEDY = (
+    "Labels are compared by name. Say which of the model's labels stands for which of "
+    "the target's: MTEWrapper(model, label_names={{{example}}}), or "
+    "rank_models(..., label_names={{{name!r}: {{{example}}}}})."
+)
+
+
+def _rough(name: str) -> str:
+    """Return a name without case, spaces and differences of Unicode form."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def nearly_equal(names: Sequence[str], target: Sequence[str]) -> dict[str, str]:
+    """Map names to those of the target that differ in case, spaces or Unicode form."""
+    rough = {_rough(name): name for name in target}
+    return {
+        name: rough[_rough(name)]
+        for name in names
+        if name not in target and _rough(name) in rough
+    }
+
+
+def check_label_spaces(
+    models: Mapping[str, Sequence[str]],
+    target: Sequence[str],
+    complete: Mapping[str, bool] | None = None,
+) -> None:
+    """Compare the label names of models with a target's.
+
+    Parameters
+    ----------
+    models : dict of str to sequence of str
+        Label names that each model uses.
+    target : sequence of str
+        Label names of the target.
+    complete : dict of str to bool, optional
+        Whether a model's names are all that it can answer, rather than those seen; by
+        default they are.
+
+    Raises
+    ------
+    LabelMismatchError
+        If a model shares no name with the target, or has one that differs from a
+        target's in case, spaces or Unicode form only.
+
+    Warns
+    -----
+    LabelMismatchWarning
+        If a model has other names beside shared ones, or lacks some of the target's.
+    """
+    wrong, partly = [], []
+    for name, labels in models.items():
+        near = nearly_equal(labels, target)
+        if near or not set(labels) & set(target):
+            wrong.append((name, labels, near))
+            continue
+        strange = [label for label in labels if label not in target]
+        lacking = [label for label in target if label not in labels]
+        if complete is not None and not complete.get(name, True):
+            lacking = []
+        if strange or lacking:
+            partly.append(_partly(name, strange, lacking))
+    if wrong:
+        raise LabelMismatchError(_mismatch(wrong, target))
+    if partly:
+        more = f"; and {len(partly) - SHOWN} models more" if len(partly) > SHOWN else ""
+        warnings.warn(
+            f"labels that models and target (which has {list(target)}) do not share "
+            f"can never agree: {'; '.join(partly[:SHOWN])}{more}. Where they mean the "
+            "same, give label_names",
+            LabelMismatchWarning,
+            stacklevel=find_stack_level(),
+        )
+
+
+def _partly(name: str, strange: Sequence[str], lacking: Sequence[str]) -> str:
+    parts = [f"{name!r}"]
+    if strange:
+        parts.append(f"answers {list(strange)}, unknown to the target")
+    if lacking:
+        parts.append(f"never answers {list(lacking)}")
+    return " ".join(parts[:2]) + "".join(f" and {part}" for part in parts[2:])
+
+
+def _mismatch(
+    wrong: Sequence[tuple[str, Sequence[str], dict[str, str]]], target: Sequence[str]
+) -> str:
+    name, labels, near = wrong[0]
+    if near:
+        what = "some of which differ in case, spaces or Unicode form only"
+        example = ", ".join(f"{a!r}: {b!r}" for a, b in near.items())
+    else:
+        what = "and they share no label"
+        example = ", ".join(f"{label!r}: ..." for label in list(labels)[:SHOWN])
+    others = [other for other, _, _ in wrong[1:]]
+    more = f" The same holds for {others[:SHOWN]}" if others else ""
+    more += f" and {len(others) - SHOWN} more." if len(others) > SHOWN else "." * bool(
+        others
+    )
+    remedy = REMEDY.format(example=example, name=name)
+    return (
+        f"the model {name!r} answers {list(labels)}, the target has {list(target)}, "
+        f"{what}. {remedy}{more}"
+    )
+
+
+def labels_of(tasks: Sequence[Task]) -> dict[str, Any]:
+    """All labels of tasks by their names."""
+    return {
+        name: label
+        for task in tasks
+        if task.classes is not None
+        for name, label in zip(task.targets.names, task.classes.tolist(), strict=True)
+    }
+
+
+def with_shared_classes(
+    tasks: Sequence[Task], more: Mapping[str, Any] | None = None
+) -> list[Task]:
+    """Give models that answer one label the other models' labels as classes too.
+
+    Such a model is a constant among the others; alone it names one label only.
+    """
+    labels = labels_of(tasks) | dict(more or {})
+    return [
+        task.with_classes(labels.values())
+        if task.classes is not None and len(task.classes) == 1
+        else task
+        for task in tasks
+    ]
+
+
+def answers_as_labels(task: Task, target: TargetSet) -> Task:
+    """Read a model's answers as labels, since the target has labels.
+
+    Numbers are labels only where the target knows all of them: other floats are a
+    score or a probability of one class.
+    """
+    targets = task.targets
+    if targets.kind == "number":
+        found = Task(task.texts, targets.values, name=task.name, kind="label")
+        if set(found.targets.names) <= set(target.names):
+            return found
+        low, high = targets.values.min(), targets.values.max()
+        guess = "probabilities of one class" if 0 <= low and high <= 1 else "scores"
+        raise LabelMismatchError(
+            f"the model {task.name!r} answers with numbers from {low:.4g} to "
+            f"{high:.4g}, which look like {guess}; the target has the labels "
+            f"{list(target.names)}. Remedy: let the model's predict give labels, as by "
+            "thresholding, or give it a predict_proba of shape (n, n_classes) and wrap "
+            "it: MTEWrapper(model, response_method='predict_proba', classes=[...])."
+        )
+    if targets.kind == "text":
+        return Task(task.texts, targets.texts, name=task.name, kind="label")
+    return task
