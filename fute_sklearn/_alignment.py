@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +83,10 @@ def align(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray, list[str] 
 
 
 def align_gains(
-    gains: Any, models: Sequence[str], tasks: Sequence[str] | None = None
+    gains: Any, models: Iterable[str], tasks: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Return gains (n_tasks, n_models) in the order of models, and of tasks if named."""
-    found = named(gains)
+    """Return gains (n_tasks, n_models) in the order of the models, and of named tasks."""
+    found, models = named(gains), list(models)
     values = found.values
     if found.candidates is not None:
         order = order_of(found.candidates, models, "the gains' columns")
@@ -106,9 +106,10 @@ def row_names(X: Any) -> list[str] | None:
     if hasattr(X, "index") and not isinstance(X, (list, tuple)):
         return index_names(X)
     if isinstance(X, (list, tuple)):
-        names = [getattr(item, "name", None) for item in X]
-        if names and all(isinstance(name, str) for name in names):
-            return names if len(set(names)) == len(names) else None
+        named_items = [getattr(item, "name", None) for item in X]
+        names = [name for name in named_items if isinstance(name, str)]
+        if names and len(set(names)) == len(named_items):
+            return names
     return None
 
 

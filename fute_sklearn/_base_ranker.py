@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ._callbacks import CallbackSupportMixin
 from ._alignment import align_gains, row_names
+from ._callbacks import CallbackSupportMixin
 from .metrics import ndcg_score
 
 

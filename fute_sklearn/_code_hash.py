@@ -29,7 +29,12 @@ INERT = (type(threading.Lock()), type(threading.RLock()), logging.Logger)
 SKIPPED = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__"}
 # Names that every module has, and what only tells where its code lies.
 MODULE_NAMES = {*vars(types.ModuleType("any")), "__builtins__", "__file__"}
-MODULE_NAMES |= {"__cached__", "__path__", "__annotate__", "__conditional_annotations__"}
+MODULE_NAMES |= {
+    "__cached__",
+    "__path__",
+    "__annotate__",
+    "__conditional_annotations__",
+}
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -174,9 +179,7 @@ class CodeHasher:
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
         table = getattr(code, "co_exceptiontable", b"")
         parts = (code.co_code.hex(), table.hex(), code.co_flags, consts, names, counts)
-        return hashlib.sha256(
-            repr(parts).encode("utf8", "surrogatepass")
-        ).hexdigest()
+        return hashlib.sha256(repr(parts).encode("utf8", "surrogatepass")).hexdigest()
 
     def _import(self, name: str) -> None:
         """Queue a module that a function imports as it runs."""

@@ -79,7 +79,8 @@ def is_missing(value: Any) -> bool:
     """Tell None, NaN and pandas' NA from values."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(value, numbers.Real) and math.isnan(value)
+    real = isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational)
+    return real and math.isnan(value)
 
 
 def _scalar(value: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ._base_ranker import check_names
 from ._alignment import index_names
+from ._base_ranker import check_names
 from ._vectors import TaskVectors, space_of
 
 

@@ -13,11 +13,11 @@ from ._validation import find_stack_level
 from .exceptions import LabelMismatchError, LabelMismatchWarning
 
 SHOWN = 5
-REMEDY = (
-    "Labels are compared by name. Say which of the model's labels stands for which of "
-    "the target's: MTEWrapper(model, label_names={{{example}}}), or "
-    "rank_models(..., label_names={{{name!r}: {{{example}}}}})."
+OF_MODELS = (
+    "MTEWrapper(model, label_names={{{example}}}), or rank_models(..., "
+    "label_names={{{name!r}: {{{example}}}}})"
 )
+OF_PROMPTS = "PromptedLLM(..., labels={target}, verbalizer={{label: what is said}})"
 
 
 def _rough(name: str) -> str:
@@ -39,7 +39,8 @@ def nearly_equal(names: Sequence[str], target: Sequence[str]) -> dict[str, str]:
 def check_label_spaces(
     models: Mapping[str, Sequence[str]],
     target: Sequence[str],
-    complete: Mapping[str, bool] | None = None,
+    complete: bool = True,
+    remedy: str = OF_MODELS,
 ) -> None:
     """Compare the label names of models with a target's.
 
@@ -49,9 +50,10 @@ def check_label_spaces(
         Label names that each model uses.
     target : sequence of str
         Label names of the target.
-    complete : dict of str to bool, optional
-        Whether a model's names are all that it can answer, rather than those seen; by
-        default they are.
+    complete : bool, default=True
+        Whether a model's names are all that it can answer, rather than those seen.
+    remedy : str
+        What to write so that the labels agree.
 
     Raises
     ------
@@ -71,13 +73,11 @@ def check_label_spaces(
             wrong.append((name, labels, near))
             continue
         strange = [label for label in labels if label not in target]
-        lacking = [label for label in target if label not in labels]
-        if complete is not None and not complete.get(name, True):
-            lacking = []
+        lacking = [label for label in target if complete and label not in labels]
         if strange or lacking:
             partly.append(_partly(name, strange, lacking))
     if wrong:
-        raise LabelMismatchError(_mismatch(wrong, target))
+        raise LabelMismatchError(_mismatch(wrong, list(target), remedy))
     if partly:
         more = f"; and {len(partly) - SHOWN} models more" if len(partly) > SHOWN else ""
         warnings.warn(
@@ -90,16 +90,18 @@ def check_label_spaces(
 
 
 def _partly(name: str, strange: Sequence[str], lacking: Sequence[str]) -> str:
-    parts = [f"{name!r}"]
+    parts = []
     if strange:
         parts.append(f"answers {list(strange)}, unknown to the target")
     if lacking:
         parts.append(f"never answers {list(lacking)}")
-    return " ".join(parts[:2]) + "".join(f" and {part}" for part in parts[2:])
+    return f"{name!r} {' and '.join(parts)}"
 
 
 def _mismatch(
-    wrong: Sequence[tuple[str, Sequence[str], dict[str, str]]], target: Sequence[str]
+    wrong: Sequence[tuple[str, Sequence[str], dict[str, str]]],
+    target: list[str],
+    remedy: str,
 ) -> str:
     name, labels, near = wrong[0]
     if near:
@@ -108,16 +110,14 @@ def _mismatch(
     else:
         what = "and they share no label"
         example = ", ".join(f"{label!r}: ..." for label in list(labels)[:SHOWN])
-    others = [other for other, _, _ in wrong[1:]]
-    more = f" The same holds for {others[:SHOWN]}" if others else ""
-    more += f" and {len(others) - SHOWN} more." if len(others) > SHOWN else "." * bool(
-        others
+    message = (
+        f"the model {name!r} answers {list(labels)}, the target has {target}, {what}. "
+        "Labels are compared by name; say which of the model's stands for which of the "
+        f"target's: {remedy.format(example=example, name=name, target=target)}."
     )
-    remedy = REMEDY.format(example=example, name=name)
-    return (
-        f"the model {name!r} answers {list(labels)}, the target has {list(target)}, "
-        f"{what}. {remedy}{more}"
-    )
+    if others := [other for other, _, _ in wrong[1:]]:
+        message += f" The same holds for {len(others)} more, as {others[:SHOWN]}."
+    return message
 
 
 def labels_of(tasks: Sequence[Task]) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ._columns import column_names, column_of, is_table, plain, table_of, typed_array
+from ._columns import (
+    EXACT_FLOAT,
+    column_names,
+    column_of,
+    is_table,
+    plain,
+    table_of,
+    typed_array,
+)
 from ._store import ArrayStore
 from ._targets import reordered
 from ._validation import label_name
@@ -47,7 +55,7 @@ def checked_answers(found: Any, count: int, method: str) -> ModelAnswers:
 
 def _one_column(found: Any) -> bool:
     shape = getattr(found, "shape", None)
-    return shape[1] == 1 if shape is not None else len(found[0]) == 1
+    return shape[1] == 1 if shape is not None else {len(row) for row in found} == {1}
 
 
 def _column(found: Any) -> np.ndarray:
@@ -62,12 +70,10 @@ def _column(found: Any) -> np.ndarray:
     array = typed_array(values)
     if array.dtype != object:
         return array
-    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-        numbers = np.array(values, dtype=np.float64)
-        if numbers.tolist() == values and not any(
-            isinstance(v, int) and abs(v) > 2**53 for v in values
-        ):
-            return numbers
+    if {type(value) for value in values} == {int, float} and not any(
+        isinstance(value, int) and abs(value) > EXACT_FLOAT for value in values
+    ):
+        return np.array(values, dtype=np.float64)
     return np.array([label_name(v) for v in values])
 
 
@@ -164,8 +170,12 @@ def looks_one_vs_one(model: Any, scores: np.ndarray, chunk: Any) -> bool:
     if len(scores) < LEAST_ROWS or not hasattr(model, "predict"):
         return False
     names = [label_name(label) for label in model.classes_]
-    said = [label_name(v) for v in checked_answers(
-        model.predict(chunk), len(scores), "predict").values.tolist()]
+    said = [
+        label_name(v)
+        for v in checked_answers(
+            model.predict(chunk), len(scores), "predict"
+        ).values.tolist()
+    ]
     best = [names[i] for i in scores.argmax(1)]
     return sum(a != b for a, b in zip(said, best, strict=True)) > len(scores) / 2
 

@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._config import get_config
 from ._content_hash import content_hash
 from ._model_answers import (
     MemoryStore,
@@ -27,7 +26,7 @@ from ._model_answers import (
     probabilities,
     with_columns,
 )
-from ._store import ArrayStore, text_key
+from ._store import ArrayStore, cache_folder, text_key
 from ._task import Task
 from ._validation import (
     check_texts,
@@ -331,8 +330,7 @@ class MTEWrapper(BaseEstimator):
         return rows, parts
 
     def _store(self) -> tuple[ArrayStore, str]:
-        folder = get_config()["cache_dir"]
-        store = ArrayStore(None if folder is None else folder / "predictions")
+        store = ArrayStore(cache_folder("predictions"))
         mark = getattr(self.estimator, "fingerprint", None)
         if mark is not None:
             return store, f"fingerprint:{mark() if callable(mark) else mark}"

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import criteria
 from ._base_ranker import check_names
+from ._label_spaces import OF_PROMPTS, check_label_spaces
 from ._model_ranker import ModelRanker
 from ._moment_embedder import MomentEmbedder
 from ._mte_wrapper import MTEWrapper
@@ -22,6 +23,7 @@ from ._task_embedder import TaskEmbedder
 from ._task_vectorizer import TaskVectorizer
 from ._tupate_embedder import TuPaTEEmbedder
 from ._validation import label_name
+from .exceptions import LabelMismatchError
 from .metrics import ndcg_score
 
 LABEL_FREE = {name: getattr(criteria, name) for name in criteria.__all__}
@@ -130,15 +132,17 @@ class PromptSelector(BaseEstimator):
             prompts = _named(list(prompts))
         if not prompts:
             raise ValueError("there are no prompts to choose from.")
+        X = list(X) if hasattr(X, "__next__") else X
         self.prompt_names_ = check_names(list(prompts), len(prompts))
         prompts = dict(zip(self.prompt_names_, prompts.values(), strict=True))
         self._prompts = prompts
         names = sorted(label_name(v) for v in next(iter(prompts.values())).labels)
         for name, prompt in prompts.items():
             if sorted(label_name(v) for v in prompt.labels) != names:
-                raise ValueError(
+                raise LabelMismatchError(
                     f"the prompt {name!r} has the labels {list(prompt.labels)}, the "
-                    f"first has {names}: prompts of one task share their labels."
+                    f"first has {names}: prompts of one task share their labels. What "
+                    "a prompt says for a label is its verbalizer's matter."
                 )
         if self.criterion in LABEL_FREE:
             proba = _label_evidence(list(prompts.values()), X, self.criterion)
@@ -169,11 +173,13 @@ class PromptSelector(BaseEstimator):
                 "fit(prompts, X, target=Task(texts, labels)). Without labels take "
                 f"one of {sorted(LABEL_FREE)}."
             )
-        found = sorted(target.targets.names)
-        if found != names:
-            raise ValueError(
-                f"the target has the labels {found}, the prompts have {names}; labels "
-                "are compared by name: rename one side's."
+        check_label_spaces({"prompts": names}, target.targets.names, remedy=OF_PROMPTS)
+        target = target.with_classes(names)
+        if strange := sorted(set(target.targets.names) - set(names)):
+            raise LabelMismatchError(
+                f"the target has the labels {strange}, which no prompt can answer; the "
+                f"prompts have {names}. Add these labels to every prompt, or leave "
+                "their rows out."
             )
         make = EMBEDDED[self.criterion]
         embedder = make() if self.embedder is None else clone(self.embedder)

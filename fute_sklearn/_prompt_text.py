@@ -6,23 +6,41 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._validation import label_name
+from ._validation import label_name, unreadable_at
 
 
 def fields_of(template: str) -> list[str]:
     """Return the names of a template's fields, each once; checked."""
+    braces = "Braces of the prompt's own, as in JSON, are written {{ and }}."
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
+        raise ValueError(f"template={template!r}: {error}. {braces}") from error
+    found = []
+    for _, name, form, conversion in parts:
+        if name is None:
+            continue
+        if not name.isidentifier():
+            raise ValueError(
+                f"template={template!r} has the field {{{name}}}; expected a name such "
+                f"as {{text}}. {braces}"
+            )
+        if form or conversion:
+            raise ValueError(
+                f"template={template!r} formats the field {{{name}}} by "
+                f"{'!' + conversion if conversion else ':' + str(form)!r}; texts are "
+                f"put in as they are: write {{{name}}}. {braces}"
+            )
+        found.append(name)
+    if not found:
         raise ValueError(
-            f"template={template!r} is no template: {error}. Write {{{{ and "
-            "}} for braces."
-        ) from error
-    found = [name for _, name, _, _ in parts if name is not None]
-    if not found or not all(name.isidentifier() for name in found):
+            f"template={template!r} has no field, so that all texts would look alike; "
+            "say where the text goes: {text}."
+        )
+    if template != template.rstrip(" \t"):
         raise ValueError(
-            f"template={template!r} has the fields {found}, expected names in "
-            "braces such as {text}."
+            f"template={template!r} ends with a blank. One is put before each label "
+            "already, and language models take two for something else: remove it."
         )
     return list(dict.fromkeys(found))
 
@@ -46,6 +64,12 @@ def rows_of(X: Any, fields: list[str]) -> list[dict[str, str]]:
         values = {name: row[name] for name in row if name in fields}
         if not all(isinstance(v, str) for v in values.values()):
             raise TypeError(f"X[{i}] is {row!r}, expected str in every field.")
+        for name, value in values.items():
+            if unreadable_at(value) is not None:
+                raise ValueError(
+                    f"X[{i}] holds a lone surrogate in the field {name!r}, which is no "
+                    "character; decode the text anew or drop the row."
+                )
         out.append(values)
     if not out:
         raise ValueError("X is empty.")

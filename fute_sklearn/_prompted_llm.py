@@ -200,7 +200,10 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
     def _asked(self, X: Any) -> list[str]:
         """Return what the model reads: filled templates and how to reason."""
-        filled = [self.template.format(**values) for values in self._rows(X)]
+        # A text's own blank at the end would stand before the label's.
+        filled = [
+            self.template.format(**values).rstrip(" \t") for values in self._rows(X)
+        ]
         return [f"{text} {self.cot}" for text in filled] if self.cot else filled
 
     def _need(self, capability: str) -> None:
@@ -422,6 +425,7 @@ def _log_normalised(scores: np.ndarray) -> np.ndarray:
 
 def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[LabelScores]:
     """Calibrated log-probabilities of the labels under several prompts."""
+    X = list(X) if hasattr(X, "__next__") else X
     for prompt in prompts:
         validate_params(prompt)
         check_is_fitted(prompt)

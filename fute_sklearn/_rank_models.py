@@ -154,7 +154,7 @@ def rank_models(
     )
     count = len(wrapped)
     scores["moment"] = _or_nan(
-        lambda: _moment_scores(embedder, labelled, target, texts, scoring),
+        lambda: (_moment_scores(embedder, labelled, target, texts, scoring), ""),
         "moment",
         count,
     )
@@ -232,7 +232,7 @@ def _label(
     for name, wrapper in wrapped.items():
         task = answers_as_labels(wrapper.label(texts), target.targets)
         if name not in known:
-            check_label_spaces({name: task.targets.names}, names, {name: False})
+            check_label_spaces({name: task.targets.names}, names, complete=False)
         if name not in known or len(task.targets.names) == 1:
             task = task.with_classes(target.targets.classes.tolist())
         labelled.append(task)
@@ -254,15 +254,16 @@ def _embedded_scores(
         target.texts, target.targets.proba, classes=target.classes
     )
 
-    def cosine() -> np.ndarray:
+    def cosine() -> tuple[np.ndarray, str]:
         vectors = [s.embedding_ for s in students.students_]
-        return ModelRanker().fit(vectors, names).decision_function([own.embedding_])[0]
+        ranker = ModelRanker().fit(vectors, names)
+        return ranker.decision_function([own.embedding_])[0], ""
 
-    def student() -> np.ndarray:
+    def student() -> tuple[np.ndarray, str]:
         with warnings.catch_warnings():
             # The models' labels were compared with the target's before.
             warnings.simplefilter("ignore", LabelMismatchWarning)
-            return students.decision_function([target])[0]
+            return students.decision_function([target])[0], ""
 
     scores = {
         "student": _or_nan(student, "student", len(names)),
@@ -285,16 +286,18 @@ def _table(
     return table.sort_values(f"{sort_by}_rank", kind="stable")
 
 
-def _or_nan(compute: Callable[[], np.ndarray], name: str, count: int) -> np.ndarray:
+def _or_nan(
+    compute: Callable[[], tuple[np.ndarray, str]], name: str, count: int
+) -> np.ndarray:
     """Keep the rest of the table where one column cannot be computed."""
     try:
-        values, reason = compute(), "some scores are not defined"
+        values, reason = compute()
     except Exception as error:  # a scorer may be anybody's
         values, reason = np.full(count, np.nan), f"{type(error).__name__}: {error}"
     if np.isnan(values).any():
         warnings.warn(
             f"the column {name!r} cannot be computed for {np.isnan(values).sum()} of "
-            f"{count} models ({reason}); it holds NaN there",
+            f"{count} models ({reason or 'not defined'}); it holds NaN there",
             stacklevel=find_stack_level(),
         )
     return values
@@ -376,28 +379,26 @@ def _labelled_scores(
     n_labelled: int,
     scoring: Any,
     random_state: Any,
-) -> np.ndarray:
+) -> tuple[np.ndarray, str]:
     rng = check_random_state(random_state)
     count = min(n_labelled, target.n_samples)
     rows = np.sort(rng.choice(target.n_samples, count, replace=False))
     part = target.take(rows)
-    return np.array([_score_on(w, part, scoring) for w in wrapped.values()])
+    scores, reason = np.full(len(wrapped), np.nan), ""
+    for i, wrapper in enumerate(wrapped.values()):
+        try:
+            scores[i] = _score_on(wrapper, part, scoring)
+        except Exception as error:  # a model or a scorer may be anybody's
+            reason = reason or f"{wrapper.name!r}: {error}"
+    return scores, reason
 
 
 def _score_on(wrapper: MTEWrapper, part: Task, scoring: Any) -> float:
-    """Score a model on labelled rows; NaN where it fails there."""
-    try:
-        found = answers_as_labels(wrapper.label(part.texts), part.targets)
-        log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
-        answers = Answers("label", found.targets.names, log_proba)
-        answered = part.take(_rows_of(found.texts, part.texts))
-        return score_answers(answers, answered, scoring)
-    except Exception as error:  # a model or a scorer may be anybody's
-        warnings.warn(
-            f"the model {wrapper.name!r} has no score on the labelled rows: {error}",
-            stacklevel=find_stack_level(),
-        )
-        return np.nan
+    found = answers_as_labels(wrapper.label(part.texts), part.targets)
+    log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
+    answers = Answers("label", found.targets.names, log_proba)
+    answered = part.take(_rows_of(found.texts, part.texts))
+    return score_answers(answers, answered, scoring)
 
 
 def _rows_of(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ._config import get_config
 from ._validation import find_stack_level
 from .exceptions import CacheUnavailableWarning, DamagedCacheWarning
 
@@ -76,6 +77,12 @@ def usable_folder(folder: Path | None) -> Path | None:
             warn_unusable(folder, error)
             return None
     return folder
+
+
+def cache_folder(name: str) -> Path | None:
+    """Return a folder in the caches', or None where they are off or of no use."""
+    root = usable_folder(get_config()["cache_dir"])
+    return None if root is None else root / name
 
 
 def warn_unusable(folder: Path, error: object) -> None:

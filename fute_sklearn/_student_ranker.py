@@ -137,7 +137,6 @@ class StudentRanker(BaseRanker):
                     ) from error
         return out
 
-
     def _label_names(self) -> dict[str, tuple[str, ...]]:
         return {
             name: student.label_names_
@@ -165,9 +164,12 @@ def score_answers(answers: Answers, task: Task, scoring: Any) -> float:
         rows = targets.proba.argmax(1)
         present = np.unique(rows)
         strange = set(answers.names) - set(targets.names)
-        # Answers outside the target's labels can only be told apart as names.
-        named = strange or targets.classes.dtype == object
-        labels = np.array(targets.names) if named else targets.classes
+        # Scorers take no labels of mixed types or with decimals, and answers outside
+        # the target's labels can only be told apart as names.
+        own = targets.classes
+        decimals = own.dtype.kind == "f" and (own != np.round(own)).any()
+        named = strange or own.dtype == object or decimals
+        labels = np.array(targets.names) if named else own
         present = present[np.argsort(labels[present])]
         proxy = _Classifier(
             answers,

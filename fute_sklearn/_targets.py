@@ -126,7 +126,7 @@ def _kind_of(values: list[Any]) -> str:
     if values and all(isinstance(v, float) for v in values):
         if not all(math.isfinite(v) and v == round(v) for v in values):
             return "number"
-    if not _mostly_unique([str(v).strip() for v in values]):
+    if not _mostly_unique([label_name(v) for v in values]):
         return "label"
     if all(isinstance(v, str) and v.strip() for v in values):
         return "text"

@@ -125,8 +125,9 @@ def first_seen(values: Iterable[Any]) -> list[Any]:
 def find_stack_level() -> int:
     """Level of the first caller outside this package, for warnings that name it."""
     frame, level = sys._getframe(1), 1
+    # Estimators' methods are called through a wrapper of scikit-learn's.
     while frame is not None and frame.f_globals.get("__name__", "").startswith(
-        "fute_sklearn"
+        ("fute_sklearn", "sklearn.base")
     ):
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]
     return level

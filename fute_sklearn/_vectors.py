@@ -94,7 +94,7 @@ class TaskVectors(np.ndarray):
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in COMPARING:
-            return super().__array_function__(func, types, args, kwargs)
+            return func(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
         space = common_space(*_vectors_in(args), *_vectors_in(kwargs.values()))
         found = super().__array_function__(func, types, args, kwargs)
         if func in PRODUCTS:

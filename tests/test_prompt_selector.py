@@ -14,7 +14,11 @@ from fute_sklearn import (
     TuPaTEEmbedder,
     criteria,
 )
-from fute_sklearn.exceptions import ClientCapabilityError
+from fute_sklearn.exceptions import (
+    ClientCapabilityError,
+    LabelMismatchError,
+    LabelMismatchWarning,
+)
 from fute_sklearn.metrics import ndcg_score
 from fute_sklearn.presets import paper_prompts
 from fute_sklearn.testing import TINY_SURROGATE as TINY
@@ -106,8 +110,29 @@ def test_embeddings_compare_prompts_with_the_target(criterion, embedder, prompts
         assert found.ranking_.tolist() == ["Sharp", "Blunt", "Wrong"]
     with pytest.raises(ValueError, match="target=Task"):
         clone(selector).fit(prompts, TEXTS)
-    with pytest.raises(ValueError, match="rename one side"):
+    with pytest.raises(ValueError, match="verbalizer="):
         clone(selector).fit(prompts, TEXTS, target=Task(TEXTS, ["pos", "neg"] * 3))
+
+
+def test_iterators_of_texts_serve_all_prompts(prompts):
+    whole = PromptSelector("global_entropy").fit(prompts, TEXTS)
+    streamed = PromptSelector("global_entropy").fit(prompts, iter(TEXTS))
+    np.testing.assert_array_equal(whole.scores_, streamed.scores_)
+
+
+def test_labels_of_target_and_prompts_are_compared(prompts):
+    selector = PromptSelector("moment", embedder=MomentEmbedder(TINY, reference=TEXTS))
+    with pytest.raises(LabelMismatchError, match="case, spaces.*PromptedLLM"):
+        selector.fit(prompts, TEXTS, target=Task(TEXTS, ["Good", "bad"] * 3))
+    with pytest.raises(LabelMismatchError, match=r"\['so so'\], which no prompt"):
+        with pytest.warns(LabelMismatchWarning, match="never answers .'so so'."):
+            selector.fit(
+                prompts, TEXTS, target=Task(TEXTS, ["good", "bad", "so so"] * 2)
+            )
+    # A label that does not occur in the target's rows is one all the same.
+    with pytest.warns(LabelMismatchWarning, match="unknown to the target"):
+        selector.fit(prompts, TEXTS, target=Task(TEXTS, ["good"] * 6))
+    assert np.isfinite(selector.scores_).all()
 
 
 def test_fluency_is_minus_the_mean_perplexity(prompts):

@@ -287,10 +287,18 @@ def test_records_fill_several_fields():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"template": "no field"}, "expected names in braces"),
-        ({"template": "{text.upper}"}, "expected names in braces"),
-        ({"template": "{}"}, "expected names in braces"),
-        ({"template": "{text"}, "no template"),
+        ({"template": "no field"}, "where the text goes"),
+        ({"template": "{text.upper}"}, "expected a name such as {text}"),
+        ({"template": "{}"}, "expected a name such as {text}"),
+        ({"template": "{0}"}, "expected a name such as {text}"),
+        ({"template": "{text"}, "written {{ and }}"),
+        ({"template": '{text} {"label": '}, "written {{ and }}"),
+        ({"template": "{text} {'a': 1}"}, "written {{ and }}"),
+        ({"template": "{text:>10}"}, "write {text}"),
+        ({"template": "{text:d}"}, "write {text}"),
+        ({"template": "{text!r}"}, "write {text}"),
+        ({"template": "{text} It was "}, "ends with a blank"),
+        ({"template": "{text} It was\t"}, "ends with a blank"),
         ({"labels": ["one"]}, "two or more"),
         ({"labels": ["a", "a"]}, "two or more"),
         ({"verbalizer": {"yes": "y"}}, "verbalizer has the labels"),
@@ -303,6 +311,23 @@ def test_bad_prompts_are_refused(changes, message):
     base = {"client": Fake(), "template": "{text}", "labels": ["yes", "no"]}
     with pytest.raises(ValueError, match=message):
         PromptedLLM(**{**base, **changes}).predict(["a"])
+
+
+def test_a_texts_own_blank_at_the_end_changes_nothing():
+    client = Fake()
+    llm = PromptedLLM(client, "Good? {text}", ["yes", "no"])
+    llm.predict(["a film", "a film  ", "a film\t"])
+    assert client.asked == ["Good? a film"] * 3
+
+
+def test_braces_of_its_own_and_iterators_of_texts():
+    client = Fake()
+    llm = PromptedLLM(client, 'Fill {{"text": "{text}", "good":', ["yes", "no"])
+    assert len(llm.predict(x for x in ["a", "b"])) == 2
+    assert client.asked[0] == 'Fill {"text": "a", "good":'
+    assert llm.score((x for x in ["a"]), (y for y in llm.predict(["a"]))) == 1
+    with pytest.raises(ValueError, match=r"X\[1\].*lone surrogate in the field 'text'"):
+        llm.predict(["fine", "half \ud83d"])
 
 
 def test_bad_rows_and_clients_are_refused():

@@ -20,7 +20,11 @@ from fute_sklearn import (
     _model_ranker,
     rank_models,
 )
-from fute_sklearn.exceptions import FingerprintMismatchError, LabelMismatchWarning
+from fute_sklearn.exceptions import (
+    FingerprintMismatchError,
+    LabelMismatchWarning,
+    UnknownTokensWarning,
+)
 from fute_sklearn.metrics import ndcg_scorer
 from fute_sklearn.testing import TINY_SURROGATE as TINY
 
@@ -416,6 +420,69 @@ def test_dropped_rows_of_one_model_do_not_shift_the_others(texts, labels):
     )
 
 
+def test_a_column_that_cannot_be_computed_is_nan(zoo, texts, labels):
+    """After hours of work nothing is thrown away."""
+    embedder = MomentEmbedder(TINY, reference=texts)
+    options = {"texts": texts, "embedder": embedder}
+    many = [f"{x} {i}" for i in range(4) for x in texts]
+    y = ["pos"] * 31 + ["neg"]
+    with pytest.warns(UserWarning, match="'labelled' cannot.*3 of 3 models .'fine'"):
+        table = rank_models(zoo, many, y, n_labelled=4, scoring="roc_auc", **options)
+    assert table["labelled_score"].isna().all()
+    assert table["student_score"].notna().all()
+
+    def broken(estimator, X, y):
+        raise RuntimeError("a scorer of one's own")
+
+    with pytest.warns(UserWarning, match="'student'.*of one's own"):
+        table = rank_models(zoo, texts, labels, scoring=broken, **options)
+    assert table["student_score"].isna().all()
+    assert table["moment_score"].notna().all()
+
+    class Down(Rule):
+        def predict(self, X):
+            if "sad" in X[0]:
+                raise ConnectionError("gone")
+            return super().predict(X)
+
+    sad = ["so sad a fine film", "so sad a dull film"]
+    with pytest.warns(UserWarning, match="'labelled' cannot.* 1 of 4 .*'down'.*gone"):
+        table = rank_models(
+            {**zoo, "down": Down("fine")}, sad, ["pos", "neg"], n_labelled=2, **options
+        )
+    assert table["labelled_score"].isna().tolist() == (table.index == "down").tolist()
+    assert np.isnan(table.loc["down", "labelled_rank"])
+
+
+def test_wrong_numbers_of_labelled_rows_are_refused(zoo, texts, labels):
+    with pytest.raises(ValueError, match="n_labelled=-1"):
+        rank_models(zoo, texts, labels, texts=texts, n_labelled=-1)
+
+
+def test_iterators_are_read_once(zoo, texts, labels):
+    embedder = MomentEmbedder(TINY, reference=texts)
+    whole = rank_models(zoo, texts, labels, texts=texts, embedder=embedder)
+    streamed = rank_models(
+        zoo, iter(texts), iter(labels), texts=iter(texts), embedder=embedder
+    )
+    pd.testing.assert_frame_equal(whole, streamed)
+
+
+def test_texts_that_the_surrogate_cannot_read_are_told(zoo):
+    chinese = ["\u4eca\u5929\u5929\u6c14\u5f88\u597d", "\u4e00\u90e8\u597d\u7535\u5f71"]
+    emoji = ["\U0001f642", "\U0001f389 \U0001f642"]
+    texts = ["a fine film", "a dull film"]
+    embedder = MomentEmbedder("fute-mini", reference=texts)
+    with pytest.warns(UnknownTokensWarning, match=r"4 of 6 texts \(67%\).*row 2"):
+        table = rank_models(
+            zoo, texts, ["pos", "neg"], texts=texts + chinese + emoji, embedder=embedder
+        )
+    assert table.attrs["unreadable_texts"] == pytest.approx(4 / 6)
+    assert table.attrs["unreadable_samples"] == 0
+    with pytest.warns(UnknownTokensWarning, match="2 of 2 texts"):
+        embedder.fit(chinese, ["pos", "neg"])
+
+
 def test_rank_models_without_a_fixed_seed(zoo, texts, labels):
     embedder = TuPaTEEmbedder(TINY, max_epochs=1, random_state=None)
     table = rank_models(zoo, texts, labels, texts=texts, embedder=embedder)
@@ -428,7 +495,10 @@ def test_a_model_with_a_label_of_its_own(zoo, texts, labels):
             return ["strange" if "slow" in x else "pos" for x in X]
 
     embedder = MomentEmbedder(TINY, reference=texts)
-    with pytest.warns(UserWarning, match="'cosine' cannot be computed"):
+    with (
+        pytest.warns(LabelMismatchWarning, match="'other' answers .'strange'."),
+        pytest.warns(UserWarning, match="'cosine' cannot be computed"),
+    ):
         table = rank_models(
             {**zoo, "other": Other("x")}, texts, labels, texts=texts, embedder=embedder
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fute_sklearn._config import get_config
-from fute_sklearn._store import text_key
+from fute_sklearn._store import cache_folder, text_key
 from fute_sklearn._validation import find_stack_level
 from fute_sklearn.exceptions import TruncationWarning, UnknownTokensWarning
 
@@ -151,11 +150,8 @@ def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:
     Batches have fixed shapes (length rounded up, rows filled up), so that a text's
     states do not depend on the texts it is encoded with.
     """
-    config = get_config()
-    folder = config["cache_dir"]
-    if folder is not None:
-        folder = Path(folder) / "encoder" / surrogate.fingerprint
-    cache = EncoderCache(folder, config["max_cache_bytes"])
+    folder = cache_folder(f"encoder/{surrogate.fingerprint}")
+    cache = EncoderCache(folder, get_config()["max_cache_bytes"])
     ids = tokenize(surrogate, texts)
     keys = [text_key(text) for text in texts]
     missing = {
