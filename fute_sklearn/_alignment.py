@@ -85,7 +85,7 @@ def align(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray, list[str] 
 def align_gains(
     gains: Any, models: Iterable[str], tasks: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Return gains (n_tasks, n_models) in the order of the models, and of named tasks."""
+    """Return gains (n_tasks, n_models) in the order of models, and tasks if named."""
     found, models = named(gains), list(models)
     values = found.values
     if found.candidates is not None:

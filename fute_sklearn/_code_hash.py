@@ -104,8 +104,10 @@ class CodeHasher:
             self._class(item)
         elif isinstance(item, types.FunctionType):
             self._function(item)
-        elif isinstance(item, (types.MethodType, functools.partial)):
-            self.todo.append(getattr(item, "func", None) or item.__func__)
+        elif isinstance(item, types.MethodType):
+            self.todo.append(item.__func__)
+        elif isinstance(item, functools.partial):
+            self.todo.append(item.func)
         elif isinstance(item, types.CodeType):
             self._code(item, {})
 

@@ -76,9 +76,9 @@ class ModelRanker(BaseRanker):
             not told apart; ``center=True`` helps where all have much in common.
         y : sequence of str, or array-like or DataFrame (n_rows, n_models)
             Names: the rows are models, compared with targets directly; None takes the
-            index of a table, or else numbers them.  2-D gains: the rows are past tasks, and a model's score for a target
-            is the mean of its past gains, weighted by the tasks' similarity to the
-            target; names are the columns' of a DataFrame.
+            index of a table, or else numbers them.  2-D gains: the rows are past tasks,
+            and a model's score for a target is the mean of its past gains, weighted by
+            the tasks' similarity to the target; names are the columns' of a DataFrame.
 
         Returns
         -------

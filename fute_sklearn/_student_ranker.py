@@ -42,8 +42,8 @@ class StudentRanker(BaseRanker):
         Any scikit-learn scorer; classes are compared by name, and scorers see the
         target's own labels.  Probabilities that a scorer asks for are restricted to the
         classes that occur in the target; a class that a student does not know gets next
-        to none.  For numeric targets give a regression scorer, such as ``"r2"``.  A target
-        that shares no label with a model is refused, before anything is computed.
+        to none.  For numeric targets give a regression scorer, such as ``"r2"``.  A
+        target that shares no label with a model is refused before anything is computed.
     n_jobs : int or None, default=None
         As in `TaskVectorizer`.
 

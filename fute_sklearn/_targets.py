@@ -197,13 +197,14 @@ def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
 def _parse_proba(
     proba: np.ndarray, columns: list[Any] | None, classes: Any
 ) -> TargetSet:
-    if classes is None and columns is None:
+    given = columns if classes is None else classes
+    if given is None:
         raise ValueError(
             f"y holds probabilities of {proba.shape[1]} classes without names. Give "
             "classes=[...], or a DataFrame whose columns are the labels."
         )
-    labels = list(columns if classes is None else classes)
-    names = check_label_names(labels if classes is None else classes)
+    names = check_label_names(given)
+    labels = list(given)
     if classes is not None and columns is not None:
         proba = reordered(proba, columns, names, "classes")
     if len(names) != proba.shape[1] or len(names) < 2:

@@ -28,6 +28,8 @@ from ._task import Task, check_tasks
 from ._validation import validate_params
 from ._vectors import TaskVectors, check_spaces
 
+Spaces = dict[str, tuple[str, ...] | None]
+
 
 def groups_of(tasks: Sequence[Task]) -> list[list[int]]:
     """Positions of tasks that share their texts, in first-seen order."""
@@ -162,11 +164,11 @@ class TaskVectorizer(
             self.embedder_.random_state = seed_of(self.embedder_.random_state)
         self.embedder_._pin_seed()
         self._known: dict[str, np.ndarray] = {}
-        self._spaces: dict[str, tuple[str, ...] | None] = {}
+        self._spaces: Spaces = {}
         self._labels = labels_of(tasks)
         with nested_progress(self, len(groups_of(tasks)), "tasks") as group:
             self.embeddings_ = self._embed(tasks, group)
-        self._spaces = {self.embeddings_.fingerprint: self.embeddings_.label_names}
+        self._spaces = dict([self._common_space(tasks)])
         self._known = {
             task._key: np.asarray(row)
             for task, row in zip(tasks, self.embeddings_, strict=True)
@@ -216,9 +218,7 @@ class TaskVectorizer(
         rows = [found[i] for i in range(len(tasks))]
         return TaskVectors(np.stack(rows), *space)
 
-    def _common_space(
-        self, tasks: list[Task]
-    ) -> tuple[str | None, tuple[str, ...] | None]:
+    def _common_space(self, tasks: list[Task]) -> tuple[str, tuple[str, ...] | None]:
         """Space of all tasks, those of ``fit`` too; refused before any is embedded."""
         spaces = self._spaces | {
             self._space_of(task): self.embedder_._column_labels(task) for task in tasks

@@ -61,8 +61,10 @@ def label_name(label: Any) -> str:
         return str(bool(label))
     if isinstance(label, numbers.Rational) and label.denominator == 1:
         return _digits(int(label.numerator))
-    if isinstance(label, numbers.Real) and math.isfinite(label) and label == int(label):
-        return _digits(int(label))
+    if isinstance(label, numbers.Real) and math.isfinite(label):
+        whole = math.trunc(label)
+        if label == whole:
+            return _digits(int(whole))
     return str(label).strip()
 
 

@@ -12,12 +12,20 @@ from .exceptions import FingerprintMismatchError
 # Functions that put vectors side by side, so that the result is of their space.
 JOINING = (np.concatenate, np.stack, np.vstack)
 # Functions that tell whether arrays are alike, which may be asked of any two.
-COMPARING = (np.array_equal, np.array_equiv, np.allclose, np.isclose)
+COMPARING: tuple[Any, ...] = (np.array_equal, np.array_equiv, np.allclose, np.isclose)
 COMPARING += (np.shares_memory, np.may_share_memory)
 QUESTIONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 QUESTIONS |= {"isfinite", "isnan", "isinf", "signbit", "logical_not"}
 # Functions whose results are no embeddings.
-PRODUCTS = (np.dot, np.inner, np.outer, np.vdot, np.tensordot, np.einsum, np.kron)
+PRODUCTS: tuple[Any, ...] = (
+    np.dot,
+    np.inner,
+    np.outer,
+    np.vdot,
+    np.tensordot,
+    np.einsum,
+    np.kron,
+)
 PRODUCTS += (np.cov, np.corrcoef)
 
 
@@ -167,8 +175,8 @@ def check_spaces(known: dict[str, tuple[str, ...] | None]) -> None:
             "meaning."
         )
     raise FingerprintMismatchError(
-        f"embeddings of different spaces {sorted(known)} cannot be compared: surrogate, "
-        "embedder, its parameters (random_state too) and, for label-wise moment "
-        "embeddings, the label names must be the same. Embed all of them with one "
-        "embedder."
+        f"embeddings of different spaces {sorted(known)} cannot be compared: "
+        "surrogate, embedder, its parameters (random_state too) and, for label-wise "
+        "moment embeddings, the label names must be the same. Embed all of them with "
+        "one embedder."
     )

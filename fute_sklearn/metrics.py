@@ -1,8 +1,8 @@
 """Metrics of rankings, each with what a random ranking is expected to reach.
 
-Gains and scores may be arrays, dicts, Series or tables of pandas and polars.  Where both
-name their candidates (by dict key, index or column) or tasks (by a table's index) they
-are aligned by name, and refused if the names differ; arrays go by position.
+Gains and scores may be arrays, dicts, Series or tables of pandas and polars.  Where
+both name their candidates (by dict key, index or column) or tasks (by a table's index)
+they are aligned by name, and refused if the names differ; arrays go by position.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def _check(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("there are no candidates to rank.")
     if gains.ndim != 2 or gains.shape[1] < 2:
         raise ValueError(
-            f"gains and scores have shape {gains.shape}; a ranking needs two candidates "
-            "or more, in one row per task. Give the column of one task as 1-D: .ravel()."
+            f"gains and scores have shape {gains.shape}; a ranking needs two "
+            "candidates or more, in one row per task. Give the column of one task as "
+            "1-D: .ravel()."
         )
     for name, array in (("gains", gains), ("scores", scores)):
         if not np.isfinite(array).all():

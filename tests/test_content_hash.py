@@ -43,7 +43,9 @@ MODEL = (
     "            LOG.debug('asked')\n"
     "            from lazy_mod import late\n"
     "        known = x in {'u', 'v', 'w'} or x in helper_mod.WORDS or THRESHOLD > 1\n"
-    "        return helper_mod.answer(x) if known else deep(x) + late(x) + self.ANSWER\n"
+    "        if known:\n"
+    "            return helper_mod.answer(x)\n"
+    "        return deep(x) + late(x) + self.ANSWER\n"
 )
 FILES = {
     "helper_mod": HELPER,
@@ -52,7 +54,11 @@ FILES = {
     "base_mod": BASE,
     "model_mod": MODEL,
 }
-ASK = "import model_mod\nfrom fute_sklearn._content_hash import content_hash\nprint(content_hash(model_mod.Model()))"
+ASK = (
+    "import model_mod\n"
+    "from fute_sklearn._content_hash import content_hash\n"
+    "print(content_hash(model_mod.Model()))\n"
+)
 
 
 def write(folder, **changes):

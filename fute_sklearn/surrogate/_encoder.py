@@ -104,8 +104,8 @@ def tokenize(surrogate: Surrogate, texts: Sequence[str]) -> list[np.ndarray]:
         warnings.warn(
             f"{unknown.sum()} of {len(rows)} texts ({unknown.mean():.0%}) consist "
             f"mostly of what the vocabulary of surrogate={surrogate.name!r} lacks, as "
-            f"row {row}: {texts[row][:40]!r}. It cannot tell such texts apart, and what "
-            "is learnt from them means nothing. Remedy: a surrogate of the texts' "
+            f"row {row}: {texts[row][:40]!r}. It cannot tell such texts apart, and "
+            "what is learnt from them means nothing. Remedy: a surrogate of the texts' "
             "language, or leave these texts out",
             UnknownTokensWarning,
             stacklevel=find_stack_level(),
