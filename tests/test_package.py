@@ -191,6 +191,21 @@ def test_shipped_surrogate_learns_a_real_task(shared_data):
         assert (found == truth).mean() > 0.66
 
 
+def test_shipped_surrogate_learns_opinions():
+    """The same on texts that are always there: half of them positive."""
+    from fute_sklearn.datasets import load_opinion_domains
+
+    domains, _ = load_opinion_domains()
+    X = np.array([text for task in domains.values() for text in task.texts])
+    y = np.concatenate([task.y for task in domains.values()])
+    rng = np.random.default_rng(0)
+    rows = [rng.permutation(np.flatnonzero(y == c))[:500] for c in np.unique(y)]
+    train, test = np.split(rng.permutation(np.concatenate(rows)), 2)
+    for embedder in (MomentEmbedder(), TuPaTEEmbedder()):
+        found = embedder.fit(X[train], y[train]).predict(X[test])
+        assert (found == y[test]).mean() > 0.75
+
+
 def test_shipped_surrogate_is_a_stock_t5():
     from pathlib import Path
 
