@@ -22,6 +22,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, fit_progress
+from ._columns import column_names
 from ._store import text_key
 from ._targets import parse_targets
 from ._task import Task
@@ -356,7 +357,7 @@ class BaseTaskEmbedder(
             targets = parse_targets(y, kind=self.target_kind_)
             check_same_length(len(encoded), len(targets))
             return self._text_score(surrogate, encoded, targets.texts)
-        named = hasattr(y, "columns")
+        named = column_names(y) is not None
         targets = parse_targets(y, None if named else self.classes_)
         check_same_length(len(encoded), len(targets))
         if set(targets.names) - set(self.label_names_):

@@ -64,6 +64,8 @@ def _default_folder() -> Path:
 
 def expanded(path: str | os.PathLike[str]) -> Path:
     """Return a path with ``~`` replaced by the home folder, where there is one."""
+    if not os.fspath(path):
+        raise ValueError("an empty path names no folder and no file.")
     return Path(os.path.expanduser(path))
 
 
@@ -100,10 +102,6 @@ def set_config(
     ...     set_config(cache_dir=tempfile.mkdtemp())
     """
     if cache_dir is not _UNSET:
-        if cache_dir is not None and not os.fspath(cache_dir):
-            raise ValueError(
-                "cache_dir='' names no folder; None turns the caches on disk off."
-            )
         cache_dir = None if cache_dir is None else expanded(cache_dir)
         _in_force()["cache_dir"] = cache_dir
     for name, value in (

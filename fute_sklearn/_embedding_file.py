@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ._alignment import index_names
 from ._base_ranker import check_names
+from ._config import expanded
 from ._vectors import TaskVectors, space_of
 
 
@@ -59,7 +59,7 @@ def save_embeddings(
         metadata["fingerprint"] = fingerprint
     if label_names is not None:
         metadata["label_names"] = json.dumps(label_names)
-    save_file({"embeddings": np.asarray(array)}, Path(path), metadata=metadata)
+    save_file({"embeddings": np.asarray(array)}, expanded(path), metadata=metadata)
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str]]:
@@ -99,7 +99,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = expanded(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist.")
     try:

@@ -66,18 +66,13 @@ def check_label_spaces(
     LabelMismatchWarning
         If a model has other names beside shared ones, or lacks some of the target's.
     """
-    wrong, partly = [], []
+    refuse_other_labels(models, target, remedy)
+    partly = []
     for name, labels in models.items():
-        near = nearly_equal(labels, target)
-        if near or not set(labels) & set(target):
-            wrong.append((name, labels, near))
-            continue
         strange = [label for label in labels if label not in target]
         lacking = [label for label in target if complete and label not in labels]
         if strange or lacking:
             partly.append(_partly(name, strange, lacking))
-    if wrong:
-        raise LabelMismatchError(_mismatch(wrong, list(target), remedy))
     if partly:
         more = f"; and {len(partly) - SHOWN} models more" if len(partly) > SHOWN else ""
         warnings.warn(
@@ -87,6 +82,19 @@ def check_label_spaces(
             LabelMismatchWarning,
             stacklevel=find_stack_level(),
         )
+
+
+def refuse_other_labels(
+    models: Mapping[str, Sequence[str]], target: Sequence[str], remedy: str = OF_MODELS
+) -> None:
+    """Raise where a model shares no label with a target, or has a nearly equal one."""
+    wrong = []
+    for name, labels in models.items():
+        near = nearly_equal(labels, target)
+        if near or not set(labels) & set(target):
+            wrong.append((name, labels, near))
+    if wrong:
+        raise LabelMismatchError(_mismatch(wrong, list(target), remedy))
 
 
 def _partly(name: str, strange: Sequence[str], lacking: Sequence[str]) -> str:

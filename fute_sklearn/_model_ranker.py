@@ -10,7 +10,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array
 
-from ._alignment import align_gains, index_names
+from ._alignment import align_gains, aligned_column, index_names
 from ._base_ranker import BaseRanker, check_names
 from ._callbacks import fit_progress
 from ._vectors import check_spaces, space_of
@@ -108,7 +108,7 @@ class ModelRanker(BaseRanker):
                     f"{len(self.gains_)}."
                 )
         else:
-            names = index if y is None else y
+            names = index if y is None else aligned_column(y, index, "the names")
             self.model_names_ = check_names(names, len(self.embeddings_))
         mean = _mean(self.embeddings_)
         squares = _squared_norms(self.embeddings_, mean if self._shifts() else None)

@@ -264,9 +264,12 @@ class MTEWrapper(BaseEstimator):
         -------
         labels : list or None
             Its ``classes_`` and the parameter ``classes``, under the names that
-            ``label_names`` gives; None where it has no ``classes_``.
+            ``label_names`` gives; None where a model without ``classes_`` is asked for
+            labels, or the answers are no labels.
         """
         own = getattr(self.estimator, "classes_", None)
+        if own is None and self.response_method != "predict":
+            own = self.classes  # they name the columns
         if own is None or self.kind in ("number", "text"):
             return None
         renaming = Renaming(self.label_names)

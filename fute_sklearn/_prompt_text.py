@@ -11,6 +11,7 @@ from ._validation import label_name, unreadable_at
 
 def fields_of(template: str) -> list[str]:
     """Return the names of a template's fields, each once; checked."""
+    check_readable(template, "template")
     braces = "Braces of the prompt's own, as in JSON, are written {{ and }}."
     try:
         parts = list(string.Formatter().parse(template))
@@ -43,6 +44,12 @@ def fields_of(template: str) -> list[str]:
             "already, and language models take two for something else: remove it."
         )
     return list(dict.fromkeys(found))
+
+
+def check_readable(text: str, name: str) -> None:
+    """Refuse texts that no tokenizer takes."""
+    if unreadable_at(text) is not None:
+        raise ValueError(f"{name}={text!r} holds a lone surrogate, no character.")
 
 
 def rows_of(X: Any, fields: list[str]) -> list[dict[str, str]]:
@@ -98,6 +105,8 @@ def strings_of(
     flat = [word for words in out for word in words]
     if not all(out) or not all(isinstance(w, str) and w.strip() for w in flat):
         raise ValueError(f"verbalizer={said!r} has an empty string for a label.")
+    for word in flat:
+        check_readable(word, "verbalizer")
     out = [[word.strip() for word in words] for words in out]
     flat = [word for words in out for word in words]
     owners = [(word.casefold(), i) for i, words in enumerate(out) for word in words]

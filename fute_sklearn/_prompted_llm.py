@@ -12,7 +12,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._columns import column_of, plain
 from ._label_scores import LabelScores, ask, chosen_labels, label_scores
+from ._label_spaces import OF_PROMPTS, refuse_other_labels
 from ._prompt_text import fields_of, rows_of, strings_of
 from ._store import text_key
 from ._validation import label_name, validate_params
@@ -408,8 +410,16 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         -------
         score : float
             Share of the texts that get their label.
+
+        Raises
+        ------
+        LabelMismatchError
+            If no label in y is one of the prompt's, or one is nearly one of them.
         """
-        wanted = [label_name(label) for label in y]
+        wanted = [label_name(label) for label in column_of(plain(y), "y")]
+        refuse_other_labels(
+            {"prompt": self._names()}, sorted(set(wanted)), remedy=OF_PROMPTS
+        )
         found = [label_name(label) for label in self.predict(X)]
         if len(wanted) != len(found):
             raise ValueError(

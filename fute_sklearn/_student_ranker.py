@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any
 
@@ -22,7 +23,7 @@ from ._callbacks import nested_progress
 from ._label_spaces import check_label_spaces, with_shared_classes
 from ._task import Task, check_tasks
 from ._task_vectorizer import embed_tasks, groups_of
-from ._validation import validate_params
+from ._validation import find_stack_level, validate_params
 
 LEAST_PROBABILITY = 1e-7
 
@@ -125,17 +126,31 @@ class StudentRanker(BaseRanker):
         for i, task in enumerate(tasks):
             # All students read the same encoder outputs.
             surrogate, encoded = self.students_[0]._encode(task.texts)
+            failed: dict[str, Exception] = {}
             for j, student in enumerate(self.students_):
                 try:
                     answers = student._answers(surrogate, encoded)
                     out[i, j] = score_answers(answers, task, self.scoring)
-                except Exception as error:
-                    raise ValueError(
-                        f"scoring={self.scoring!r} failed for the student of "
-                        f"{self.model_names_[j]!r} on the target {task.name or i!r}: "
-                        f"{error}"
-                    ) from error
+                except Exception as error:  # a scorer may be anybody's
+                    failed[self.model_names_[j]], out[i, j] = error, np.nan
+            if failed:
+                self._tell(failed, task.name or f"number {i}")
         return out
+
+    def _tell(self, failed: dict[str, Exception], target: str) -> None:
+        """Raise where no student has a score on a target; warn where some have."""
+        name, error = next(iter(failed.items()))
+        message = (
+            f"scoring={self.scoring!r} failed for {len(failed)} of "
+            f"{len(self.students_)} students on the target {target!r}, as that of "
+            f"{name!r}: {error}"
+        )
+        if len(failed) == len(self.students_):
+            raise ValueError(message) from error
+        warnings.warn(
+            f"{message}. Their scores are NaN, and they are ranked last",
+            stacklevel=find_stack_level(),
+        )
 
     def _label_names(self) -> dict[str, tuple[str, ...]]:
         return {

@@ -102,7 +102,7 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
             "y is None; a task embedding is learnt from texts with their targets. Give "
             "labels, class probabilities, numbers or target texts."
         )
-    y = plain(y)
+    y, classes = plain(y), plain(classes)
     if is_table(y):
         if kind not in (None, "label"):
             raise ValueError(

@@ -204,6 +204,7 @@ class Task:
         text: str = "text",
         target: str = "label",
         task: str = "task",
+        kind: str | None = None,
     ) -> list[Task]:
         """Read several tasks from a long table, one row per text.
 
@@ -213,6 +214,8 @@ class Task:
             The table (pandas or polars).
         text, target, task : str
             Names of the columns with the texts, the targets and the tasks' names.
+        kind : {"label", "number", "text"}, optional
+            Kind of the targets of all tasks, as above.
 
         Returns
         -------
@@ -237,7 +240,7 @@ class Task:
             texts, targets = rows.setdefault(str(name), ([], []))
             texts.append(one_text)
             targets.append(one_target)
-        return [cls(X, y, name=name) for name, (X, y) in rows.items()]
+        return [cls(X, y, name=name, kind=kind) for name, (X, y) in rows.items()]
 
 
 def as_task(item: Any, index: int = 0) -> Task:

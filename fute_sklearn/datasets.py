@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ._config import expanded
 from ._task import Task
 
 __all__ = ["load_opinion_domains", "load_task_file"]
@@ -108,7 +109,7 @@ def load_task_file(path: str | os.PathLike[str], *, name: str | None = None) -> 
     FileNotFoundError
         If there is no such file.
     """
-    path = Path(path)
+    path = expanded(path)
     splits: dict[str, tuple[list[str], list[Any]]] = {}
     with gzip.open(path, "rt", encoding="utf8") as file:
         for line in file:

@@ -7,14 +7,16 @@ they are aligned by name, and refused if the names differ; arrays go by position
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr
-from sklearn.metrics import make_scorer
 
-from ._alignment import align
+from ._alignment import align, align_gains, row_names
+from ._validation import find_stack_level
 
 __all__ = [
     "average_rank_score",
@@ -233,13 +235,14 @@ def ranking_report(y_true: Any, y_score: Any) -> Any:
 
     Parameters
     ----------
-    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,)
-        True gains, not negative, and scores.
+    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
+        True gains and scores.
 
     Returns
     -------
     report : DataFrame
-        One row per metric; columns ``"value"`` and ``"random"``.
+        One row per metric; columns ``"value"`` and ``"random"``.  A metric that is not
+        defined, as NDCG of negative gains, is NaN with a warning.
 
     Examples
     --------
@@ -262,20 +265,41 @@ def ranking_report(y_true: Any, y_score: Any) -> Any:
     }
     # Scores that are all tied average over every order, which is a random ranking;
     # only the rank of the best of several best needs a formula of its own.
-    rows = {
-        n: {"value": f(gains, scores), "random": f(gains, flat)}
-        for n, f in functions.items()
-    }
+    rows: dict[str, dict[str, float]] = {}
+    for name, function in functions.items():
+        try:
+            rows[name] = {
+                "value": function(gains, scores),
+                "random": function(gains, flat),
+            }
+        except ValueError as error:
+            warnings.warn(
+                f"{name} cannot be computed ({error}); it is NaN",
+                stacklevel=find_stack_level(),
+            )
+            rows[name] = {"value": np.nan, "random": np.nan}
     best = (gains == gains.max(1, keepdims=True)).sum(1)
     first = (gains.shape[1] + 1) / (best + 1)
     rows["average_rank"]["random"] = float(first.mean())
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-ndcg_scorer = make_scorer(ndcg_score, response_method="decision_function")
-performance_rate_scorer = make_scorer(
-    performance_rate_score, response_method="decision_function"
-)
-regret_scorer = make_scorer(
-    regret_score, response_method="decision_function", greater_is_better=False
-)
+class _RankingScorer:
+    """Score a ranker, or a pipeline that ends in one, with gains aligned by name."""
+
+    def __init__(self, metric: Callable[..., float], sign: int) -> None:
+        self.metric = metric
+        self.sign = sign
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        ranker = estimator[-1] if hasattr(estimator, "steps") else estimator
+        gains = align_gains(y, ranker.model_names_, row_names(X))
+        return self.sign * self.metric(gains, estimator.decision_function(X))
+
+    def __repr__(self) -> str:
+        return f"<scorer of {self.metric.__name__}>"
+
+
+ndcg_scorer = _RankingScorer(ndcg_score, 1)
+performance_rate_scorer = _RankingScorer(performance_rate_score, 1)
+regret_scorer = _RankingScorer(regret_score, -1)

@@ -193,3 +193,40 @@ def test_tables_with_other_columns_are_refused(texts):
     # Columns that nobody has named go by position, as an array's do.
     plain = Task(["one", "two"], pd.DataFrame(frame.to_numpy()), classes=["b", "a"])
     assert plain == task
+
+
+@pytest.mark.parametrize(
+    ("scorer", "expected"),
+    [
+        (metrics.ndcg_scorer, 1.0),
+        (metrics.performance_rate_scorer, 1.0),
+        (metrics.regret_scorer, 0.0),
+    ],
+)
+def test_scorers_align_gains_with_the_ranker(scorer, expected):
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    ranker = make_pipeline(StandardScaler(), ModelRanker("dot"))
+    ranker.fit(np.eye(3), ["z", "a", "m"])
+    gains = pd.DataFrame({"a": [0.1], "m": [0.1], "z": [0.9]})
+    assert scorer(ranker, [[1.0, 0, 0]], gains) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="lack"):
+        scorer(ranker, [[1.0, 0, 0]], gains[["a", "m"]])
+
+
+def test_a_report_keeps_what_can_be_computed():
+    with (
+        pytest.warns(UserWarning, match="ndcg cannot be computed"),
+        pytest.warns(UserWarning, match="ndcg_exponential cannot be computed"),
+        pytest.warns(UserWarning, match="performance_rate cannot be computed"),
+    ):
+        report = metrics.ranking_report([-0.5, -0.1], [1, 2])
+    assert report["value"].isna().sum() == 3
+    assert report.loc["spearman", "value"] == pytest.approx(1)
+
+
+def test_names_in_a_series_follow_the_index():
+    E = pd.DataFrame(np.eye(3), index=["p", "q", "r"])
+    names = pd.Series(["tree", "svm", "bayes"], index=["q", "p", "r"])
+    assert ModelRanker().fit(E, names).model_names_.tolist() == ["svm", "tree", "bayes"]

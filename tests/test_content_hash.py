@@ -236,3 +236,86 @@ def test_functions_and_closures_are_part_of_a_model():
     assert None not in (before, content_hash(second()))
     assert content_hash(second()) != before
     del globals()["Closed"]
+
+
+def test_every_kind_of_callable_is_looked_into(loaded):
+    """What wraps code shows the code: partials, bound methods, caches, properties."""
+    import functools
+
+    def changed(make):
+        hashes = set()
+        for answer in ("a", "b"):
+            names = {"functools": functools}
+            exec(f"def say(x):\n    return {answer!r}\n", names)
+            names["say"].__module__ = __name__
+            globals()["say"] = names["say"]
+            hashes.add(content_hash(make(names["say"])))
+        return len(hashes) == 2 and None not in hashes
+
+    def with_class(**body):
+        def make(say):
+            cls = type("Made", (), {k: v(say) for k, v in body.items()})
+            cls.__module__, cls.__qualname__ = __name__, "Made"
+            globals()["Made"] = cls
+            return cls()
+
+        return make
+
+    assert changed(with_class(predict=lambda say: staticmethod(say)))
+    assert changed(with_class(predict=lambda say: functools.lru_cache(say)))
+    assert changed(with_class(predict=lambda say: property(say)))
+    assert changed(with_class(table=lambda say: {"yes": say}))
+    assert changed(with_class(predict=lambda say: functools.wraps(say)(lambda x: say)))
+
+
+def test_compiled_modules_count_by_their_file(tmp_path):
+    import types
+
+    from fute_sklearn._code_hash import CodeHasher, Unknowable
+    from fute_sklearn._content_hash import state_hash
+
+    module = types.ModuleType("compiled_by_me")
+    module.__file__ = str(tmp_path / "compiled_by_me.so")
+    found = set()
+    for content in (b"one", b"two"):
+        (tmp_path / "compiled_by_me.so").write_bytes(content)
+        found.add(CodeHasher(state_hash).digest([module]))
+    assert len(found) == 2
+    module.__file__ = str(tmp_path / "gone.so")
+    with pytest.raises(Unknowable):
+        CodeHasher(state_hash).digest([module])
+
+
+def test_relative_and_missing_imports_inside_functions(tmp_path):
+    package = tmp_path / "packed"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text("def say(x):\n    return 'a'\n")
+    (package / "model.py").write_text(
+        "class Model:\n"
+        "    def predict(self, X):\n"
+        "        from . import part\n"
+        "        try:\n"
+        "            import no_such_module_anywhere\n"
+        "        except ImportError:\n"
+        "            pass\n"
+        "        return [part.say(x) for x in X]\n"
+    )
+    ask = ASK.replace("import model_mod", "from packed import model as model_mod")
+    before = hash_in_new_process(tmp_path, ask)
+    assert before == hash_in_new_process(tmp_path, ask) != "None"
+    (package / "part.py").write_text("def say(x):\n    return 'b'\n")
+    assert hash_in_new_process(tmp_path, ask) != before
+
+
+def test_bfloat16_and_wrapped_functions_have_a_state():
+    import functools
+
+    torch = pytest.importorskip("torch")
+    half = torch.nn.Linear(2, 2).to(torch.bfloat16)
+    before = content_hash(half)
+    assert before is not None
+    with torch.no_grad():
+        half.weight += 1
+    assert content_hash(half) != before
+    assert content_hash(functools.partial(len)) is not None

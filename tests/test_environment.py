@@ -177,12 +177,15 @@ def test_answers_are_kept_for_the_process_where_the_folder_cannot_be_used(tmp_pa
 
 
 def test_settings_are_checked(tmp_path):
-    with pytest.raises(ValueError, match="None turns"):
+    with pytest.raises(ValueError, match="empty path"):
         set_config(cache_dir="")
     with pytest.raises(ValueError, match="max_cache_bytes=0"):
         set_config(max_cache_bytes=0)
     with pytest.raises(TypeError), config_context(no_such_setting=1):
         pass
+    with pytest.raises(ValueError, match="empty path"):
+        embedder = MomentEmbedder(TINY_SURROGATE, reference=["a", "b"])
+        TaskVectorizer(embedder, memory="").fit([(["a", "b"], [1, 2])])
     with config_context(cache_dir="~/x"):
         assert get_config()["cache_dir"] == Path.home() / "x"
 

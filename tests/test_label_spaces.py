@@ -98,6 +98,18 @@ def test_known_classes_are_compared_before_any_model_is_called(texts, y, embedde
         )
 
 
+def test_named_columns_are_compared_before_a_model_is_called(texts, y, embedder):
+    class Never:
+        def predict_proba(self, X):
+            raise AssertionError("called")
+
+    wrapper = MTEWrapper(
+        Never(), response_method="predict_proba", classes=["no", "yes"]
+    )
+    with pytest.raises(LabelMismatchError, match="'no', 'yes'"):
+        rank_models([wrapper], texts, y, texts=texts, embedder=embedder)
+
+
 def test_all_models_are_named_in_one_warning(texts, y, embedder):
     three = make_pipeline(CountVectorizer(), MultinomialNB())
     three.fit(texts, ["positive", "negative", "neutral", "positive"] * 2)

@@ -9,7 +9,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from fute_sklearn import MTEWrapper, PromptedLLM, TransformersClient
-from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFoundError
+from fute_sklearn.exceptions import (
+    ClientCapabilityError,
+    LabelMismatchError,
+    LanguageModelNotFoundError,
+)
 from fute_sklearn.presets import completion_prompts, paper_prompts
 from fute_sklearn.surrogate import load_causal
 
@@ -299,6 +303,8 @@ def test_records_fill_several_fields():
         ({"template": "{text!r}"}, "write {text}"),
         ({"template": "{text} It was "}, "ends with a blank"),
         ({"template": "{text} It was\t"}, "ends with a blank"),
+        ({"template": "{text} \ud83d."}, "template=.* lone surrogate"),
+        ({"verbalizer": {"yes": "\ud83d", "no": "n"}}, "verbalizer=.* lone surrogate"),
         ({"labels": ["one"]}, "two or more"),
         ({"labels": ["a", "a"]}, "two or more"),
         ({"verbalizer": {"yes": "y"}}, "verbalizer has the labels"),
@@ -328,6 +334,15 @@ def test_braces_of_its_own_and_iterators_of_texts():
     assert llm.score((x for x in ["a"]), (y for y in llm.predict(["a"]))) == 1
     with pytest.raises(ValueError, match=r"X\[1\].*lone surrogate in the field 'text'"):
         llm.predict(["fine", "half \ud83d"])
+
+
+def test_accuracy_needs_the_prompts_own_labels():
+    llm = PromptedLLM(Fake(), "{text} Good?", ["yes", "no"])
+    with pytest.raises(LabelMismatchError, match="share no label.*verbalizer"):
+        llm.score(["a", "b"], ["good", "bad"])
+    with pytest.raises(LabelMismatchError, match="case, spaces"):
+        llm.score(["a", "b"], ["Yes", "no"])
+    assert 0 <= llm.score(["a", "b"], ["yes", "yes"]) <= 1
 
 
 def test_bad_rows_and_clients_are_refused():

@@ -211,6 +211,25 @@ def test_students_of_numbers(texts):
         ranker.predict([Task(texts, ["a", "b"] * 4)])
 
 
+def test_a_student_without_a_score_is_last(texts, labels):
+    """The others' scores are kept; where none has one, an error says why."""
+    tasks = [Task(texts, labels, name="one"), Task(texts, labels, name="two")]
+    embedder = MomentEmbedder(TINY, reference=texts)
+    calls = []
+
+    def moody(estimator, X, y):
+        calls.append(1)
+        if len(calls) % 2 or len(calls) > 2:
+            raise RuntimeError("not today")
+        return 1.0
+
+    ranker = StudentRanker(embedder, scoring=moody).fit(tasks)
+    with pytest.warns(UserWarning, match="1 of 2 students.*'one': not today"):
+        assert ranker.predict([Task(texts, labels)]).tolist() == ["two"]
+    with pytest.raises(ValueError, match="2 of 2 students"):
+        ranker.decision_function([Task(texts, labels)])
+
+
 def test_pipeline_of_the_contract(texts):
     tasks = tasks_of(texts)
     candidates = {f"m{i}": t for i, t in enumerate(tasks[:4])}

@@ -202,6 +202,18 @@ def test_iterators_and_arrow_arrays_are_texts(texts, labels):
         assert est.score(kind(texts), kind(labels)) == expected.score(texts, labels)
 
 
+def test_classes_from_an_iterator_are_read_once(texts, labels):
+    task = Task(X, LABELS, classes=iter(["a", "b", "c"]))
+    assert task.targets.names == ("a", "b", "c")
+    est = MomentEmbedder(TINY_SURROGATE, reference=texts).fit(texts, labels)
+    frame = pd.DataFrame(est.predict_proba(texts))  # columns that nobody has named
+    assert est.score(texts, frame) == est.score(texts, frame.to_numpy())
+    task = Task.from_long(
+        pd.DataFrame({"text": X, "label": [1, 2, 3, 4], "task": "t"}), kind="number"
+    )
+    assert task[0].targets.kind == "number"
+
+
 def test_records_from_an_iterator_are_read_once():
     class Records(Answers):
         def text_of(self, X):

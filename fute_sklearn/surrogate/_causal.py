@@ -330,7 +330,7 @@ def load_causal(
 
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r}, expected one of {sorted(DTYPES)}.")
-    target, source = resolve_device(device), os.fspath(name)
+    target, source = resolve_device(device), os.path.expanduser(name)
     packed: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **packed)
