@@ -87,7 +87,7 @@ docs: $(VENV)/.gallery  ## Build the documentation; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 docs-plain: $(VENV)/.docs  ## The same without running the examples of the gallery
-	$(BIN)/python -m sphinx -W --keep-going -D plot_gallery=0 -b html docs docs/_build/plain
+	$(BIN)/python -m sphinx -q -W --keep-going -D plot_gallery=0 -b html docs docs/_build/plain
 
 check: lint types doctest test
 

@@ -183,8 +183,8 @@ def test_settings_are_checked(tmp_path):
         set_config(max_cache_bytes=0)
     with pytest.raises(TypeError), config_context(no_such_setting=1):
         pass
+    embedder = MomentEmbedder(TINY_SURROGATE, reference=["a", "b"])
     with pytest.raises(ValueError, match="empty path"):
-        embedder = MomentEmbedder(TINY_SURROGATE, reference=["a", "b"])
         TaskVectorizer(embedder, memory="").fit([(["a", "b"], [1, 2])])
     with config_context(cache_dir="~/x"):
         assert get_config()["cache_dir"] == Path.home() / "x"
