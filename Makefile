@@ -49,8 +49,7 @@ coverage: $(VENV)/.tests  ## Run the tests; print which lines and branches they 
 
 # What dependencies warn about is shown, and is no error.
 WARN = -W default
-TOUCHING = tests/test_common.py tests/test_surrogate.py tests/test_load.py \
-	tests/test_prompted_llm.py tests/test_plain_way.py tests/test_rankers.py
+TOUCHING = tests/test_common.py tests/_engine tests/ranking tests/llm/test_prompted_llm.py
 
 test-newest: $(NEWEST)/.tests  ## Run the tests with the newest versions of all but torch
 	$(NEWEST)/bin/python -m pytest $(WARN)
@@ -81,7 +80,7 @@ types: $(VENV)/.tests  ## Check types
 	$(BIN)/mypy
 
 doctest: $(VENV)/.tests  ## Run the examples in docstrings
-	$(BIN)/python -m pytest --doctest-modules fute_sklearn --ignore fute_sklearn/surrogate -q
+	$(BIN)/python -m pytest --doctest-modules fute_sklearn --ignore fute_sklearn/_engine -q
 
 docs: $(VENV)/.gallery  ## Build the documentation; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -21,13 +21,8 @@ import numpy as np
 from plain_way import SHAPES, save_random_t5
 
 from fute_sklearn import TuPaTEEmbedder
-from fute_sklearn.surrogate import (
-    Encoded,
-    label_tree,
-    load_surrogate,
-    tune_labels,
-)
-from fute_sklearn.surrogate._tuning import tasks_at_once
+from fute_sklearn._engine import Encoded, label_tree, load_surrogate, tune_labels
+from fute_sklearn._engine._tuning import tasks_at_once
 
 TOKENS, BATCH = 64, 64
 CASES = ((1, 2000), (8, 2000), (26, 2000), (26, 10_000))  # models, texts
@@ -51,7 +46,7 @@ def measure(folder: Path, n_models: int, n_texts: int, steps: int) -> None:
     states = np.load(folder / "states.npy", mmap_mode="r")[:n_texts]
     encoded = Encoded(surrogate, [np.ones(TOKENS, np.int64)] * n_texts, list(states))
     encoded.pooled()
-    settings = TuPaTEEmbedder(tuning="prompt", max_epochs=1)._settings(0)
+    settings = TuPaTEEmbedder(tuning="prompt", max_epochs=1).settings(0)
     trees = [label_tree(surrogate, ["positive", "negative"])] * n_models
     some = encoded.take(np.arange(steps * BATCH))
     drawn = np.random.default_rng(0).integers(0, 2, len(some))

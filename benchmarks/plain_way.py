@@ -14,16 +14,16 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from fute_sklearn import TuPaTEEmbedder
-from fute_sklearn._compat import cache_argument
-from fute_sklearn.surrogate import (
+from fute_sklearn._engine import (
     LabelObjective,
     Surrogate,
     encode_texts,
     label_tree,
     load_surrogate,
 )
-from fute_sklearn.surrogate._t5 import Ops, decode, encode, remember
-from fute_sklearn.surrogate._tuned_parameters import initial_parameters
+from fute_sklearn._engine._t5 import Ops, decode, encode, remember
+from fute_sklearn._engine._tuned_parameters import initial_parameters
+from fute_sklearn._utils._compat import cache_argument
 
 SHAPES = {
     "mini": {"d_model": 256, "d_kv": 32, "num_heads": 8, "d_ff": 1024, "num_layers": 4},
@@ -113,7 +113,7 @@ def plain_prompt(bed: Bed, feed_input: bool) -> Callable[[], None]:
     """Steps of prompt tuning; ``feed_input`` also feeds the text to the decoder."""
     stock = bed.stock
     ids, mask = plain_inputs(bed)
-    settings = TuPaTEEmbedder(tuning="prompt")._settings(0)
+    settings = TuPaTEEmbedder(tuning="prompt").settings(0)
     start = initial_parameters(bed.surrogate, settings)["prefix"]
     prefix = torch.from_numpy(start).requires_grad_()
     optimizer = torch.optim.AdamW([prefix], lr=1e-3)
@@ -143,7 +143,7 @@ def plain_low_rank(bed: Bed) -> Callable[[], None]:
     """Steps of low-rank tuning of the cross-attention through peft."""
     from peft import LoraConfig, get_peft_model
 
-    settings = TuPaTEEmbedder(tuning="lora")._settings(0)
+    settings = TuPaTEEmbedder(tuning="lora").settings(0)
     model = get_peft_model(
         AutoModelForSeq2SeqLM.from_pretrained(bed.surrogate.folder),
         LoraConfig(

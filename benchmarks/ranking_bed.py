@@ -43,10 +43,10 @@ from fute_sklearn import (
     TextEmbedder,
     TuPaTEEmbedder,
 )
-from fute_sklearn._rank_models import _prior_distance
-from fute_sklearn._student_ranker import score_answers
 from fute_sklearn.datasets import load_opinion_domains, load_task_file
 from fute_sklearn.metrics import ndcg_score, regret_score, spearman_score
+from fute_sklearn.ranking._rank_models import _prior_distance
+from fute_sklearn.ranking._student_ranker import score_predictions
 
 GAINS = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}
 ROWS = {"train": 800, "known": 400, "test": 1000, "unlabelled": 300}
@@ -103,17 +103,17 @@ def load_domains(data: Path | None) -> tuple[dict[str, Task], list[str]]:
 def student_scores(
     students: list[Any], targets: list[Task], label: str
 ) -> dict[str, np.ndarray]:
-    """Scores of students by every scorer; their answers are computed once."""
+    """Scores of students by every scorer; their predictions are computed once."""
     out = {
         f"{label}, {scoring}": np.empty((len(targets), len(students)))
         for scoring in (*GAINS, "neg_log_loss")
     }
     for i, target in enumerate(targets):
-        surrogate, encoded = students[0]._encode(target.texts)
+        encoded = students[0].embedder.encode(target.texts)
         for j, student in enumerate(students):
-            answers = student._answers(surrogate, encoded)
+            predictions = student.predictions(encoded)
             for scoring in (*GAINS, "neg_log_loss"):
-                score = score_answers(answers, target, scoring)
+                score = score_predictions(predictions, target, scoring)
                 out[f"{label}, {scoring}"][i, j] = score
     return out
 
@@ -194,11 +194,11 @@ def all_scores(
         spent = time.perf_counter() - start
         print(f"  {len(names)} students, {tuning}: {spent:.0f} s", flush=True)
         out.update(student_scores(students.students_, targets, f"student {tuning}"))
-        vectors = np.vstack([s.embedding_ for s in students.students_])
-        own_students = StudentRanker(embedder).fit(targets, list(known)).students_
-        own = np.vstack([s.embedding_ for s in own_students])
+        vectors = students.embeddings_
+        own_ranker = StudentRanker(embedder).fit(targets, list(known))
+        own = own_ranker.embeddings_
         out[f"agreement of students {tuning}"] = agreement_scores(
-            students.students_, own_students, unseen
+            students.students_, own_ranker.students_, unseen
         )
         for center in (False, True):
             ranker = ModelRanker(center=center).fit(vectors, names)

@@ -35,7 +35,7 @@ from plain_way import (
 )
 
 from fute_sklearn import ModelRanker, TuPaTEEmbedder, config_context
-from fute_sklearn.surrogate import (
+from fute_sklearn._engine import (
     LabelObjective,
     encode_texts,
     fisher_diagonals,
@@ -85,7 +85,7 @@ def fleet_steps(bed: Bed, tuning: str, n_models: int) -> Callable[[], object]:
     """Steps of a fleet over texts that are encoded already."""
     surrogate = bed.surrogate
     encoded = encode_texts(surrogate, bed.texts[: SAMPLE_STEPS * BATCH])
-    settings = TuPaTEEmbedder(tuning=tuning, max_epochs=1)._settings(0)
+    settings = TuPaTEEmbedder(tuning=tuning, max_epochs=1).settings(0)
     rng = np.random.default_rng(0)
     trees = [label_tree(surrogate, ["positive", "negative"])] * n_models
     hard = np.eye(2, dtype=np.float32)

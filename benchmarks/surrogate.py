@@ -106,10 +106,14 @@ def one_task(
                 features, y, teacher_test, truth
             )
         moment = MomentEmbedder(surrogate, reference=X).fit(X, y)
-        results["moment student"] = float((moment.predict(texts) == truth).mean())
+        results["moment student"] = float(
+            (moment.student_.predict(texts) == truth).mean()
+        )
         for tuning in ("prompt", "bias", "lora"):
             est = TuPaTEEmbedder(surrogate, tuning=tuning, random_state=seed)
-            results[tuning] = float((est.fit(X, y).predict(texts) == truth).mean())
+            results[tuning] = float(
+                (est.fit(X, y).student_.predict(texts) == truth).mean()
+            )
         for key, value in results.items():
             found.setdefault(key, []).append(value)
     return found

@@ -1,24 +1,24 @@
 """Task embeddings of data sets and models, in one space, for scikit-learn."""
 
-from ._config import config_context, get_config, set_config
-from ._embedding_file import load_embeddings, save_embeddings
-from ._model_ranker import ModelRanker
-from ._moment_embedder import MomentEmbedder
-from ._mte_wrapper import MTEWrapper
-from ._openai_client import OpenAIClient
-from ._prompt_selector import PromptSelector
-from ._prompted_llm import PromptedLLM
-from ._rank_models import rank_models
-from ._ranking_display import RankingDisplay
-from ._student_ranker import StudentRanker
-from ._task import Task
-from ._task_embedder import TaskEmbedder
-from ._task_map_display import TaskMapDisplay
-from ._task_vectorizer import TaskVectorizer
-from ._text_embedder import TextEmbedder
-from ._transformers_client import TransformersClient
-from ._tupate_embedder import TuPaTEEmbedder
-from ._vectors import TaskVectors
+from ._utils._config import config_context, get_config, set_config
+from .embedders._moment_embedder import MomentEmbedder
+from .embedders._task_embedder import TaskEmbedder
+from .embedders._task_vectorizer import TaskVectorizer
+from .embedders._text_embedder import TextEmbedder
+from .embedders._tupate_embedder import TuPaTEEmbedder
+from .llm._prompt_selector import PromptSelector
+from .llm._prompted_llm import PromptedLLM
+from .llm.clients._openai_client import OpenAIClient
+from .llm.clients._transformers_client import TransformersClient
+from .models._mte_wrapper import MTEWrapper
+from .plotting._ranking_display import RankingDisplay
+from .plotting._task_map_display import TaskMapDisplay
+from .ranking._model_ranker import ModelRanker
+from .ranking._rank_models import rank_models
+from .ranking._student_ranker import StudentRanker
+from .tasks._embedding_file import load_embeddings, save_embeddings
+from .tasks._task import Task
+from .tasks._vectors import TaskVectors
 
 __version__ = "0.1.0"
 

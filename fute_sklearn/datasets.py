@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ._config import expanded
-from ._task import Task
+from ._utils._config import expanded
+from .tasks._task import Task
 
 __all__ = ["load_opinion_domains", "load_task_file"]
 

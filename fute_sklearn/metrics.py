@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
-from ._alignment import align, align_gains, row_names
-from ._validation import find_stack_level
+from ._utils._alignment import align, align_gains, row_names
+from ._utils._stack_level import find_stack_level
 
 __all__ = [
     "average_rank_score",

@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._base import BaseTaskEmbedder
 from ._estimator_checks import EMBEDDER_CHECKS, TASK_CHECKS
+from .embedders._base_embedder import BaseTaskEmbedder
 
 __all__ = [
     "TINY_SURROGATE",

@@ -7,8 +7,8 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
-from fute_sklearn import _config
 from fute_sklearn._estimator_checks import LABELS, TEXTS
+from fute_sklearn._utils import _config
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

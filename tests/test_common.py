@@ -14,11 +14,7 @@ from fute_sklearn import (
     TuPaTEEmbedder,
 )
 from fute_sklearn._estimator_checks import TEXTS
-from fute_sklearn.testing import (
-    TINY_SURROGATE,
-    RowsToText,
-    parametrize_with_checks,
-)
+from fute_sklearn.testing import TINY_SURROGATE, RowsToText, parametrize_with_checks
 
 EMBEDDERS = [
     TuPaTEEmbedder(TINY_SURROGATE, tuning="prompt", max_epochs=2, batch_size=4),
@@ -83,9 +79,9 @@ def test_a_broken_estimator_fails_a_check():
     from fute_sklearn._estimator_checks import check_row_order
 
     class Broken(TextEmbedder):
-        def _fit_group(self, surrogate, encoded, tasks, on_epoch):
-            found = super()._fit_group(surrogate, encoded, tasks, on_epoch)
-            found[0]["embedding_"] = found[0]["embedding_"] + self.count
+        def _fit_group(self, *args):
+            found = super()._fit_group(*args)
+            found[0][0]["embedding_"] = found[0][0]["embedding_"] + self.count
             Broken.count += 1
             return found
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fute_sklearn import Task, metrics
-from fute_sklearn._answer_store import AnswerStore
-from fute_sklearn._columns import typed_array
-from fute_sklearn._label_spaces import nearly_equal
-from fute_sklearn._store import ArrayStore, text_key
-from fute_sklearn._targets import parse_targets
-from fute_sklearn._validation import check_texts, label_name
-from fute_sklearn.surrogate._encoder_cache import EncoderCache
+from fute_sklearn._engine._encoder_cache import EncoderCache
+from fute_sklearn._utils._columns import typed_array
+from fute_sklearn._utils._store import ArrayStore, text_key
+from fute_sklearn.llm.clients._answer_store import AnswerStore
+from fute_sklearn.tasks._label_spaces import nearly_equal
+from fute_sklearn.tasks._targets import parse_targets
+from fute_sklearn.tasks._validation import check_texts, label_name
 
 ANYWHERE = settings(
     max_examples=60,

@@ -22,9 +22,9 @@ import numpy as np
 from bed import SETS, Rows, labelled_rows, prompts_key, prompts_of, unlabelled_rows
 
 from fute_sklearn import PromptedLLM, TransformersClient
-from fute_sklearn._label_scores import label_scores
-from fute_sklearn._prompt_selector import _preferences
-from fute_sklearn._prompted_llm import CONTENT_FREE
+from fute_sklearn.llm._label_scores import label_scores
+from fute_sklearn.llm._prompt_selector import _preferences
+from fute_sklearn.llm._prompted_llm import CONTENT_FREE
 
 CHUNK = 50
 REASONING_TOKENS = 16
@@ -55,9 +55,9 @@ def answered(
     prompts: list[PromptedLLM], records: list[dict[str, str]]
 ) -> list[np.ndarray]:
     """Ask the prompts about some rows; a row that fails ends the run."""
+    found = label_scores([prompt.query(records) for prompt in prompts])
     return [
-        prompt._settled(s)
-        for prompt, s in zip(prompts, label_scores(prompts, records), strict=True)
+        prompt.settled(scores) for prompt, scores in zip(prompts, found, strict=True)
     ]
 
 
@@ -126,7 +126,7 @@ def answers_of(
 def fluency(prompts: list[PromptedLLM], rows: Rows, count: int) -> np.ndarray:
     """Perplexity of every prompt with the first rows filled in."""
     client, some = prompts[0].client, rows.records[:count]
-    texts = [text for prompt in prompts for text in prompt._asked(some)]
+    texts = [text for prompt in prompts for text in prompt.content_of(some)]
     found = np.array([np.exp(-a / b) for a, b in client.score_text(texts)])
     return found.reshape(len(prompts), len(some))
 

@@ -33,14 +33,10 @@ from fute_sklearn import (
     TaskEmbedder,
     TaskVectorizer,
     TuPaTEEmbedder,
-    criteria,
 )
 from fute_sklearn.exceptions import TruncationWarning
-from fute_sklearn.metrics import (
-    ndcg_score,
-    performance_rate_score,
-    spearman_score,
-)
+from fute_sklearn.llm import criteria
+from fute_sklearn.metrics import ndcg_score, performance_rate_score, spearman_score
 
 KNOWN = 100
 UNLABELLED = 150
@@ -105,7 +101,7 @@ def embedded(
         out[label] = ranker.decision_function(rows[-1:])[0]
     students = StudentRanker(lora).fit(models, names)
     out["student, low-rank"] = students.decision_function([target])[0]
-    rows = np.stack([student.embedding_ for student in students.students_])
+    rows = students.embeddings_
     goal = clone(lora).fit(list(target.texts), target.y).embedding_
     ranker = ModelRanker("cosine").fit(rows, names)
     out["FUTE+TuPaTE, low-rank"] = ranker.decision_function(np.asarray(goal)[None])[0]

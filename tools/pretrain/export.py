@@ -20,11 +20,11 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
-from fute_sklearn._moment_embedder import REFERENCE_FILE, reference_of
-from fute_sklearn.surrogate import encode_texts, load_surrogate
-from fute_sklearn.surrogate._load import STARTS_FILE
+from fute_sklearn._engine import encode_texts, load_surrogate
+from fute_sklearn._engine._load import STARTS_FILE
+from fute_sklearn.embedders._moment_embedder import REFERENCE_FILE, reference_of
 
-TARGET = Path(__file__).parents[2] / "fute_sklearn/surrogate/data/fute-mini"
+TARGET = Path(__file__).parents[2] / "fute_sklearn/_engine/data/fute-mini"
 
 
 def write_reference(folder: Path, corpus: Path, n_texts: int) -> None:

@@ -22,7 +22,7 @@ from distil import padded
 from runs import TextToText, set_up_torch, stage_parser
 from task_texts import sentence_vectors, task_source
 
-from fute_sklearn.surrogate import load_surrogate
+from fute_sklearn._engine import load_surrogate
 
 HELD_OUT = 0.05
 HELD_OUT_ROWS = 8

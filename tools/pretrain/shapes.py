@@ -33,7 +33,7 @@ from train_decoder import Trainer
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from fute_sklearn import TuPaTEEmbedder, config_context
-from fute_sklearn.surrogate import encode_texts, load_surrogate
+from fute_sklearn._engine import encode_texts, load_surrogate
 
 N_TIMED = 2000  # texts that seconds are given for
 N_TASKS = {False: 24, True: 12}  # about texts, about pairs

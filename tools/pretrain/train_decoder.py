@@ -35,7 +35,7 @@ from task_texts import sentence_vectors, task_source
 from transformers import T5ForConditionalGeneration
 
 from fute_sklearn import TuPaTEEmbedder
-from fute_sklearn.surrogate import (
+from fute_sklearn._engine import (
     LabelObjective,
     Student,
     Surrogate,
@@ -43,10 +43,10 @@ from fute_sklearn.surrogate import (
     load_surrogate,
     tune_labels,
 )
-from fute_sklearn.surrogate._encoder import Encoded, encode_texts
-from fute_sklearn.surrogate._load import STARTS_FILE
-from fute_sklearn.surrogate._t5 import Ops, decode, remember
-from fute_sklearn.surrogate._tuned_parameters import initial_parameters, layer_parts
+from fute_sklearn._engine._encoder import Encoded, encode_texts
+from fute_sklearn._engine._load import STARTS_FILE
+from fute_sklearn._engine._t5 import Ops, decode, remember
+from fute_sklearn._engine._tuned_parameters import initial_parameters, layer_parts
 
 HELD_OUT_ROWS = 3000
 START_RATE = 5.0
@@ -65,7 +65,7 @@ class Fleet:
     learnt: dict[str, torch.Tensor]  # the start of all tasks, where it is trained
 
     def __post_init__(self) -> None:
-        self.settings = TuPaTEEmbedder(tuning=self.tuning)._settings(0)
+        self.settings = TuPaTEEmbedder(tuning=self.tuning).settings(0)
         count = len(self.pairs)
         start = self._start()
         self.rows = {k: torch.stack([v] * count) for k, v in start.items()}
@@ -162,7 +162,7 @@ class Trainer:
             {**self.surrogate.weights, **self.weights},
             self.surrogate.architecture.epsilon,
         )
-        prompt = TuPaTEEmbedder(tuning="prompt")._settings(0)
+        prompt = TuPaTEEmbedder(tuning="prompt").settings(0)
         self.start = {
             k: torch.from_numpy(v).requires_grad_()
             for k, v in initial_parameters(self.surrogate, prompt).items()

@@ -1,0 +1,41 @@
+"""The engine: the only part of the package that knows torch and transformers."""
+
+from ._causal import CausalModel, load_causal
+from ._encoder import Encoded, encode_texts, unreadable_share
+from ._fine_tune import fine_tune
+from ._fisher import fisher_diagonals
+from ._likelihood import LabelObjective, TextObjective, label_tree
+from ._load import (
+    DEFAULT_SURROGATE,
+    TINY_SURROGATE,
+    Surrogate,
+    global_random_state,
+    load_surrogate,
+)
+from ._student import Student
+from ._tuned_parameters import TuneSettings
+from ._tuning import TuneResult, fleets, tune_labels, tune_texts
+
+__all__ = [
+    "DEFAULT_SURROGATE",
+    "TINY_SURROGATE",
+    "CausalModel",
+    "Encoded",
+    "LabelObjective",
+    "Student",
+    "Surrogate",
+    "TextObjective",
+    "TuneResult",
+    "TuneSettings",
+    "encode_texts",
+    "fine_tune",
+    "fisher_diagonals",
+    "fleets",
+    "global_random_state",
+    "label_tree",
+    "load_causal",
+    "load_surrogate",
+    "tune_labels",
+    "tune_texts",
+    "unreadable_share",
+]

@@ -1,0 +1,231 @@
+"""Encode each distinct text once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fute_sklearn._utils._config import get_config
+from fute_sklearn._utils._stack_level import find_stack_level
+from fute_sklearn._utils._store import cache_folder, text_key
+from fute_sklearn.exceptions import TruncationWarning, UnknownTokensWarning
+
+from ._encoder_cache import EncoderCache
+from ._load import Surrogate
+from ._t5 import FrozenOps, encode
+
+Found = TypeVar("Found")
+BATCH_TOKENS = 512
+LENGTH_STEP = 8
+TEXTS_PER_SEGMENT = 4096
+MOSTLY = 0.5
+
+
+class Encoded:
+    """Encoder outputs of n texts, in their order.
+
+    Attributes
+    ----------
+    ids : list of ndarray of int64, each (n_tokens,)
+        Token ids.
+    states : list of ndarray, each (n_tokens, d_model)
+        Encoder states, possibly memory-mapped; bfloat16 is held as int16.
+    """
+
+    def __init__(
+        self, surrogate: Surrogate, ids: list[np.ndarray], states: list[np.ndarray]
+    ) -> None:
+        self.surrogate = surrogate
+        self.ids = ids
+        self.states = states
+        self.lengths = np.array([len(i) for i in ids], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: np.ndarray) -> Encoded:
+        """Return the rows as a new object; no states are copied."""
+        return Encoded(
+            self.surrogate, [self.ids[i] for i in rows], [self.states[i] for i in rows]
+        )
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Pad the rows' states to (B, S, D) with a mask (B, S) of ones and zeros."""
+        length = int(self.lengths[rows].max())
+        width = self.surrogate.architecture.d_model
+        block = np.zeros((len(rows), length, width), self.states[rows[0]].dtype)
+        mask = np.zeros((len(rows), length), np.float32)
+        for i, row in enumerate(rows):
+            block[i, : self.lengths[row]] = self.states[row]
+            mask[i, : self.lengths[row]] = 1
+        states = torch.from_numpy(block)
+        if self.surrogate.dtype == torch.bfloat16:
+            states = states.view(torch.bfloat16)
+        device = self.surrogate.device
+        return states.to(device), torch.from_numpy(mask).to(device)
+
+    def batch_ids(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Pad the rows' token ids to (B, S) with a mask of ones and zeros."""
+        length = int(self.lengths[rows].max())
+        block = np.zeros((len(rows), length), np.int64)
+        mask = np.zeros((len(rows), length), np.float32)
+        for i, row in enumerate(rows):
+            block[i, : self.lengths[row]] = self.ids[row]
+            mask[i, : self.lengths[row]] = 1
+        device = self.surrogate.device
+        return torch.from_numpy(block).to(device), torch.from_numpy(mask).to(device)
+
+    def pooled(self) -> np.ndarray:
+        """Mean of each text's token states, (n, d_model), float32."""
+        out = np.empty((len(self), self.surrogate.architecture.d_model), np.float32)
+        for i, rows in enumerate(self.states):
+            if self.surrogate.dtype == torch.bfloat16:
+                full = torch.from_numpy(np.array(rows)).view(torch.bfloat16).float()
+                out[i] = full.mean(0).numpy()
+            else:
+                out[i] = rows.mean(0)
+        return out
+
+
+def tokenize(surrogate: Surrogate, texts: Sequence[str]) -> list[np.ndarray]:
+    """Tokenise and cut at ``max_length``, keeping the end-of-sequence token."""
+    limit = surrogate.max_length
+    rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
+        "input_ids"
+    ]
+    unknown = unknown_shares(surrogate, rows) >= MOSTLY
+    if unknown.any():
+        row = int(unknown.argmax())
+        warnings.warn(
+            f"{unknown.sum()} of {len(rows)} texts ({unknown.mean():.0%}) consist "
+            f"mostly of what the vocabulary of surrogate={surrogate.name!r} lacks, as "
+            f"row {row}: {texts[row][:40]!r}. It cannot tell such texts apart, and "
+            "what is learnt from them means nothing. Remedy: a surrogate of the texts' "
+            "language, or leave these texts out",
+            UnknownTokensWarning,
+            stacklevel=find_stack_level(),
+        )
+    cut = sum(len(row) > limit for row in rows)
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(rows)} texts are longer than max_length={limit} tokens "
+            "and are cut; raise max_length to read them whole",
+            TruncationWarning,
+            stacklevel=find_stack_level(),
+        )
+    return [
+        np.asarray(r if len(r) <= limit else [*r[: limit - 1], r[-1]], dtype=np.int64)
+        for r in rows
+    ]
+
+
+def unknown_shares(surrogate: Surrogate, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Share of each text's tokens that stand for what the vocabulary lacks."""
+    unknown = surrogate.tokenizer.unk_token_id
+    others = set(surrogate.tokenizer.all_special_ids) - {unknown}
+    shares = np.zeros(len(rows))
+    for i, row in enumerate(rows):
+        if unknown in row:
+            own = [token for token in row if token not in others]
+            shares[i] = own.count(unknown) / len(own)
+    return shares
+
+
+def unreadable_share(surrogate: Surrogate, texts: Sequence[str]) -> float:
+    """Share of the texts that consist mostly of what the vocabulary lacks."""
+    rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
+        "input_ids"
+    ]
+    return float((unknown_shares(surrogate, rows) >= MOSTLY).mean())
+
+
+def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:
+    """Encode texts, each distinct one once, through the cache on disk.
+
+    Batches have fixed shapes (length rounded up, rows filled up), so that a text's
+    states do not depend on the texts it is encoded with.
+    """
+    folder = cache_folder(f"encoder/{surrogate.fingerprint}")
+    cache = EncoderCache(folder, get_config()["max_cache_bytes"])
+    ids = tokenize(surrogate, texts)
+    keys = [text_key(text) for text in texts]
+    missing = {
+        key: row for key, row in zip(keys, ids, strict=True) if cache.get(key) is None
+    }
+    todo = sorted(missing, key=lambda key: (len(missing[key]), key))
+    for start in range(0, len(todo), TEXTS_PER_SEGMENT):
+        part = todo[start : start + TEXTS_PER_SEGMENT]
+        cache.put(_encode_part(surrogate, {key: missing[key] for key in part}))
+    return Encoded(surrogate, ids, [cache.kept(key) for key in keys])
+
+
+def _encode_part(
+    surrogate: Surrogate, rows: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    groups: dict[int, list[str]] = {}
+    for key, row in rows.items():
+        groups.setdefault(-(-len(row) // LENGTH_STEP) * LENGTH_STEP, []).append(key)
+    out: dict[str, np.ndarray] = {}
+    for length, keys in groups.items():
+        size = max(1, BATCH_TOKENS // length)
+
+        def run(size: int, length: int = length, keys: list[str] = keys) -> None:
+            for start in range(0, len(keys), size):
+                part = keys[start : start + size]
+                if part[0] not in out:
+                    block = [rows[key] for key in part]
+                    found = _encode_batch(surrogate, block, size, length)
+                    out.update(zip(part, found, strict=True))
+
+        halving(run, size)
+    return out
+
+
+def _encode_batch(
+    surrogate: Surrogate, rows: list[np.ndarray], size: int, length: int
+) -> list[np.ndarray]:
+    ids = np.zeros((size, length), np.int64)
+    mask = np.zeros((size, length), np.float32)
+    mask[len(rows) :, 0] = 1
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
+    device = surrogate.device
+    with torch.inference_mode():
+        states = encode(
+            ops,
+            surrogate.architecture,
+            torch.from_numpy(ids).to(device),
+            torch.from_numpy(mask).to(device),
+        ).cpu()
+    if states.dtype == torch.bfloat16:
+        states = states.view(torch.int16)
+    found = states.numpy()
+    return [found[i, : len(row)].copy() for i, row in enumerate(rows)]
+
+
+def halving(run: Callable[[int], Found], size: int) -> Found:
+    """Call ``run(size)`` and, out of memory, again with half the size."""
+    warned = False
+    while True:
+        try:
+            return run(size)
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise torch.OutOfMemoryError(
+                    "not enough memory for a batch of one. Remedy: a smaller "
+                    'max_length, dtype="bfloat16", a smaller surrogate, or '
+                    f'device="cpu". Cause: {error}'
+                ) from error
+            size = size // 2
+            if not warned:
+                warnings.warn(
+                    f"out of memory; going on in batches of {size}", stacklevel=2
+                )
+                warned = True

@@ -1,0 +1,281 @@
+"""Find, load and fingerprint surrogates; one copy of each per process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
+
+DEFAULT_SURROGATE = "fute-mini"
+TINY_SURROGATE = "fute-tiny-random"
+BUILT_IN = Path(__file__).parent / "data"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MODEL_TYPES = ("t5", "mt5")
+STARTS_FILE = "starts.safetensors"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The numbers of a T5 that its forward pass needs."""
+
+    n_encoder_layers: int
+    n_decoder_layers: int
+    n_heads: int
+    d_kv: int
+    d_model: int
+    d_ff: int
+    n_buckets: int
+    max_distance: int
+    activation: str
+    gated: bool
+    epsilon: float
+    scaled_output: bool
+    start_token: int
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """A frozen T5 on one device, as the engine sees it.
+
+    ``weights`` maps the stock parameter names to tensors.  ``weights_fingerprint``
+    names the space: weights, configuration, tokenizer and dtype.  ``fingerprint`` adds
+    ``max_length``, so that it changes whenever an encoder output can.  ``starts`` are
+    values that tuning starts from, learnt with the weights, by parameter name.
+    """
+
+    name: str
+    architecture: Architecture
+    weights: dict[str, torch.Tensor]
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    max_length: int
+    weights_fingerprint: str
+    fingerprint: str
+    starts: dict[str, np.ndarray] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+_LOADED: dict[tuple[str, str, str, int], Surrogate] = {}
+_LOCK = threading.Lock()
+
+
+def global_random_state() -> bytes:
+    """Return torch's global random state, which nothing here may touch."""
+    return torch.get_rng_state().numpy().tobytes()
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn ``"auto"`` into CUDA, MPS or CPU, in this order."""
+    if device != "auto":
+        found = torch.device(device)
+        if found.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"device={device!r}, but there is no CUDA device here. Remedy: "
+                'set_params(device="auto"), which also suits fits made on a GPU.'
+            )
+        return found
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def load_surrogate(
+    name: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    max_length: int = 128,
+) -> Surrogate:
+    """Load a surrogate, or take it from this process's cache.
+
+    Parameters
+    ----------
+    name : str or path
+        ``"fute-mini"`` (shipped), ``"fute-tiny-random"`` (for tests), a folder with
+        a saved T5, or a hub id such as ``"google-t5/t5-base"``.
+    device : str, default="auto"
+        A torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+    dtype : {"float32", "bfloat16"}, default="float32"
+        Precision of weights and matrix products.
+    max_length : int, default=128
+        Longest text in tokens; longer ones are cut.
+
+    Returns
+    -------
+    surrogate : Surrogate
+        The frozen surrogate.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r}, expected one of {sorted(DTYPES)}.")
+    target = resolve_device(device)
+    source = os.fspath(name)
+    with _LOCK:
+        key = (source, str(target), dtype, 0)
+        if key not in _LOADED:
+            _LOADED[key] = _load(source, target, DTYPES[dtype])
+        view = (*key[:3], max_length)
+        if view not in _LOADED:
+            base = _LOADED[key]
+            _LOADED[view] = replace(
+                base,
+                max_length=max_length,
+                fingerprint=f"{base.weights_fingerprint}-{max_length}",
+            )
+        return _LOADED[view]
+
+
+def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
+    model, tokenizer, folder = _open(name)
+    model = model.to(dtype).eval().requires_grad_(False)
+    state = {k: v.detach().to(device) for k, v in model.state_dict().items()}
+    tied = (
+        model.lm_head.weight.data_ptr() == model.shared.weight.data_ptr()
+        or "lm_head.weight" not in state
+    )
+    weights = {k: v for k, v in state.items() if "embed_tokens" not in k}
+    if tied:
+        weights.pop("lm_head.weight", None)
+    architecture = _architecture(model.config)
+    learnt = folder / STARTS_FILE if folder is not None else None
+    starts = load_file(learnt) if learnt is not None and learnt.exists() else {}
+    fingerprint = _fingerprint(weights, architecture, tokenizer, dtype, starts)
+    return Surrogate(
+        name=name,
+        architecture=architecture,
+        weights=weights,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        max_length=0,
+        weights_fingerprint=fingerprint,
+        fingerprint=fingerprint,
+        starts=starts,
+        folder=folder,
+    )
+
+
+def _architecture(config: Any) -> Architecture:
+    return Architecture(
+        n_encoder_layers=config.num_layers,
+        n_decoder_layers=config.num_decoder_layers,
+        n_heads=config.num_heads,
+        d_kv=config.d_kv,
+        d_model=config.d_model,
+        d_ff=config.d_ff,
+        n_buckets=config.relative_attention_num_buckets,
+        max_distance=config.relative_attention_max_distance,
+        activation=config.dense_act_fn,
+        gated=config.is_gated_act,
+        epsilon=config.layer_norm_epsilon,
+        scaled_output=bool(getattr(config, "scale_decoder_outputs", False)),
+        start_token=config.decoder_start_token_id or 0,
+    )
+
+
+def _open(name: str) -> tuple[Any, Any, Path | None]:
+    """Return model, tokenizer and, where there is one, their folder."""
+    if name == TINY_SURROGATE:
+        return *_tiny_random(), None
+    source = BUILT_IN / name if (BUILT_IN / name).is_dir() else Path(name)
+    source = source.expanduser()
+    if source.is_dir():
+        return *_from_pretrained(str(source), name), source
+    if source.is_absolute() or name.startswith((".", "~")):
+        raise SurrogateNotFoundError(
+            f"surrogate={name!r}: this folder does not exist. Give a folder "
+            "written by `save_pretrained`, a hub id, or "
+            f"{DEFAULT_SURROGATE!r}."
+        )
+    return *_from_pretrained(name, name), None
+
+
+def _from_pretrained(source: str, name: str) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise SurrogateNotFoundError(
+            f"surrogate={name!r} is neither a folder with a saved model nor a hub id "
+            "that can be reached from here. Remedy: check the spelling; download it "
+            "on a connected machine (`save_pretrained`) and give the folder; or use "
+            f"{DEFAULT_SURROGATE!r}, which needs no network. Cause: {error}"
+        ) from error
+    if config.model_type not in MODEL_TYPES:
+        kind = (
+            "an encoder-decoder"
+            if getattr(config, "is_encoder_decoder", False)
+            else "no encoder-decoder"
+        )
+        raise SurrogateError(
+            f"surrogate={name!r} is a {config.model_type!r} model, {kind} of another "
+            f"family; expected a T5 (model types {', '.join(MODEL_TYPES)}), for "
+            "instance 'google-t5/t5-base' or 'google/flan-t5-small'."
+        )
+    try:
+        # Weights in other formats would have to be unpickled.
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise SurrogateNotFoundError(
+            f"surrogate={name!r}: the weights (safetensors) or the tokenizer cannot "
+            "be loaded. Remedy: save the model again with `save_pretrained`, which "
+            f"writes safetensors, beside its tokenizer. Cause: {error}"
+        ) from error
+    return model, tokenizer
+
+
+def _tiny_random() -> tuple[Any, Any]:
+    from transformers import ByT5Tokenizer, T5Config, T5ForConditionalGeneration
+
+    config = T5Config(
+        vocab_size=384,
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,  # type: ignore[call-arg]
+        dropout_rate=0.0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return T5ForConditionalGeneration(config), ByT5Tokenizer()
+
+
+def _fingerprint(
+    weights: dict[str, torch.Tensor],
+    architecture: Architecture,
+    tokenizer: Any,
+    dtype: torch.dtype,
+    starts: dict[str, np.ndarray],
+) -> str:
+    digest = hashlib.sha256(repr(architecture).encode())
+    digest.update(str(dtype).encode())
+    digest.update(type(tokenizer).__name__.encode())
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    digest.update((backend.to_str() if backend is not None else rules).encode())
+    for key in sorted(weights):
+        digest.update(key.encode())
+        flat = weights[key].detach().cpu().contiguous().view(torch.uint8)
+        digest.update(flat.numpy().tobytes())
+    for key in sorted(starts):
+        digest.update(key.encode())
+        digest.update(starts[key].tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""From a task to a vector: moments, tuned parameters, Fisher information, texts."""

@@ -1,0 +1,372 @@
+"""Students: surrogates tuned to a task, as classifiers and regressors of texts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.validation import check_is_fitted
+
+from .._utils._columns import column_names
+from ..tasks._targets import parse_targets
+from ..tasks._validation import check_same_length
+
+if TYPE_CHECKING:
+    from .._engine import Encoded
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a student or a model predicts for some texts.
+
+    ``values`` holds log-probabilities (n, n_classes) in the order of the label
+    ``names``, or numbers or texts (n,).
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    values: np.ndarray
+
+
+class StudentState(Protocol):
+    """What is learnt of a task: plain data that can answer for it."""
+
+    def features(self, encoded: Encoded) -> np.ndarray:
+        """Row-wise features (n, n_features)."""
+
+    def log_proba(self, encoded: Encoded, names: tuple[str, ...]) -> np.ndarray:
+        """Log-probabilities of the labels (n, n_classes)."""
+
+    def values(self, encoded: Encoded, kind: str) -> np.ndarray:
+        """Numbers or texts (n,)."""
+
+    def log_likelihood(self, encoded: Encoded, texts: Sequence[str]) -> np.ndarray:
+        """Log-likelihood of a target text per row (n,)."""
+
+
+def no_answers(embedder: str, kind: str) -> AttributeError:
+    """Error of students that cannot answer for a kind of targets."""
+    return AttributeError(
+        f"{embedder} has no student for targets of kind {kind!r}; TuPaTEEmbedder has."
+    )
+
+
+class BaseStudent(BaseEstimator):
+    """Base of the students; a fitted embedder has one in ``student_``.
+
+    Parameters
+    ----------
+    embedder : embedder
+        How the student is made; ``fit`` clones it.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "embedder": [HasMethods(["fit", "embed"])]
+    }
+    state_: StudentState
+    target_kind_: str
+    label_names_: tuple[str, ...]
+    classes_: np.ndarray
+
+    def __init__(self, embedder: Any) -> None:
+        self.embedder = embedder
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any) -> BaseStudent:
+        """Tune a surrogate to the task of the texts X with the targets y.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+        y : sequence of length n_samples
+            Their targets, of this student's kind.
+
+        Returns
+        -------
+        self : object
+            The fitted student.
+        """
+        fitted = clone(self.embedder).fit(X, y, kind=self._kind)
+        self.__dict__.update(
+            (name, value)
+            for name, value in vars(fitted.student_).items()
+            if name.endswith("_") or name.startswith("_n_")
+        )
+        return self
+
+    @property
+    @abstractmethod
+    def _kind(self) -> str:
+        """Kind of the targets."""
+
+    def _encoded(self, X: Any) -> Encoded:
+        check_is_fitted(self)
+        return self.embedder.encode(X, self.surrogate_fingerprint_)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features of the texts under the tuned surrogate.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+
+        Returns
+        -------
+        features : ndarray (n_samples, n_features)
+            One row per text.
+        """
+        return self.state_.features(self._encoded(X))
+
+    def predictions(self, X: Any) -> Predictions:
+        """Predict targets in the form that rankers compare.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+
+        Returns
+        -------
+        predictions : Predictions
+            Log-probabilities by label name, or numbers or texts.
+        """
+        encoded = self._encoded(X)
+        if self.target_kind_ == "label":
+            values = self.state_.log_proba(encoded, self.label_names_)
+            return Predictions("label", self.label_names_, values)
+        values = self.state_.values(encoded, self.target_kind_)
+        return Predictions(self.target_kind_, (), values)
+
+    def log_likelihood(self, X: Any, y: Any) -> np.ndarray:
+        """Log-likelihood of each target given its text, in nats.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+        y : sequence of length n_samples, or array-like (n_samples, n_classes)
+            Targets of the kind seen in ``fit``; class probabilities are expected over.
+
+        Returns
+        -------
+        log_likelihood : ndarray (n_samples,)
+            0 is perfect.
+
+        Raises
+        ------
+        ValueError
+            If y holds other labels than those of the fit.
+        """
+        encoded = self._encoded(X)
+        if self.target_kind_ != "label":
+            targets = parse_targets(y, kind=self.target_kind_)
+            check_same_length(len(encoded), len(targets))
+            return self.state_.log_likelihood(encoded, targets.texts)
+        named = column_names(y) is not None
+        targets = parse_targets(y, None if named else self.classes_)
+        check_same_length(len(encoded), len(targets))
+        if set(targets.names) - set(self.label_names_):
+            raise ValueError(
+                f"y holds labels {targets.names}, the fit saw {self.label_names_}."
+            )
+        log_proba = self.state_.log_proba(encoded, self.label_names_)
+        columns = [self.label_names_.index(name) for name in targets.names]
+        return (targets.proba * log_proba[:, columns]).sum(1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = True
+        return tags
+
+
+class StudentClassifier(ClassifierMixin, BaseStudent):
+    """Classify texts by a surrogate that is tuned to a task.
+
+    A fitted embedder has its task's student in ``student_``; made by hand, a student
+    is a classifier like any other, for cross-validation and scorers.
+
+    Parameters
+    ----------
+    embedder : embedder
+        How the student is made, as `TuPaTEEmbedder` or `MomentEmbedder`; ``fit`` clones
+        it.
+
+    Attributes
+    ----------
+    classes_ : ndarray (n_classes,)
+        Labels, sorted by name.
+    label_names_ : tuple of str
+        Their names.
+    state_ : object
+        What was learnt.
+
+    See Also
+    --------
+    StudentRanker : Ranks models by their students' scores.
+
+    Examples
+    --------
+    >>> from fute_sklearn import MomentEmbedder, StudentClassifier
+    >>> X = ["a fine film", "a dull film", "what joy", "how sad"]
+    >>> y = ["positive", "negative", "positive", "negative"]
+    >>> embedder = MomentEmbedder("fute-tiny-random", reference=X)
+    >>> StudentClassifier(embedder).fit(X, y).score(X, y)
+    1.0
+    """
+
+    _kind = "label"
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log-probabilities of the classes.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+
+        Returns
+        -------
+        log_proba : ndarray (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self.predictions(X).values
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+
+        Returns
+        -------
+        proba : ndarray (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Likeliest class of each text.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+
+        Returns
+        -------
+        y : ndarray (n_samples,)
+            Labels.
+        """
+        return self.classes_[self.predict_log_proba(X).argmax(1)]
+
+
+class StudentRegressor(RegressorMixin, BaseStudent):
+    """Predict numbers from texts by a surrogate that is tuned to a task.
+
+    Parameters
+    ----------
+    embedder : embedder
+        How the student is made, as `TuPaTEEmbedder` or `MomentEmbedder`; ``fit`` clones
+        it.
+
+    Attributes
+    ----------
+    state_ : object
+        What was learnt.
+
+    See Also
+    --------
+    StudentClassifier : The same for labels.
+
+    Examples
+    --------
+    >>> from fute_sklearn import MomentEmbedder, StudentRegressor
+    >>> X = ["a fine film", "a dull film", "what joy", "how sad"]
+    >>> embedder = MomentEmbedder("fute-tiny-random", reference=X)
+    >>> StudentRegressor(embedder).fit(X, [1.5, 0.25, 2.0, 0.5]).predict(X).shape
+    (4,)
+    """
+
+    _kind = "number"
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict a number for each text.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+
+        Returns
+        -------
+        y : ndarray (n_samples,)
+            Numbers.
+        """
+        return self.predictions(X).values
+
+
+class StudentGenerator(BaseStudent):
+    """Write texts by a surrogate that is tuned to a task.
+
+    Parameters
+    ----------
+    embedder : embedder
+        How the student is made, as `TuPaTEEmbedder`; ``fit`` clones it.
+
+    Attributes
+    ----------
+    state_ : object
+        What was learnt.
+
+    See Also
+    --------
+    StudentClassifier : The same for labels.
+
+    Examples
+    --------
+    >>> from fute_sklearn import StudentGenerator, TuPaTEEmbedder
+    >>> student = StudentGenerator(TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
+    >>> student.fit(["one", "two"], ["eins", "zwei"]).predict(["one"]).shape
+    (1,)
+    """
+
+    _kind = "text"
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Write the likeliest text for each text, word by word.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+
+        Returns
+        -------
+        y : ndarray of str (n_samples,)
+            Texts, no longer than the longest of the fit.
+        """
+        return self.predictions(X).values
+
+
+STUDENTS: dict[str, Any] = {
+    "label": StudentClassifier,
+    "number": StudentRegressor,
+    "text": StudentGenerator,
+}

@@ -1,0 +1,191 @@
+"""What the embedders over a T5 share: loading it, encoding texts, naming the space."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from .._utils._store import text_key
+from ..exceptions import FingerprintMismatchError
+from ..tasks._task import Task
+from ..tasks._validation import check_texts
+from ._base_embedder import BaseTaskEmbedder, Fitted, OnStep, seed_of
+from ._student import STUDENTS, StudentState
+
+if TYPE_CHECKING:
+    from .._engine import Encoded, Surrogate
+
+SURROGATE_CONSTRAINTS: dict[str, list[Any]] = {
+    "surrogate": [str, HasMethods("__fspath__")],
+    "max_length": [Interval(Integral, 2, None, closed="left")],
+    "device": [str],
+    "dtype": [StrOptions({"float32", "bfloat16"})],
+}
+
+
+class SurrogateEmbedder(BaseTaskEmbedder):
+    """Base of the embedders over a T5; subclasses give `_fit_group` and `_space`."""
+
+    surrogate: Any
+    max_length: int
+    device: str
+    dtype: str
+    _parameter_constraints: dict[str, list[Any]] = SURROGATE_CONSTRAINTS
+
+    @abstractmethod
+    def _space(self, surrogate: Surrogate, task: Task, seed: int) -> tuple[Any, ...]:
+        """Parameters that change the space, beside the surrogate."""
+
+    @abstractmethod
+    def _fit_group(
+        self,
+        surrogate: Surrogate,
+        encoded: Encoded,
+        tasks: Sequence[Task],
+        seed: int,
+        on_step: OnStep,
+    ) -> list[tuple[Fitted, StudentState]]:
+        """Fit tasks whose texts are ``encoded``: attributes and student of each."""
+
+    def _column_labels(self, task: Task) -> tuple[str, ...] | None:
+        """Label names of an embedding's columns, where it has one for each label."""
+        return None
+
+    def _embed_tasks(self, tasks: Sequence[Task], on_step: OnStep) -> list[Fitted]:
+        from .._engine import encode_texts
+
+        seed = seed_of(getattr(self, "random_state", 0))
+        surrogate = self.load_surrogate()
+        # A task is a set of pairs: a fixed order keeps the rows' order out of it.
+        order = sorted(range(tasks[0].n_samples), key=tasks[0].texts.__getitem__)
+        rows = np.array(order)
+        encoded = encode_texts(surrogate, [tasks[0].texts[i] for i in order])
+        ordered = [task.take(rows) for task in tasks]
+        found = self._fit_group(surrogate, encoded, ordered, seed, on_step)
+        out = []
+        for task, (fitted, state) in zip(tasks, found, strict=True):
+            student = STUDENTS[task.targets.kind](self)
+            student.state_ = state
+            student.target_kind_ = task.targets.kind
+            student.surrogate_fingerprint_ = surrogate.fingerprint
+            if task.targets.kind == "label":
+                student.classes_ = task.targets.classes
+                student.label_names_ = task.targets.names
+            fitted["student_"] = student
+            fitted["surrogate_fingerprint_"] = surrogate.fingerprint
+            fitted["fingerprint_"] = self._fingerprint(surrogate, task, seed)
+            fitted["_n_features_out"] = surrogate.architecture.d_model
+            out.append(fitted)
+        return out
+
+    def space_of(self, task: Task) -> tuple[str | None, tuple[str, ...] | None]:
+        """Name the space that a task's vector would lie in, without embedding it.
+
+        Parameters
+        ----------
+        task : Task
+            The task.
+
+        Returns
+        -------
+        fingerprint : str
+            Name of the space.
+        label_names : tuple of str or None
+            Label names of the vector's columns, where it has a column for each.
+        """
+        seed = seed_of(getattr(self, "random_state", 0))
+        fingerprint = self._fingerprint(self.load_surrogate(), task, seed)
+        return fingerprint, self._column_labels(task)
+
+    def _fingerprint(self, surrogate: Surrogate, task: Task, seed: int) -> str:
+        parts = (
+            type(self).__name__,
+            surrogate.weights_fingerprint,
+            *self._space(surrogate, task, seed),
+        )
+        return text_key(*map(str, parts))[:16]
+
+    def load_surrogate(self, fingerprint: str | None = None) -> Surrogate:
+        """Load the surrogate, once per process.
+
+        Parameters
+        ----------
+        fingerprint : str, optional
+            Fingerprint that it must have.
+
+        Returns
+        -------
+        surrogate : Surrogate
+            The frozen weights on the device.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If the fingerprint is another.
+        """
+        from .._engine import load_surrogate
+
+        surrogate = load_surrogate(
+            self.surrogate,
+            device=self.device,
+            dtype=self.dtype,
+            max_length=self.max_length,
+        )
+        if fingerprint not in (None, surrogate.fingerprint):
+            raise FingerprintMismatchError(
+                f"surrogate={self.surrogate!r} is not the one of the fit: its "
+                f"fingerprint is {surrogate.fingerprint}, at fit {fingerprint}. "
+                "Load the weights of then, with the same dtype and max_length."
+            )
+        return surrogate
+
+    def encode(self, X: Any, fingerprint: str | None = None) -> Encoded:
+        """Read texts with the surrogate's encoder, each distinct one once.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or what this method returns
+            The texts; what is encoded already passes through.
+        fingerprint : str, optional
+            Fingerprint that the surrogate must have.
+
+        Returns
+        -------
+        encoded : EncodedTexts
+            Token states, which students over the same surrogate take in place of the
+            texts.
+        """
+        from .._engine import Encoded, encode_texts
+
+        surrogate = self.load_surrogate(fingerprint)
+        if isinstance(X, Encoded):
+            if X.surrogate.fingerprint != surrogate.fingerprint:
+                raise FingerprintMismatchError(
+                    "the texts were encoded by another surrogate, of fingerprint "
+                    f"{X.surrogate.fingerprint} instead of {surrogate.fingerprint}."
+                )
+            return X
+        return encode_texts(surrogate, check_texts(X))
+
+    def unreadable_share(self, X: Any) -> float:
+        """Share of texts that the surrogate cannot read.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        share : float
+            Part of the texts, 0 to 1, of which half the tokens or more stand for
+            characters or words that the surrogate's vocabulary lacks.
+        """
+        from .._engine import unreadable_share
+
+        return unreadable_share(self.load_surrogate(), check_texts(X))

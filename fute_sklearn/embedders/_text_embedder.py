@@ -1,0 +1,115 @@
+"""TextEmb: the mean text as a data set's embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..tasks._task import Task
+from ._base_embedder import Fitted, OnStep
+from ._student import StudentState, no_answers
+from ._surrogate_embedder import SurrogateEmbedder
+
+if TYPE_CHECKING:
+    from .._engine import Encoded, Surrogate
+
+
+class TextEmbedder(SurrogateEmbedder):
+    """Embed a task by the mean of its texts, whatever their targets (TextEmb).
+
+    The baseline of the paper: token states of the surrogate's last encoder layer,
+    averaged over each text's tokens, then over the texts.  It does not look at the
+    targets: all models labelled on the same texts get the same vector.
+
+    Parameters
+    ----------
+    surrogate : str or path, default="fute-mini"
+        The T5 that all tasks share; see `TuPaTEEmbedder`.
+    max_length : int, default=128
+        Tokens per text; longer texts are cut with a warning.
+    device : str, default="auto"
+        ``"auto"`` takes CUDA, then MPS, then the CPU.
+    dtype : {"float32", "bfloat16"}, default="float32"
+        Precision of the surrogate.
+
+    Attributes
+    ----------
+    embedding_ : TaskVectors (d_model,)
+        The mean text.
+    fingerprint_ : str
+        Name of the space.
+
+    See Also
+    --------
+    MomentEmbedder : Moments of the same features with the targets.
+
+    References
+    ----------
+    Vu et al. (2020), "Exploring and predicting transferability across NLP tasks".
+
+    Examples
+    --------
+    >>> from fute_sklearn import TextEmbedder
+    >>> X = ["a fine film", "a dull film"]
+    >>> TextEmbedder("fute-tiny-random").fit(X, ["good", "bad"]).embedding_.shape
+    (16,)
+    """
+
+    def __init__(
+        self,
+        surrogate: Any = "fute-mini",
+        *,
+        max_length: int = 128,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        self.surrogate = surrogate
+        self.max_length = max_length
+        self.device = device
+        self.dtype = dtype
+
+    def _space(self, surrogate: Surrogate, task: Task, seed: int) -> tuple[Any, ...]:
+        return ()
+
+    def _fit_group(
+        self,
+        surrogate: Surrogate,
+        encoded: Encoded,
+        tasks: Sequence[Task],
+        seed: int,
+        on_step: OnStep,
+    ) -> list[tuple[Fitted, StudentState]]:
+        mean = encoded.pooled().mean(0, dtype=np.float64)
+        return [
+            ({"embedding_": mean}, PriorState(task.targets.proba.mean(0)))
+            if task.targets.kind == "label"
+            else ({"embedding_": mean}, PriorState(None))
+            for task in tasks
+        ]
+
+
+@dataclass
+class PriorState:
+    """The share of each label, which is all that the mean text's student knows."""
+
+    prior: np.ndarray | None
+
+    def features(self, encoded: Encoded) -> np.ndarray:
+        """Mean token states (n, d_model)."""
+        return encoded.pooled()
+
+    def log_proba(self, encoded: Encoded, names: tuple[str, ...]) -> np.ndarray:
+        """The same log-probabilities for every text (n, n_classes)."""
+        prior = np.log(np.maximum(np.asarray(self.prior), 1e-12))
+        return np.tile(prior, (len(encoded), 1))
+
+    def values(self, encoded: Encoded, kind: str) -> np.ndarray:
+        """Refuse: the mean text has no answers of this kind."""
+        raise no_answers("TextEmbedder", kind)
+
+    def log_likelihood(self, encoded: Encoded, texts: Sequence[str]) -> np.ndarray:
+        """Refuse: the mean text has no answers of this kind."""
+        raise no_answers("TextEmbedder", "number or text")

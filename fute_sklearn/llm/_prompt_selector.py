@@ -1,0 +1,314 @@
+"""Choose a prompt for a data set, by any of the paper's criteria."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..embedders._moment_embedder import MomentEmbedder
+from ..embedders._task_embedder import TaskEmbedder
+from ..embedders._task_vectorizer import TaskVectorizer
+from ..embedders._tupate_embedder import TuPaTEEmbedder
+from ..exceptions import LabelMismatchError
+from ..metrics import ndcg_score
+from ..models._mte_wrapper import MTEWrapper
+from ..ranking._model_ranker import ModelRanker
+from ..ranking._student_ranker import StudentRanker
+from ..tasks._label_spaces import OF_PROMPTS, check_label_spaces
+from ..tasks._names import check_names
+from ..tasks._task import Task
+from ..tasks._validation import label_name
+from . import criteria
+from ._label_scores import require
+from ._prompted_llm import log_probabilities
+
+LABEL_FREE = {name: getattr(criteria, name) for name in criteria.__all__}
+EMBEDDED = {
+    "taskemb": TaskEmbedder,
+    "tupate": TuPaTEEmbedder,
+    "moment": MomentEmbedder,
+    "student": TuPaTEEmbedder,
+}
+ASKING = ("spell", "self_select")
+OF_CHOICES = ("global_entropy", "zps_vote")
+
+
+class PromptSelector(BaseEstimator):
+    """Rank prompts for a data set without, or with few, calls on its rows.
+
+    Parameters
+    ----------
+    criterion : str, default="moment"
+        ``"mutual_information"``, ``"local_entropy"``, ``"global_entropy"``,
+        ``"zps_log"``, ``"zps_prob"``, ``"zps_vote"`` look at the label probabilities on
+        unlabelled texts; ``"spell"`` (Gonen et al. 2023) at minus the mean perplexity
+        of the filled prompts; ``"self_select"`` (Ramji 2023) asks the language model
+        itself, in every rotation of the prompts' order.  ``"taskemb"`` and
+        ``"tupate"`` (FUTE), ``"moment"`` and ``"student"`` compare the prompts, as
+        models, with a labelled target task.
+    embedder : embedder, optional
+        Makes the embeddings of the last four; the criterion's own by default.
+    scoring : str or callable, default="accuracy"
+        Scorer of ``"student"``.
+
+    Attributes
+    ----------
+    prompt_names_ : ndarray of str (n_prompts,)
+        Names of the prompts in the order given.
+    scores_ : ndarray (n_prompts,)
+        High is better.
+    ranking_ : ndarray of str (n_prompts,)
+        Names, best first.
+    order_spread_ : float
+        With ``"self_select"``: the mean standard deviation of a prompt's score over
+        the orders, the order's bias.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fute_sklearn import PromptedLLM, PromptSelector
+    >>> class Client:
+    ...     capabilities, fingerprint = {"score"}, "a"
+    ...     def score(self, contexts, continuations):
+    ...         return [np.array([-3.0 if "Say" in c or "dull" not in c else 0.5, -0.1])
+    ...                 for c in contexts]
+    >>> prompts = {p: PromptedLLM(Client(), p, ["good", "bad"])
+    ...            for p in ("Say: {text}", "{text} It was")}
+    >>> selector = PromptSelector("global_entropy")
+    >>> selector.fit(prompts, ["a fine film", "a dull film"]).ranking_.tolist()
+    ['{text} It was', 'Say: {text}']
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "criterion": [StrOptions({*LABEL_FREE, *EMBEDDED, *ASKING})],
+        "embedder": [HasMethods(["fit", "embed"]), None],
+        "scoring": [str, callable],
+    }
+
+    def __init__(
+        self,
+        criterion: str = "moment",
+        *,
+        embedder: Any = None,
+        scoring: Any = "accuracy",
+    ) -> None:
+        self.criterion = criterion
+        self.embedder = embedder
+        self.scoring = scoring
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self, prompts: Any, X: Any, *, target: Task | None = None
+    ) -> PromptSelector:
+        """Score the prompts.
+
+        Parameters
+        ----------
+        prompts : dict of str to PromptedLLM, or sequence of PromptedLLM
+            The candidates; with a sequence, templates are the names.
+        X : sequence of str or of records
+            Unlabelled texts: the data set's own for label-free criteria, any varied
+            ones for embeddings.
+        target : Task, optional
+            Labelled rows of the data set, for embeddings and students.
+
+        Returns
+        -------
+        self : object
+            The fitted selector.
+
+        Raises
+        ------
+        ValueError
+            If the prompts have different labels, or the criterion needs a target.
+        ClientCapabilityError
+            If the client cannot give what the criterion needs.
+        """
+        if not isinstance(prompts, Mapping):
+            prompts = _named(list(prompts))
+        if not prompts:
+            raise ValueError("there are no prompts to choose from.")
+        X = list(X) if hasattr(X, "__next__") else X
+        self.prompt_names_ = check_names(list(prompts), len(prompts))
+        prompts = dict(zip(self.prompt_names_, prompts.values(), strict=True))
+        self._prompts = prompts
+        names = sorted(label_name(v) for v in next(iter(prompts.values())).labels)
+        for name, prompt in prompts.items():
+            if sorted(label_name(v) for v in prompt.labels) != names:
+                raise LabelMismatchError(
+                    f"the prompt {name!r} has the labels {list(prompt.labels)}, the "
+                    f"first has {names}: prompts of one task share their labels. What "
+                    "a prompt says for a label is its verbalizer's matter."
+                )
+        if self.criterion in LABEL_FREE:
+            proba = _label_evidence(list(prompts.values()), X, self.criterion)
+            self.scores_ = LABEL_FREE[self.criterion](proba)
+        elif self.criterion == "spell":
+            self.scores_ = np.array([_fluency(p, X) for p in prompts.values()])
+        elif self.criterion == "self_select":
+            found = _preferences(list(prompts.values()))
+            self.order_spread_ = float(found.std(0).mean())
+            self.scores_ = found.mean(0)
+        else:
+            self.scores_ = self._embedded_scores(X, target, names)
+        order = np.argsort(-self.scores_, kind="stable")
+        self.ranking_ = self.prompt_names_[order]
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Prompts hold clients, and clients may hold keys.
+        state = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_prompts"}
+
+    def _embedded_scores(
+        self, X: Any, target: Task | None, names: list[str]
+    ) -> np.ndarray:
+        if target is None:
+            raise ValueError(
+                f"criterion={self.criterion!r} compares prompts with a labelled task: "
+                "fit(prompts, X, target=Task(texts, labels)). Without labels take "
+                f"one of {sorted(LABEL_FREE)}."
+            )
+        check_label_spaces({"prompts": names}, target.targets.names, remedy=OF_PROMPTS)
+        target = target.with_classes(names)
+        if strange := sorted(set(target.targets.names) - set(names)):
+            raise LabelMismatchError(
+                f"the target has the labels {strange}, which no prompt can answer; the "
+                f"prompts have {names}. Add these labels to every prompt, or leave "
+                "their rows out."
+            )
+        make = EMBEDDED[self.criterion]
+        embedder = make() if self.embedder is None else clone(self.embedder)
+        labelled = [
+            MTEWrapper(prompt, name=name, response_method=_response(prompt)).label(X)
+            for name, prompt in self._prompts.items()
+        ]
+        if self.criterion == "student":
+            ranker = StudentRanker(embedder, scoring=self.scoring)
+            ranker.fit(labelled, self.prompt_names_)
+            return ranker.decision_function([target])[0]
+        vectorizer = TaskVectorizer(embedder).fit([*labelled, target])
+        vectors = vectorizer.embeddings_
+        metric = "dot" if self.criterion == "moment" else "cosine"
+        return ModelRanker(metric).fit(vectors[:-1]).decision_function(vectors[-1:])[0]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Label texts with the chosen prompt.
+
+        Parameters
+        ----------
+        X : sequence of str
+            The texts.
+
+        Returns
+        -------
+        y : ndarray of str (n_samples,)
+            The best prompt's labels.
+        """
+        return self._candidates()[self.ranking_[0]].predict(X)
+
+    def _candidates(self) -> dict[str, Any]:
+        check_is_fitted(self, "ranking_")
+        if not hasattr(self, "_prompts"):
+            raise ValueError(
+                "prompts are not part of a pickle, as their clients may hold keys: "
+                "use ranking_ to choose among yours, or fit again."
+            )
+        return self._prompts
+
+    def score(self, X: Any, y: Any) -> float:
+        """NDCG of the ranking against the prompts' true accuracies.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts; every prompt is run on them.
+        y : sequence of length n_samples
+            Their labels.
+
+        Returns
+        -------
+        score : float
+            Linear-gain NDCG; a random order often reaches .8.
+        """
+        prompts = self._candidates()
+        gains = [prompt.score(X, y) for prompt in prompts.values()]
+        return ndcg_score([gains], self.scores_[None])
+
+
+def _tells_probabilities(prompt: Any) -> bool:
+    return bool({"score", "bounds", "frequencies"} & set(prompt.client.capabilities))
+
+
+def _response(prompt: Any) -> str:
+    return "predict_proba" if _tells_probabilities(prompt) else "predict"
+
+
+def _label_evidence(prompts: list[Any], X: Any, criterion: str) -> np.ndarray:
+    """Label probabilities, or choices where a criterion looks at no more than these.
+
+    Texts that any prompt has no answer for are left out.
+    """
+    if criterion in OF_CHOICES and not all(map(_tells_probabilities, prompts)):
+        found = np.array([prompt.label_evidence(X) for prompt in prompts])
+    else:
+        found = np.exp(log_probabilities(prompts, X))
+    known = np.isfinite(found).all((0, 2))
+    if not known.any():
+        raise ValueError("no text has an answer to every prompt.")
+    return found[:, known]
+
+
+def _named(prompts: list[Any]) -> dict[str, Any]:
+    """Name prompts by what they say; what is said twice gets a number."""
+    out: dict[str, Any] = {}
+    for prompt in prompts:
+        name = " ".join(filter(None, [prompt.template, prompt.cot]))
+        count = sum(known.split(" #")[0] == name for known in out)
+        out[f"{name} #{count + 1}" if count else name] = prompt
+    return out
+
+
+def _fluency(prompt: Any, X: Any) -> float:
+    """Minus the mean perplexity of the filled prompts."""
+    require(prompt.client, "score_text")
+    found = prompt.client.score_text(prompt.content_of(X))
+    known = [np.exp(-total / count) for total, count in found if count]
+    if not known:
+        raise ValueError(
+            f"no filled prompt of {prompt.template!r} has two tokens, so that none has "
+            "a perplexity."
+        )
+    return -float(np.mean(known))
+
+
+def _description(prompt: Any) -> str:
+    said = ", ".join(words[0] for words in prompt.label_strings())
+    return " ".join(filter(None, [prompt.template, prompt.cot, f"({said})"]))
+
+
+def _preferences(prompts: list[Any]) -> np.ndarray:
+    """How the language model likes each prompt, one row per rotation of the list."""
+    client, count = prompts[0].client, len(prompts)
+    if any(prompt.client is not client for prompt in prompts):
+        raise ValueError("self_select needs one client for all prompts.")
+    require(client, "score")
+    numbers = [f" {i + 1}" for i in range(count)]
+    orders = [[(i + shift) % count for i in range(count)] for shift in range(count)]
+    asked = [
+        "Which of these prompts is the best one for a language model?\n"
+        + "\n".join(f"{i + 1}. {_description(prompts[p])}" for i, p in enumerate(order))
+        + "\nThe best prompt is number"
+        for order in orders
+    ]
+    scores = np.array(client.score(asked, [numbers] * count), dtype=float)
+    scores = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    out = np.empty((count, count))
+    for row, order in enumerate(orders):
+        out[row, order] = scores[row]
+    return out

@@ -1,0 +1,1 @@
+"""Clients that reach language models, in this process or at a server."""

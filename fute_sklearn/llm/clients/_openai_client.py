@@ -1,0 +1,538 @@
+"""Any server that speaks the OpenAI protocol as a client of `PromptedLLM`."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..._utils._config import get_config
+from ..._utils._store import text_key
+from ...exceptions import (
+    ClientCapabilityError,
+    LanguageModelServerError,
+    RowsFailedError,
+)
+from . import _server_answers as answers
+from ._answer_store import AnswerStore
+from ._request_queue import Request, RequestQueue
+from ._server_connection import ServerConnection
+
+CAN = {
+    "completions": frozenset({"score", "score_text", "generate"}),
+    "chat": frozenset({"bounds", "generate"}),
+    "samples": frozenset({"frequencies", "generate"}),
+    "text": frozenset({"choose", "generate"}),
+}
+FIDELITY = {
+    "completions": "echo",
+    "chat": "top-k with bounds",
+    "samples": "sampled",
+    "text": "text only",
+}
+UNRELATED = {
+    "APIConnectionError",
+    "APITimeoutError",
+    "RateLimitError",
+    "key refused",
+    "no key",
+    "other model",
+}
+# Faults that may be gone at the next try.
+PASSING = {
+    "InternalServerError",
+    "cut off",
+    "empty answer",
+    "malformed answer",
+    "no choices",
+    "not json",
+}
+ANSWER_TOKENS = 16
+CHARACTERS_PER_TOKEN = 4
+
+
+class OpenAIClient:
+    """Ask a language model behind an OpenAI-compatible server.
+
+    OpenAI itself, vLLM, llama-cpp-python, ``transformers serve`` and others, through
+    the package ``openai``.  Every answer is checked and kept on disk as it comes: a
+    job that was killed goes on where it was, and one that is repeated asks nothing.
+
+    Parameters
+    ----------
+    model : str
+        The model's name at the server.
+    base_url : str, optional
+        The server's address, as ``"http://localhost:8000/v1"``; by default what the
+        environment variable ``OPENAI_BASE_URL`` says, else OpenAI's.
+    api_key_env : str, optional
+        Name of the environment variable that holds the key.  ``OPENAI_API_KEY`` by
+        default, but none where ``base_url`` names another server: OpenAI's key does
+        not go there unasked.  The key is read when the first request is sent and is in
+        no representation, log, cache or pickle.
+    interface : {"auto", "completions", "chat", "samples", "text"}, default="auto"
+        How to learn what the model thinks of the labels.  ``"completions"``: their
+        exact likelihoods, from a server that echoes prompts; ``"chat"``: bounds from
+        the likeliest first tokens; ``"samples"``: how often each is said in
+        ``n_samples`` answers; ``"text"``: only which one is said.  ``"auto"`` asks the
+        server what it can (at most two small requests, once) and takes the first of
+        completions, chat and text.
+    top_logprobs : int, default=20
+        How many first tokens to ask for with ``"chat"``.
+    n_samples : int, default=10
+        Answers per text with ``"samples"``, at temperature 1.
+    request_options : dict, optional
+        Fields to set in every request, as ``{"temperature": 0.5}``; None as a value
+        leaves a field out.
+    timeout : float, default=60.0
+        Seconds to wait for an answer.
+    max_retries : int, default=5
+        How often a request is sent again after a rate limit, a time-out or a fault of
+        the server, with growing pauses or the one that the server asks for.
+    n_concurrent : int, default=4
+        Requests under way at a time.
+    max_requests, max_tokens : int, optional
+        Budgets of this object: once spent, no further request is sent and
+        `BudgetExceededError` is raised.  Kept answers cost nothing; a request that is
+        sent again counts once; requests under way may exceed ``max_tokens``.
+
+    Attributes
+    ----------
+    capabilities : frozenset of str
+        What this client can do.
+    fidelity : {"echo", "top-k with bounds", "sampled", "text only"}
+        How good its scores are.
+    fingerprint : str
+        Address, model and settings.  A server that changes the weights under a name
+        is not noticed.
+    n_requests_, n_tokens_ : int
+        Requests sent, and tokens that the server counted for them.
+
+    Raises
+    ------
+    LanguageModelServerError
+        If the server cannot be reached, or its answers cannot be trusted.
+    RowsFailedError
+        If some rows got no answer; those of the others are kept.
+
+    Examples
+    --------
+    >>> from fute_sklearn import OpenAIClient
+    >>> OpenAIClient("smollm2", base_url="http://localhost:8000/v1")
+    OpenAIClient('smollm2', base_url='http://localhost:8000/v1')
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key_env: str | None = None,
+        interface: str = "auto",
+        top_logprobs: int = 20,
+        n_samples: int = 10,
+        request_options: Mapping[str, Any] | None = None,
+        timeout: float = 60.0,
+        max_retries: int = 5,
+        n_concurrent: int = 4,
+        max_requests: int | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        if interface != "auto" and interface not in CAN:
+            raise ValueError(
+                f"interface={interface!r}, expected 'auto' or one of {sorted(CAN)}."
+            )
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL")
+        host = (base_url or "").split("://")[-1].split("/")[0]
+        if "@" in host or "?" in (base_url or ""):
+            raise ValueError(
+                "base_url holds a user, a password or a query: put the key into the "
+                "environment variable that api_key_env names."
+            )
+        if api_key_env is None and base_url is None:
+            api_key_env = "OPENAI_API_KEY"
+        if n_concurrent < 1 or n_samples < 1 or top_logprobs < 1 or max_retries < 0:
+            raise ValueError(
+                f"n_concurrent={n_concurrent}, n_samples={n_samples}, top_logprobs="
+                f"{top_logprobs}, max_retries={max_retries}: expected 1 or more, "
+                "max_retries 0 or more."
+            )
+        self.model = model
+        self.base_url = base_url
+        self.api_key_env = api_key_env
+        self.interface = interface
+        self.top_logprobs = top_logprobs
+        self.n_samples = n_samples
+        self.request_options = dict(request_options or {})
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.n_concurrent = n_concurrent
+        self.max_requests = max_requests
+        self.max_tokens = max_tokens
+        self._start()
+
+    def _start(self) -> None:
+        self._connection = ServerConnection(
+            self.model,
+            self.base_url,
+            self.api_key_env,
+            self.timeout,
+            self.max_retries,
+            self.max_requests,
+            self.max_tokens,
+        )
+        self._found: str | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def n_requests_(self) -> int:
+        """Requests sent so far."""
+        return self._connection.n_requests
+
+    @property
+    def n_tokens_(self) -> int:
+        """Tokens that the server counted so far."""
+        return self._connection.n_tokens
+
+    def __repr__(self) -> str:
+        return f"OpenAIClient({self.model!r}, base_url={self.base_url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The connection holds the key.
+        left = ("_connection", "_lock", "_found")
+        return {name: v for name, v in self.__dict__.items() if name not in left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of address, model and settings."""
+        return text_key(
+            str(self.base_url),
+            self.model,
+            self.interface,
+            f"{self.top_logprobs}|{self.n_samples}",
+            json.dumps(self.request_options, sort_keys=True),
+        )[:16]
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this client can do; may ask the server."""
+        return CAN[self._interface()]
+
+    @property
+    def fidelity(self) -> str:
+        """How good the scores are; may ask the server."""
+        return FIDELITY[self._interface()]
+
+    # Sending --------------------------------------------------------------------
+
+    def _request(
+        self,
+        kind: str,
+        body: dict[str, Any],
+        read: Callable[[Sequence[Any]], Any],
+        rows: int = 1,
+    ) -> Request:
+        body = {"model": self.model, "temperature": 0, **body, **self.request_options}
+        body = {name: value for name, value in body.items() if value is not None}
+        if kind == "chat" and self.base_url is None and "max_tokens" in body:
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        name = getattr(read, "func", read).__name__
+        given = getattr(read, "keywords", {})
+        written = json.dumps([body, name, given], sort_keys=True)
+        key = text_key(str(self.base_url), kind, written)
+        return Request(key, kind, body, rows, read)
+
+    def _queue(self, store: AnswerStore) -> RequestQueue:
+        return RequestQueue(self._connection.send, store, self.n_concurrent)
+
+    def _answers(
+        self, requests: Sequence[Request], convert: Callable[[int, Any], Any]
+    ) -> list[Any]:
+        store = AnswerStore(get_config()["cache_dir"])
+        try:
+            found = self._queue(store).run(requests)
+        except RowsFailedError as error:
+            error.answers = [
+                None if answer is None else convert(i, answer)
+                for i, answer in enumerate(error.answers)
+            ]
+            raise
+        finally:
+            store.close()
+        return [convert(i, answer) for i, answer in enumerate(found)]
+
+    def _interface(self) -> str:
+        """Return the interface in use; ``"auto"`` tries the better ones first."""
+        if self.interface != "auto":
+            return self.interface
+        with self._lock:
+            if self._found is None:
+                self._found = self._try_interfaces()
+            return self._found
+
+    def _try_interfaces(self) -> str:
+        store = AnswerStore(get_config()["cache_dir"])
+        key = text_key("interface", self.fingerprint)
+        try:
+            known = store.get(key)
+            if known is not None:
+                return str(known)
+            found, sure = "text", True
+            for name, request in (
+                ("completions", self._echo_request("One two", [" three"])),
+                ("chat", self._chat_request("Say yes.", answers.first_tokens)),
+            ):
+                try:
+                    self._connection.send(request)
+                except LanguageModelServerError as error:
+                    # Servers name what they lack in many ways; a refused key or a
+                    # lost connection says nothing about it.
+                    if error.kind in UNRELATED:
+                        raise
+                    sure = sure and error.kind not in PASSING
+                    continue
+                found = name
+                break
+            if sure:
+                store.put(key, found)
+            return found
+        finally:
+            store.close()
+
+    # What to send ---------------------------------------------------------------
+
+    def _echo_request(self, context: str, options: Sequence[str]) -> Request:
+        whole = [context + option for option in options]
+        # Some servers take 0 tokens for no limit: one is written and ignored.
+        body = {"prompt": whole, "max_tokens": 1, "echo": True, "logprobs": 1}
+        read = partial(
+            answers.continuation_scores, context=context, options=list(options)
+        )
+        return self._request("completions", body, read, len(options))
+
+    def _chat_request(
+        self,
+        context: str,
+        read: Callable[[Sequence[Any]], Any],
+        max_tokens: int = ANSWER_TOKENS,
+        **more: Any,
+    ) -> Request:
+        body = {
+            "messages": [{"role": "user", "content": context}],
+            "max_tokens": max_tokens,
+            **more,
+        }
+        if read is answers.first_tokens:
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        return self._request("chat", body, read, more.get("n", 1))
+
+    def _label_requests(
+        self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[Request]:
+        interface = self._interface()
+        if interface == "completions":
+            pairs = zip(contexts, continuations, strict=True)
+            return [self._echo_request(context, options) for context, options in pairs]
+        if interface == "chat":
+            return [self._chat_request(c, answers.first_tokens) for c in contexts]
+        more: dict[str, Any] = {}
+        if interface == "samples":
+            more = {"n": self.n_samples, "temperature": 1}
+        return [self._chat_request(c, answers.said_texts, **more) for c in contexts]
+
+    def _written_requests(
+        self, prompts: Sequence[str], max_tokens: int
+    ) -> list[Request]:
+        if self._interface() == "completions":
+            return [
+                self._request(
+                    "completions",
+                    {"prompt": prompt, "max_tokens": max_tokens},
+                    answers.continued_texts,
+                )
+                for prompt in prompts
+            ]
+        return [
+            self._chat_request(prompt, answers.said_texts, max_tokens)
+            for prompt in prompts
+        ]
+
+    def _need(self, capability: str) -> None:
+        if capability not in self.capabilities:
+            raise ClientCapabilityError(
+                f"{self!r} cannot give {capability!r}: its interface is "
+                f"{self._interface()!r}, its fidelity {self.fidelity!r}."
+            )
+
+    # Answers --------------------------------------------------------------------
+
+    def score(
+        self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        """Log-likelihood of strings that may follow a context.
+
+        Parameters
+        ----------
+        contexts : sequence of str of length n
+            Contexts; one request each.
+        continuations : sequence of sequences of str of length n
+            For each context, strings that are scored as what follows it.
+
+        Returns
+        -------
+        scores : list of ndarray
+            One array per context, in nats, summed over all tokens of a string.
+        """
+        self._need("score")
+        requests = self._label_requests(contexts, continuations)
+        return self._answers(requests, lambda _, row: np.array(row))
+
+    def score_text(self, texts: Sequence[str]) -> list[tuple[float, int]]:
+        """Log-likelihood of whole texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Texts; a text's first token is not scored.
+
+        Returns
+        -------
+        scores : list of (float, int)
+            Log-likelihood in nats and the number of tokens it is summed over.
+        """
+        self._need("score_text")
+        body = {"max_tokens": 1, "echo": True, "logprobs": 1}
+        requests = [
+            self._request(
+                "completions",
+                {"prompt": [text], **body},
+                partial(answers.text_score, text=text),
+            )
+            for text in texts
+        ]
+        return self._answers(requests, lambda _, found: (found[0], int(found[1])))
+
+    def bounds(
+        self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Bound the probabilities that an answer starts with each string.
+
+        Parameters
+        ----------
+        contexts : sequence of str of length n
+            What to ask.
+        continuations : sequence of sequences of str of length n
+            The strings, compared without case and surrounding spaces.
+
+        Returns
+        -------
+        bounds : list of (ndarray, ndarray)
+            Least and greatest probabilities per context.
+        """
+        self._need("bounds")
+        return self._answers(
+            self._label_requests(contexts, continuations),
+            lambda i, answer: answers.label_bounds(answer, continuations[i]),
+        )
+
+    def frequencies(
+        self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[str]]:
+        """Draw several answers to each context.
+
+        Parameters
+        ----------
+        contexts : sequence of str of length n
+            What to ask.
+        continuations : sequence of sequences of str of length n
+            The strings that may be answered; not sent.
+
+        Returns
+        -------
+        texts : list of list of str
+            The answers to each context, in the order of drawing.
+        """
+        self._need("frequencies")
+        requests = self._label_requests(contexts, continuations)
+        return self._answers(requests, lambda _, texts: texts)
+
+    def choose(
+        self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[str]:
+        """Return the likeliest answer to each context.
+
+        Parameters
+        ----------
+        contexts : sequence of str of length n
+            What to ask.
+        continuations : sequence of sequences of str of length n
+            The strings that may be answered; not sent.
+
+        Returns
+        -------
+        texts : list of str
+            One answer per context.
+        """
+        self._need("choose")
+        requests = self._label_requests(contexts, continuations)
+        return self._answers(requests, lambda _, texts: texts[0])
+
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        """Go on from prompts, or answer them, at temperature 0.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            What to continue or to answer.
+        max_tokens : int
+            Most tokens to write.
+
+        Returns
+        -------
+        texts : list of str
+            What was written.
+        """
+        requests = self._written_requests(prompts, max_tokens)
+        return self._answers(requests, lambda _, texts: texts[0])
+
+    def forecast(
+        self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> dict[str, int]:
+        """Count what scoring would cost, without asking for a score.
+
+        Parameters
+        ----------
+        contexts : sequence of str of length n
+            The contexts.
+        continuations : sequence of sequences of str of length n
+            Their strings.
+
+        Returns
+        -------
+        cost : dict of str to int
+            ``requests``: how many would be sent; ``kept``: how many answers are known
+            already; ``tokens``: about what they would read, at four characters each.
+        """
+        store = AnswerStore(get_config()["cache_dir"])
+        try:
+            requests = self._label_requests(contexts, continuations)
+            missing = self._queue(store).missing(requests)
+        finally:
+            store.close()
+        read = sum(
+            len(str(r.body.get("prompt", r.body.get("messages")))) for r in missing
+        )
+        return {
+            "requests": len(missing),
+            "kept": len({request.key for request in requests}) - len(missing),
+            "tokens": -(-read // CHARACTERS_PER_TOKEN),
+        }

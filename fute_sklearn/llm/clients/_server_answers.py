@@ -1,0 +1,260 @@
+"""Read the answers of language model servers, and recognise wrong ones.
+
+Servers that call themselves compatible drop log-probabilities, fill them with zeros or
+-9999, cut prompts, answer for another model or give fewer rows than asked.  Whatever
+passes here may be kept and computed with.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...exceptions import LanguageModelServerError
+
+PLACEHOLDER = -9998.0  # servers write -9999 for "unlikely" or "unknown"
+ROUNDING = 1e-3
+
+
+def _fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServerError:
+    return LanguageModelServerError(f"{message} [{kind}]", kind, fatal=fatal)
+
+
+def checked_choices(response: Any, model: str, count: int) -> list[Any]:
+    """Return the choices of a response in order, after the checks of the whole."""
+    if not hasattr(response, "choices"):
+        raise _fault("not json", f"the server sent no JSON object: {response!r:.80}.")
+    if not response.choices:
+        said = (response.model_extra or {}).get("error", "nothing else")
+        raise _fault("no choices", f"the answer has no choices, but {said!r:.200}.")
+    said = str(getattr(response, "model", None) or model)
+    if not _same_model(model, said):
+        raise _fault(
+            "other model",
+            f"asked for model={model!r}, {said!r} answered. Remedy: the name that the "
+            "server itself gives.",
+            fatal=True,
+        )
+    choices = sorted(response.choices, key=lambda choice: choice.index or 0)
+    if len(choices) < count:
+        raise _fault("fewer rows", f"asked for {count} rows, got {len(choices)}.")
+    if [choice.index or 0 for choice in choices] != list(range(count)):
+        found = [choice.index for choice in choices]
+        raise _fault("rows in doubt", f"{count} rows came back numbered {found}.")
+    for choice in choices:
+        if choice.finish_reason == "content_filter":
+            raise _fault("content filter", "the server's filter withheld the answer.")
+    return choices
+
+
+def _same_model(asked: str, said: str) -> bool:
+    one, other = (name.rsplit("/", 1)[-1].lower() for name in (asked, said))
+    short, long = sorted((one, other), key=len)
+    return long == short or (long.startswith(short) and long[len(short)] in "-:@.")
+
+
+def _sound(values: Sequence[Any]) -> list[float]:
+    """Check that values are log-probabilities."""
+    if any(value is None for value in values):
+        raise _fault("null logprobs", "the server left log-probabilities empty.")
+    numbers = [float(value) for value in values]
+    if any(math.isnan(v) or v > ROUNDING for v in numbers):
+        raise _fault("impossible logprobs", f"{numbers[:5]} are no log-probabilities.")
+    if any(value < PLACEHOLDER for value in numbers):
+        raise _fault(
+            "placeholder logprobs", "the server wrote -9999 for log-probabilities."
+        )
+    return numbers
+
+
+def _echoed(choice: Any, whole: str) -> list[tuple[int, Any]]:
+    """Return where each token of an echoed prompt starts, and its log-probability."""
+    found = choice.logprobs
+    if found is None or not found.tokens or not found.token_logprobs:
+        raise _fault(
+            "no logprobs",
+            "the server gave no log-probabilities for the echoed prompt. Remedy: "
+            "interface='chat' or 'text'.",
+        )
+    if len(found.tokens) != len(found.token_logprobs):
+        raise _fault(
+            "ragged logprobs",
+            f"{len(found.tokens)} tokens have {len(found.token_logprobs)} "
+            "log-probabilities.",
+        )
+    text = choice.text or ""
+    if not text.startswith(whole):
+        cut = len(text) < len(whole)
+        raise _fault(
+            "truncated" if cut else "no echo",
+            f"a prompt of {len(whole)} characters came back as {len(text)} others.",
+        )
+    starts = _starts(found, whole)
+    return list(zip(starts, found.token_logprobs, strict=True))
+
+
+def _starts(found: Any, whole: str) -> list[int]:
+    """Where tokens start in the prompt: from their texts, else as the server says."""
+    lengths = np.cumsum([0, *map(len, found.tokens)])
+    joined = "".join(found.tokens)
+    at = joined.find(whole)
+    # A start token may stand before the text.
+    if at == 0 or at in lengths[:2]:
+        return [int(start) - at for start in lengths[:-1]]
+    said = found.text_offset or []
+    if len(said) == len(found.tokens) and list(said) == sorted(said) and said[0] >= 0:
+        return list(said)
+    raise _fault("no echo", "the echoed tokens are not those of the prompt.")
+
+
+def continuation_scores(
+    choices: Sequence[Any], context: str, options: Sequence[str]
+) -> list[float]:
+    """Log-likelihood of each option after the context, from echoed prompts."""
+    out = []
+    for choice, option in zip(choices, options, strict=True):
+        end = len(context) + len(option)
+        tokens = _echoed(choice, context + option)
+        mine = [(start, v) for start, v in tokens if len(context) <= start < end]
+        if not mine or mine[0][0] != len(context):
+            raise _fault(
+                "merged tokens",
+                f"no token starts where {option!r} starts. Remedy: a prompt that does "
+                "not end with a space.",
+            )
+        out.append(sum(_sound([value for _, value in mine])))
+    different = not any(
+        one != other and one.startswith(other) for one in options for other in options
+    )
+    if different and sum(map(math.exp, out)) > 1 + 10 * ROUNDING:
+        raise _fault(
+            "impossible logprobs",
+            f"the probabilities of {list(options)} add up to more than one.",
+        )
+    return out
+
+
+def text_score(choices: Sequence[Any], text: str) -> list[float]:
+    """Log-likelihood of a text after its first token, and how many were scored."""
+    tokens = [(start, v) for start, v in _echoed(choices[0], text) if start < len(text)]
+    values = _sound([value for start, value in tokens if start > 0])
+    if len(values) > 1 and not any(values):
+        raise _fault("impossible logprobs", "all log-probabilities are zero.")
+    return [sum(values), len(values)]
+
+
+def continued_texts(choices: Sequence[Any]) -> list[str]:
+    """Return how prompts were completed, maybe by nothing."""
+    return [choice.text or "" for choice in choices]
+
+
+def said_texts(choices: Sequence[Any]) -> list[str]:
+    """Return what a chat's answers say."""
+    out = []
+    for choice in choices:
+        refusal = getattr(choice.message, "refusal", None)
+        if refusal:
+            raise _fault("refusal", f"the model refused: {refusal:.80}")
+        text = choice.message.content
+        if not (text or "").strip():
+            cut = choice.finish_reason == "length"
+            raise _fault(
+                "cut off" if cut else "empty answer",
+                "the model wrote nothing"
+                + (" before its tokens ran out." if cut else "."),
+            )
+        out.append(text)
+    return out
+
+
+def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
+    """Return a chat answer's text, its tokens, and the likeliest first tokens."""
+    text = said_texts(choices)[0]
+    found = choices[0].logprobs
+    if found is None or not found.content or not found.content[0].top_logprobs:
+        raise _fault(
+            "no logprobs",
+            "the server gave no log-probabilities of the first token. Remedy: "
+            "interface='text'.",
+        )
+    path = [[token.token, token.logprob] for token in found.content]
+    if "".join(token for token, _ in path).strip() != text.strip():
+        raise _fault("ragged logprobs", "the answer's tokens are not its text.")
+    top = [[t.token, t.logprob] for t in found.content[0].top_logprobs]
+    known = [pair for pair in top if pair[1] is None or pair[1] >= PLACEHOLDER]
+    values = _sound([value for _, value in known or top])
+    _sound([value for _, value in path])
+    if sum(map(math.exp, values)) > 1 + 10 * ROUNDING:
+        raise _fault(
+            "impossible logprobs", "the first tokens' probabilities exceed one."
+        )
+    return {"text": text, "top": known, "path": path}
+
+
+def _plain(word: str) -> str:
+    return word.strip().casefold()
+
+
+def label_bounds(
+    answer: dict[str, Any], strings: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the probability that the answer starts with each string.
+
+    A first token that is the string counts for it, whatever its case; tokens outside
+    the list, and tokens that a string only starts with, might.
+    """
+    plain = [_plain(string) for string in strings]
+    mass = [(_plain(token), math.exp(value)) for token, value in answer["top"]]
+    unseen = max(0.0, 1 - sum(value for _, value in mass))
+    written = _written_label(answer["path"], plain)
+    lower = np.zeros(len(plain))
+    upper = np.zeros(len(plain))
+    for i, string in enumerate(plain):
+        if string in plain[:i]:
+            continue  # counted for its first spelling
+        # What another string goes on from may yet become that one.
+        open_ended = any(o != string and o.startswith(string) for o in plain)
+        exact = sum(value for token, value in mass if token == string)
+        begun = sum(
+            value
+            for token, value in mass
+            if token != string and string.startswith(token)
+        )
+        lower[i] = 0.0 if open_ended else exact
+        upper[i] = exact + begun + unseen
+        if written is not None and written[0] == string:
+            lower[i] += written[1]
+    return lower, np.minimum(np.maximum(upper, lower), 1.0)
+
+
+def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float] | None:
+    """Return the longest string that several written tokens make up, and its mass."""
+    said, total, found = "", 0.0, None
+    for i, (token, value) in enumerate(path):
+        said, total = said + token, total + value
+        if i and _plain(said) in plain:
+            found = _plain(said), math.exp(total)
+    return found
+
+
+def named_label(text: str, strings: Sequence[str]) -> int:
+    """Which label an answer in words names: the one it starts with, or the only one."""
+    words = [re.escape(_plain(string)) for string in strings]
+    plain = _plain(text).lstrip("\"'*([#`- ")
+    longest = sorted(range(len(words)), key=lambda i: -len(words[i]))
+    for i in longest:
+        if re.match(rf"{words[i]}(?!\w)", plain):
+            return i
+    inside = re.findall("|".join(rf"\b{words[i]}\b" for i in longest), plain)
+    named = {_plain(string): i for i, string in enumerate(strings)}
+    found = {named[word] for word in inside}
+    if len(found) != 1:
+        raise _fault(
+            "no label",
+            f"the answer {text!r:.60} names {len(found)} of {list(strings)}.",
+        )
+    return found.pop()

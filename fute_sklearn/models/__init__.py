@@ -1,0 +1,1 @@
+"""From a model of any kind to a labelled task: wrapped, asked, checked, kept."""

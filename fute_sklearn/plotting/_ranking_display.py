@@ -1,0 +1,187 @@
+"""Plot a ranking against the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from .._utils._alignment import align, align_gains
+from .._utils._optional import import_pyplot
+from ..metrics import regret_score, spearman_score
+
+
+class RankingDisplay:
+    """Scores of the models against their true gains on a task.
+
+    Use `from_predictions` or `from_estimator` to make one.
+
+    Parameters
+    ----------
+    scores : ndarray (n_models,)
+        Scores by which the models are ranked.
+    gains : ndarray (n_models,)
+        True gains.
+    names : sequence of str
+        Names of the models.
+    label : str or None, default=None
+        Name of the ranking.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        The figure.
+    points_ : matplotlib PathCollection
+        The models.
+
+    Examples
+    --------
+    >>> from fute_sklearn import RankingDisplay
+    >>> RankingDisplay.from_predictions([.9, .6], [.7, .1], names=["svm", "tree"])
+    <...RankingDisplay object at ...>
+    """
+
+    def __init__(
+        self, scores: Any, gains: Any, names: Any, *, label: str | None = None
+    ) -> None:
+        self.scores = scores
+        self.gains = gains
+        self.names = names
+        self.label = label
+
+    def plot(self, ax: Any = None, *, n_named: int = 5) -> RankingDisplay:
+        """Draw the models by predicted rank and true gain.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+        n_named : int, default=5
+            How many of the first in the ranking are named.
+
+        Returns
+        -------
+        display : RankingDisplay
+            Itself, with ``ax_`` and ``figure_``.
+        """
+        if ax is None:
+            _, ax = import_pyplot().subplots(layout="constrained", figsize=(7, 5))
+        scores, gains = np.asarray(self.scores), np.asarray(self.gains)
+        ranks = rankdata(-scores)
+        self.points_ = ax.scatter(ranks, gains, s=28, alpha=0.8, label="models")
+        ax.axhline(
+            gains.mean(), color="grey", lw=1, ls="--", label="random choice, expected"
+        )
+        ax.axhline(gains.max(), color="green", lw=1, ls=":", label="best model")
+        order = np.argsort(ranks, kind="stable")[:n_named]
+        chosen = order[0]
+        ax.scatter(
+            [ranks[chosen]],
+            [gains[chosen]],
+            s=110,
+            facecolors="none",
+            edgecolors="red",
+            label="chosen",
+        )
+        names = [f"{i + 1}  {self.names[m]}" for i, m in enumerate(order)]
+        ax.text(
+            0.02,
+            0.02,
+            "\n".join(names),
+            transform=ax.transAxes,
+            fontsize="small",
+            va="bottom",
+            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "lightgrey"},
+        )
+        title = (
+            f"Spearman {spearman_score(gains, scores):.2f}, "
+            f"regret {regret_score(gains, scores):.3f}"
+        )
+        ax.set(
+            xlabel="predicted rank (1 is best)",
+            ylabel="true gain",
+            title=f"{self.label}: {title}" if self.label else title,
+        )
+        ax.margins(y=0.15)
+        ax.legend(loc="upper right", fontsize="small")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_predictions(
+        cls,
+        gains: Any,
+        scores: Any,
+        *,
+        names: Any = None,
+        label: str | None = None,
+        ax: Any = None,
+    ) -> RankingDisplay:
+        """Draw given scores.
+
+        Parameters
+        ----------
+        gains, scores : array-like (n_models,), Series or dict
+            True gains and scores; where both name the models they are aligned by name.
+        names : sequence of str, optional
+            Names of the models, in the order of ``gains``; by default those of an
+            index or a dict.
+        label : str, optional
+            Name of the ranking.
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        display : RankingDisplay
+            The drawn display.
+        """
+        true, predicted, known = align(gains, scores)
+        if true.shape != predicted.shape or len(true) != 1:
+            raise ValueError(
+                f"gains {true.shape} and scores {predicted.shape} must be of one task "
+                "and of the same length."
+            )
+        if names is None:
+            names = known or [f"model{i}" for i in range(true.shape[1])]
+        names = list(names)
+        if len(names) != true.shape[1]:
+            raise ValueError(f"{len(names)} names for {true.shape[1]} models.")
+        return cls(predicted[0], true[0], names, label=label).plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, gains: Any, *, ax: Any = None
+    ) -> RankingDisplay:
+        """Draw the ranking of a fitted ranker, or a pipeline that ends in one.
+
+        Parameters
+        ----------
+        estimator : fitted ranker or Pipeline
+            Has ``decision_function``.
+        X : sequence of length 1
+            The target, as the estimator takes it.
+        gains : array-like (n_models,), Series or dict
+            True gains on the target, by the models' names or in their order.
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        display : RankingDisplay
+            The drawn display.
+        """
+        ranker = estimator[-1] if hasattr(estimator, "steps") else estimator
+        scores = estimator.decision_function(X)
+        if len(scores) != 1:
+            raise ValueError(f"expected one target, got {len(scores)}.")
+        return cls.from_predictions(
+            align_gains(gains, ranker.model_names_)[0],
+            scores[0],
+            names=ranker.model_names_,
+            label=type(ranker).__name__,
+            ax=ax,
+        )

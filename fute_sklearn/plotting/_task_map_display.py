@@ -1,0 +1,179 @@
+"""Draw tasks and models as points of one plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import normalize
+
+from .._utils._alignment import aligned_column, index_names
+from .._utils._optional import import_pyplot
+from ..tasks._validation import first_seen
+from ..tasks._vectors import space_of
+
+MARKERS = "osD^vP*X<>hp8d"
+
+
+class TaskMapDisplay:
+    """Map of model and data set embeddings: colour is the task, shape the family.
+
+    Figures 3 and 4 of the paper.  Use `from_embeddings` to make one.
+
+    Parameters
+    ----------
+    positions : ndarray (n, 2)
+        Points of the plane.
+    tasks : sequence of str of length n
+        Task of each point.
+    families : sequence of str of length n
+        Family of each point: the kind of model, or ``"data set"``.
+    method : str
+        Name of the projection.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        The figure.
+
+    References
+    ----------
+    Wang et al. (2024), "Towards unified task embeddings across multiple models"
+    (FUTE), Figures 3 and 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fute_sklearn import TaskMapDisplay
+    >>> E = np.random.default_rng(0).normal(size=(6, 8))
+    >>> TaskMapDisplay.from_embeddings(
+    ...     E, tasks=["film", "food"] * 3, families=["svm"] * 6, method="pca")
+    <...TaskMapDisplay object at ...>
+    """
+
+    def __init__(
+        self, positions: np.ndarray, tasks: Any, families: Any, *, method: str
+    ) -> None:
+        self.positions = positions
+        self.tasks = tasks
+        self.families = families
+        self.method = method
+
+    def plot(self, ax: Any = None) -> TaskMapDisplay:
+        """Draw the map.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        display : TaskMapDisplay
+            Itself, with ``ax_`` and ``figure_``.
+        """
+        pyplot = import_pyplot()
+        if ax is None:
+            _, ax = pyplot.subplots(layout="constrained", figsize=(8, 5.5))
+        tasks, families = first_seen(self.tasks), first_seen(self.families)
+        colours = pyplot.get_cmap("tab10" if len(tasks) <= 10 else "tab20")
+        for task, family, (x, y) in zip(
+            self.tasks, self.families, self.positions, strict=True
+        ):
+            large = family == "data set"
+            ax.scatter(
+                x,
+                y,
+                color=colours(tasks.index(task) % colours.N),
+                marker=MARKERS[families.index(family) % len(MARKERS)],
+                s=170 if large else 42,
+                edgecolors="black" if large else "none",
+                linewidths=1.2 if large else 0,
+                zorder=3 if large else 2,
+            )
+        handles = [
+            pyplot.Line2D(
+                [], [], ls="", marker="s", color=colours(i % colours.N), label=t
+            )
+            for i, t in enumerate(tasks)
+        ] + [
+            pyplot.Line2D(
+                [], [], ls="", marker=MARKERS[i % len(MARKERS)], color="black", label=f
+            )
+            for i, f in enumerate(families)
+        ]
+        ax.legend(
+            handles=handles,
+            bbox_to_anchor=(1.01, 1),
+            loc="upper left",
+            fontsize="small",
+        )
+        ax.set(xticks=[], yticks=[], title=f"{self.method} of task embeddings")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_embeddings(
+        cls,
+        embeddings: Any,
+        *,
+        tasks: Any,
+        families: Any,
+        method: str = "tsne",
+        random_state: Any = 0,
+        ax: Any = None,
+    ) -> TaskMapDisplay:
+        """Project embeddings to the plane and draw them.
+
+        Parameters
+        ----------
+        embeddings : array-like (n, dim)
+            Embeddings of one space; rows are scaled to unit length first.
+        tasks : sequence of str of length n
+            Task of each row; gives the colour.  A pandas Series is matched with a table
+            of embeddings by the index.
+        families : sequence of str of length n
+            Family of each row; gives the shape.  ``"data set"`` is drawn large.
+        method : {"tsne", "pca"}, default="tsne"
+            The projection.
+        random_state : int, RandomState instance or None, default=0
+            Seeds t-SNE.
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        display : TaskMapDisplay
+            The drawn display.
+        """
+        space_of(embeddings)  # refuses a list of vectors of different spaces
+        names = index_names(embeddings)
+        tasks = aligned_column(tasks, names, "tasks")
+        families = aligned_column(families, names, "families")
+        rows = np.asarray(embeddings, dtype=np.float64)
+        if not len(rows) == len(tasks) == len(families):
+            raise ValueError(
+                f"{len(rows)} embeddings, {len(tasks)} tasks and {len(families)} "
+                "families; expected as many of each."
+            )
+        if method not in ("tsne", "pca"):
+            raise ValueError(f"method={method!r}, expected 'tsne' or 'pca'.")
+        if len(rows) < 3:
+            raise ValueError(f"a map needs 3 embeddings or more, got {len(rows)}.")
+        rows = normalize(rows)
+        if method == "pca":
+            positions = PCA(2).fit_transform(rows)
+        else:
+            perplexity = min(15.0, max(1.0, (len(rows) - 1) / 3))
+            positions = TSNE(
+                perplexity=perplexity,
+                init="random",
+                metric="cosine",
+                random_state=random_state,
+            ).fit_transform(rows)
+        name = {"pca": "PCA", "tsne": "t-SNE"}[method]
+        return cls(positions, list(tasks), list(families), method=name).plot(ax)

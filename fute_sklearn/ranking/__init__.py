@@ -1,0 +1,1 @@
+"""From vectors or students to an order of the models."""

@@ -1,0 +1,203 @@
+"""Rank models by the similarity of their embeddings to a task's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_array
+
+from .._utils._alignment import align_gains, aligned_column, index_names
+from .._utils._callbacks import fit_progress
+from ..tasks._names import check_names
+from ..tasks._vectors import check_spaces, space_of
+from ._base_ranker import BaseRanker
+
+BLOCK_NUMBERS = 2**20
+EXACT_NUMBERS = 2**22
+
+
+class ModelRanker(BaseRanker):
+    """Rank models for a task by the similarity of embeddings.
+
+    Parameters
+    ----------
+    metric : {"cosine", "dot", "euclidean"}, default="cosine"
+        Similarity of a target's and a model's embedding.  ``"cosine"`` is the paper's;
+        ``"dot"`` is right for `MomentEmbedder`, where it is an expected margin;
+        ``"euclidean"`` takes minus the distance.
+    center : bool, default=False
+        Subtract the mean of the fitted embeddings from all of them first, which
+        removes what all models share.
+
+    Attributes
+    ----------
+    model_names_ : ndarray (n_models,)
+        Names of the models, in the order of ``fit``.
+    embeddings_ : ndarray (n_rows, dim)
+        Embeddings of the models, or of the past tasks.
+    gains_ : ndarray (n_past_tasks, n_models) or None
+        Gains of the models on the past tasks, where ``fit`` got them.
+    fingerprint_ : str or None
+        Space of the embeddings, where known.
+    n_features_in_ : int
+        Length of an embedding.
+
+    Examples
+    --------
+    >>> from fute_sklearn import ModelRanker
+    >>> ranker = ModelRanker().fit([[1.0, 0.0], [0.0, 1.0]], ["svm", "tree"])
+    >>> ranker.predict([[0.1, 0.9]])
+    array(['tree'], dtype=object)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "metric": [StrOptions({"cosine", "dot", "euclidean"})],
+        "center": ["boolean"],
+    }
+
+    def __init__(self, metric: str = "cosine", *, center: bool = False) -> None:
+        self.metric = metric
+        self.center = center
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any = None) -> ModelRanker:
+        """Register embeddings of models, or of past tasks with the models' gains.
+
+        Parameters
+        ----------
+        X : array-like (n_rows, dim)
+            Embeddings.  float16, float32 and float64 are kept as they are and never
+            copied, so a memory-mapped file (``np.load(path, mmap_mode="r")``) may hold
+            more of them than the memory.  Up to four million numbers are compared in
+            double precision, more in single: cosines closer than about 1e-6 are then
+            not told apart; ``center=True`` helps where all have much in common.
+        y : sequence of str, or array-like or DataFrame (n_rows, n_models)
+            Names: the rows are models, compared with targets directly; None takes the
+            index of a table, or else numbers them.  2-D gains: the rows are past tasks,
+            and a model's score for a target is the mean of its past gains, weighted by
+            the tasks' similarity to the target; names are the columns' of a DataFrame.
+
+        Returns
+        -------
+        self : object
+            The fitted ranker.
+        """
+        with fit_progress(self, 0, ""):
+            self._register(X, y)
+        return self
+
+    def _register(self, X: Any, y: Any) -> None:
+        self.fingerprint_, self._label_names = space_of(X)
+        index = index_names(X)
+        # Whether all numbers are finite shows in the norms, block by block.
+        self.embeddings_ = check_array(
+            X, dtype=[np.float32, np.float64, np.float16], ensure_all_finite=False
+        )
+        self.n_features_in_ = self.embeddings_.shape[1]
+        self.gains_ = None
+        if y is not None and np.ndim(y) == 2:
+            columns = getattr(y, "columns", None)
+            self.model_names_ = check_names(columns, np.shape(y)[1])
+            self.gains_ = align_gains(y, self.model_names_, index)
+            if len(self.gains_) != len(self.embeddings_):
+                raise ValueError(
+                    f"there are {len(self.embeddings_)} past tasks but gains for "
+                    f"{len(self.gains_)}."
+                )
+        else:
+            names = index if y is None else aligned_column(y, index, "the names")
+            self.model_names_ = check_names(names, len(self.embeddings_))
+        mean = _mean(self.embeddings_)
+        squares = _squared_norms(self.embeddings_, mean if self._shifts() else None)
+        if not np.isfinite(squares).all():
+            raise ValueError("the embeddings contain NaN or infinity.")
+        precision = _precision(self.embeddings_)
+        self._mean = mean.astype(precision) if self._shifts() else None
+        self._squares = squares.astype(precision)
+
+    def _shifts(self) -> bool:
+        # A shift changes no distance, and keeps their precision.
+        return self.center or self.metric == "euclidean"
+
+    def _similarity(self, targets: np.ndarray) -> np.ndarray:
+        targets = targets.astype(_precision(self.embeddings_), copy=False)
+        shift: Any = 0.0
+        if self._mean is not None:
+            targets = targets - self._mean
+            shift = targets @ self._mean
+        products = _products(targets, self.embeddings_)
+        products -= np.reshape(shift, (-1, 1))
+        if self.metric == "dot":
+            return products
+        square = np.einsum("ij,ij->i", targets, targets)[:, None]
+        if self.metric == "euclidean":
+            return -np.sqrt(np.maximum(square + self._squares - 2 * products, 0))
+        norms = np.sqrt(square * self._squares)
+        return products / np.where(norms > 0, norms, 1)
+
+    def _scores(self, X: Any) -> np.ndarray:
+        fingerprint, label_names = space_of(X)
+        if self.fingerprint_ is not None and fingerprint is not None:
+            check_spaces(
+                {self.fingerprint_: self._label_names, fingerprint: label_names}
+            )
+        targets = check_array(X, dtype=[np.float32, np.float64])
+        if targets.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"the targets' embeddings have {targets.shape[1]} numbers, the fitted "
+                f"ones {self.n_features_in_}."
+            )
+        similarity = self._similarity(targets)
+        if self.gains_ is None:
+            return similarity
+        if self.metric == "euclidean":
+            weights = 1 / (1 - similarity)
+        else:
+            weights = np.clip(similarity, 0, None)
+        # A target like no past task gets the plain mean of the gains.
+        weights = np.where(weights.sum(1, keepdims=True) > 0, weights, 1.0)
+        return weights @ self.gains_ / weights.sum(1, keepdims=True)
+
+
+def _precision(rows: np.ndarray) -> Any:
+    """Precision to compute in: half precision only saves memory."""
+    small = rows.size <= EXACT_NUMBERS
+    return np.float64 if small or rows.dtype == np.float64 else np.float32
+
+
+def _blocks(rows: np.ndarray, dtype: Any) -> Iterator[tuple[slice, np.ndarray]]:
+    """Cut rows into blocks of some megabytes, in another precision."""
+    size = max(1, BLOCK_NUMBERS // rows.shape[1])
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        yield part, np.asarray(rows[part], dtype=dtype)
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    total = np.zeros(rows.shape[1])
+    for _, block in _blocks(rows, np.float64):
+        total += block.sum(0)
+    return total / len(rows)
+
+
+def _squared_norms(rows: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
+    """Squared norms of the rows, less their mean where given."""
+    out = np.empty(len(rows))
+    for part, block in _blocks(rows, np.float64):
+        block = block if mean is None else block - mean
+        out[part] = np.einsum("ij,ij->i", block, block)
+    return out
+
+
+def _products(targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Dot products (n_targets, n_rows), without a copy of all rows."""
+    if rows.dtype == targets.dtype:
+        return targets @ rows.T
+    out = np.empty((len(targets), len(rows)), targets.dtype)
+    for part, block in _blocks(rows, targets.dtype):
+        out[:, part] = targets @ block.T
+    return out

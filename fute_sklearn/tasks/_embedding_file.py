@@ -1,0 +1,115 @@
+"""Registries of embeddings as files that anyone can read and nobody unpickles."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._utils._alignment import index_names
+from .._utils._config import expanded
+from ._names import check_names
+from ._vectors import TaskVectors, space_of
+
+
+def save_embeddings(
+    path: str | os.PathLike[str], embeddings: Any, names: Sequence[str] | None = None
+) -> None:
+    """Save embeddings with their names and their space.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write, in the safetensors format.
+    embeddings : array-like (n, dim)
+        Embeddings of one space.
+    names : sequence of str, optional
+        Names of the rows; by default the index of a pandas table.
+
+    See Also
+    --------
+    load_embeddings : Reads the file again.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> from fute_sklearn import TaskVectors, load_embeddings, save_embeddings
+    >>> path = os.path.join(tempfile.mkdtemp(), "zoo.safetensors")
+    >>> save_embeddings(path, TaskVectors([[1.0, 2.0]], "demo"), ["svm"])
+    >>> vectors, names = load_embeddings(path)
+    >>> names, vectors.fingerprint
+    (['svm'], 'demo')
+    """
+    from safetensors.numpy import save_file
+
+    array = np.ascontiguousarray(embeddings)
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise ValueError(
+            f"embeddings have shape {array.shape} and type {array.dtype}; expected "
+            "floats (n, dim). Put a single embedding in a list."
+        )
+    names = index_names(embeddings) if names is None else names
+    found = check_names(names, len(array))
+    metadata = {"names": json.dumps(list(found))}
+    fingerprint, label_names = space_of(embeddings)
+    if fingerprint is not None:
+        metadata["fingerprint"] = fingerprint
+    if label_names is not None:
+        metadata["label_names"] = json.dumps(label_names)
+    save_file({"embeddings": np.asarray(array)}, expanded(path), metadata=metadata)
+
+
+def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str]]:
+    """Load embeddings with their names and their space.
+
+    Parameters
+    ----------
+    path : path-like
+        A file of `save_embeddings`.
+
+    Returns
+    -------
+    embeddings : TaskVectors (n, dim)
+        The embeddings, with the fingerprint of their space if it was known.
+    names : list of str
+        Names of the rows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no registry of embeddings.
+
+    See Also
+    --------
+    save_embeddings : Writes the file.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> from fute_sklearn import load_embeddings, save_embeddings
+    >>> path = os.path.join(tempfile.mkdtemp(), "zoo.safetensors")
+    >>> save_embeddings(path, [[1.0, 2.0]])
+    >>> load_embeddings(path)[1]
+    ['model0']
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = expanded(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            array = file.get_tensor("embeddings")
+        names = json.loads(metadata["names"])
+        label_names = json.loads(metadata.get("label_names", "null"))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path.name} is no file of save_embeddings: {error}"
+        ) from error
+    return TaskVectors(array, metadata.get("fingerprint"), label_names), names

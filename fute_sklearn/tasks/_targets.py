@@ -1,0 +1,238 @@
+"""The four kinds of targets and how they are told apart."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._utils._columns import (
+    categories_of,
+    column_names,
+    column_of,
+    is_table,
+    plain,
+    table_of,
+    typed_array,
+)
+from .._utils._stack_level import find_stack_level
+from .._utils._store import text_key
+from ._validation import check_label_names, first_seen, label_name, unreadable_at
+
+MAX_AUTO_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class TargetSet:
+    """Targets of n texts in a form that no longer depends on how they were given.
+
+    Attributes
+    ----------
+    kind : {"label", "number", "text"}
+        Classes and class probabilities are both of kind ``"label"``.
+    names : tuple of str
+        Label names, sorted; empty for other kinds.
+    classes : ndarray (n_classes,)
+        The labels as given, in the order of ``names``.
+    proba : ndarray (n, n_classes)
+        Target distribution over the names; one-hot for plain labels.
+    values : ndarray (n,)
+        Numbers; empty for other kinds.
+    texts : tuple of str
+        Target texts of numbers and free strings; empty for labels.
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+    classes: np.ndarray = field(default_factory=lambda: np.empty(0))
+    proba: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))
+    texts: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.proba) if self.kind == "label" else len(self.texts)
+
+    @property
+    def key(self) -> str:
+        """Hash of the content."""
+        rows = (self.proba if self.kind == "label" else self.values).tobytes().hex()
+        return text_key(self.kind, *self.names, rows, *self.texts)
+
+    def take(self, rows: np.ndarray) -> TargetSet:
+        """Return the chosen rows."""
+        label = self.kind == "label"
+        return TargetSet(
+            self.kind,
+            self.names,
+            self.classes,
+            self.proba[rows] if label else self.proba,
+            self.values[rows] if self.kind == "number" else self.values,
+            () if label else tuple(self.texts[i] for i in rows),
+        )
+
+    def label_names(self) -> np.ndarray:
+        """Most probable label name of each row."""
+        return np.array(self.names, dtype=object)[self.proba.argmax(1)]
+
+
+def number_text(value: float) -> str:
+    """Write a number with four significant digits."""
+    return f"{value:.4g}"
+
+
+def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> TargetSet:
+    """Read targets of any kind, or of the given one.
+
+    One column of strings, integers or booleans holds labels, unless it has more than
+    20 different strings and most rows have one that no other row has: those are free
+    texts.  Floats that are not all whole are numbers.  Two columns and more are class
+    probabilities, named by ``classes`` or by a table's column names.
+    """
+    if y is None:
+        raise ValueError(
+            "y is None; a task embedding is learnt from texts with their targets. Give "
+            "labels, class probabilities, numbers or target texts."
+        )
+    y, classes = plain(y), plain(classes)
+    if is_table(y):
+        if kind not in (None, "label"):
+            raise ValueError(
+                f"y has several columns, which are class probabilities, but "
+                f"kind={kind!r} is asked for; give one column."
+            )
+        return _parse_proba(table_of(y, "y"), column_names(y), classes)
+    values = column_of(y, "y")
+    if classes is None and kind in (None, "label"):
+        classes = categories_of(y)
+    if kind is None:
+        kind = "label" if classes is not None else _kind_of(values)
+    if kind == "number":
+        return _parse_numbers(values)
+    if kind == "text":
+        return TargetSet("text", texts=_parse_texts(values))
+    return _parse_labels(values, classes)
+
+
+def _kind_of(values: list[Any]) -> str:
+    if values and all(isinstance(v, float) for v in values):
+        if not all(math.isfinite(v) and v == round(v) for v in values):
+            return "number"
+    if not _mostly_unique([label_name(v) for v in values]):
+        return "label"
+    if all(isinstance(v, str) and v.strip() for v in values):
+        return "text"
+    if all(isinstance(v, (int, float)) for v in values):
+        warnings.warn(
+            f"y holds {len(set(values))} different whole numbers in {len(values)} "
+            "rows, which are taken for labels; say kind='number' where they are "
+            "quantities, kind='label' where they are not",
+            stacklevel=find_stack_level(),
+        )
+    return "label"
+
+
+def _mostly_unique(values: list[str]) -> bool:
+    """Tell values that mostly stand once from values that come again."""
+    counts = Counter(values)
+    once = sum(count == 1 for count in counts.values())
+    return len(counts) > MAX_AUTO_CLASSES and once > len(values) / 2
+
+
+def _parse_texts(values: list[Any]) -> tuple[str, ...]:
+    texts = tuple(str(v).strip() for v in values)
+    for i, text in enumerate(texts):
+        if (at := unreadable_at(text)) is not None:
+            raise ValueError(
+                f"y[{i}] holds a lone surrogate at place {at}, which is no character."
+            )
+    return texts
+
+
+def _parse_numbers(values: list[Any]) -> TargetSet:
+    try:
+        numbers = np.array([float(v) for v in values])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"y holds something that is no number: {error}") from error
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"y[{int(np.argmin(np.isfinite(numbers)))}] is infinite.")
+    return TargetSet("number", values=numbers, texts=tuple(map(number_text, numbers)))
+
+
+def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
+    names = [label_name(v) for v in values]
+    if not names:
+        raise ValueError("y is empty; at least one target is required.")
+    if classes is None:
+        by_name = dict(zip(reversed(names), reversed(values), strict=True))
+        labels = [by_name[name] for name in first_seen(names)]
+    else:
+        check_label_names(classes)
+        labels = list(classes)
+    known = check_label_names(labels)
+    if strange := set(names) - set(known):
+        raise ValueError(
+            f"y holds labels {sorted(strange)}, which are not among classes={known}."
+        )
+    order = np.argsort(known)
+    place = {known[c]: i for i, c in enumerate(order)}
+    proba = np.zeros((len(names), len(known)), np.float32)
+    proba[np.arange(len(names)), [place[name] for name in names]] = 1
+    return TargetSet(
+        "label",
+        names=tuple(known[c] for c in order),
+        classes=typed_array([labels[c] for c in order]),
+        proba=proba,
+    )
+
+
+def _parse_proba(
+    proba: np.ndarray, columns: list[Any] | None, classes: Any
+) -> TargetSet:
+    given = columns if classes is None else classes
+    if given is None:
+        raise ValueError(
+            f"y holds probabilities of {proba.shape[1]} classes without names. Give "
+            "classes=[...], or a DataFrame whose columns are the labels."
+        )
+    names = check_label_names(given)
+    labels = list(given)
+    if classes is not None and columns is not None:
+        proba = reordered(proba, columns, names, "classes")
+    if len(names) != proba.shape[1] or len(names) < 2:
+        raise ValueError(
+            f"y has {proba.shape[1]} columns but {len(names)} classes are named; "
+            "expected one column per class and at least two."
+        )
+    total = proba.sum(1)
+    wrong = ~np.isfinite(total) | (proba < -1e-6).any(1) | (np.abs(total - 1) > 1e-3)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"y[{row}] = {proba[row].tolist()} is no probability distribution: values "
+            "must be finite, not negative, and sum to 1."
+        )
+    order = np.argsort(names)
+    proba = np.clip(proba[:, order], 0, None)
+    return TargetSet(
+        "label",
+        names=tuple(names[c] for c in order),
+        classes=typed_array([labels[c] for c in order]),
+        proba=(proba / proba.sum(1, keepdims=True)).astype(np.float32),
+    )
+
+
+def reordered(
+    table: np.ndarray, columns: list[Any], names: list[str], owner: str
+) -> np.ndarray:
+    """Bring named columns into the order of ``names``, which ``owner`` gives."""
+    given = check_label_names(columns)
+    if set(given) != set(names):
+        raise ValueError(
+            f"the table has the columns {given}, but {owner} are {names}; expected "
+            "one column per class, under its name."
+        )
+    return table[:, [given.index(name) for name in names]]

@@ -1,0 +1,229 @@
+"""Caches: nothing twice, nothing damaged, nothing unpickled."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fute_sklearn
+from fute_sklearn import config_context, get_config
+from fute_sklearn._engine import _encoder, encode_texts, load_surrogate
+from fute_sklearn._engine._encoder_cache import EncoderCache
+from fute_sklearn._utils._store import ArrayStore, text_key
+from fute_sklearn.exceptions import DamagedCacheWarning
+from fute_sklearn.testing import TINY_SURROGATE
+
+PACKAGE = Path(fute_sklearn.__file__).parent
+
+
+@pytest.fixture
+def encoded_rows(monkeypatch):
+    """Count the rows that the encoder really reads."""
+    count = []
+    original = _encoder._encode_batch
+
+    def counted(surrogate, rows, size, length):
+        count.append(len(rows))
+        return original(surrogate, rows, size, length)
+
+    monkeypatch.setattr(_encoder, "_encode_batch", counted)
+    return count
+
+
+def test_each_distinct_text_is_encoded_once(encoded_rows, texts):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    first = encode_texts(surrogate, texts + texts)
+    assert sum(encoded_rows) == len(texts)
+    again = encode_texts(surrogate, texts)
+    assert sum(encoded_rows) == len(texts)
+    np.testing.assert_array_equal(first.states[0], again.states[0])
+    encode_texts(load_surrogate(TINY_SURROGATE, max_length=20), texts[:1])
+    assert sum(encoded_rows) == len(texts) + 1
+
+
+def test_damaged_segment_is_found_and_made_anew(encoded_rows, texts, cache_dir):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    sound = [np.array(s) for s in encode_texts(surrogate, texts).states]
+    (segment,) = (cache_dir / "encoder").rglob("*.npy")
+    data = bytearray(segment.read_bytes())
+    data[-5] ^= 0xFF
+    segment.write_bytes(data)
+    with pytest.warns(DamagedCacheWarning, match="computed again"):
+        again = encode_texts(surrogate, texts).states
+    for a, b in zip(sound, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    encode_texts(surrogate, texts)
+    assert sum(encoded_rows) <= 2 * len(texts)
+
+
+@pytest.mark.parametrize("content", ["not json", '{"a": 1}', "[1]"])
+def test_damaged_index_is_made_anew(content, texts, cache_dir):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    encode_texts(surrogate, texts)
+    (index,) = (cache_dir / "encoder").rglob("*.json")
+    index.write_text(content)
+    with pytest.warns(DamagedCacheWarning):
+        encode_texts(surrogate, texts)
+
+
+def test_truncated_segment(texts, cache_dir):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    encode_texts(surrogate, texts)
+    (segment,) = (cache_dir / "encoder").rglob("*.npy")
+    segment.write_bytes(segment.read_bytes()[:50])
+    with pytest.warns(DamagedCacheWarning):
+        assert len(encode_texts(surrogate, texts).states) == len(texts)
+
+
+def test_oldest_segments_go_when_the_cache_is_full(tmp_path):
+    cache = EncoderCache(tmp_path, max_bytes=3000)
+    for i in range(5):
+        cache.put({f"k{i}": np.ones((64, 4), np.float32)})
+        time.sleep(0.01)
+    kept = EncoderCache(tmp_path, max_bytes=3000)
+    assert kept.get("k0") is None
+    assert kept.get("k4") is not None
+
+
+def test_killed_process_leaves_what_it_had(tmp_path):
+    """Segments that a killed process has written are sound and are read again."""
+    code = f"""
+import os, sys
+os.environ["FUTE_SKLEARN_CACHE"] = {str(tmp_path)!r}
+from fute_sklearn._engine import _encoder, encode_texts, load_surrogate
+_encoder.TEXTS_PER_SEGMENT = 4
+surrogate = load_surrogate("fute-tiny-random")
+print("ready", flush=True)
+encode_texts(surrogate, [f"text number {{i}}" for i in range(100_000)])
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    folder = tmp_path / "encoder"
+    while len(list(folder.rglob("*.json"))) < 5:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with config_context(cache_dir=tmp_path):
+        surrogate = load_surrogate(TINY_SURROGATE)
+        written = EncoderCache(folder / surrogate.fingerprint, 2**30)
+        texts = [f"text number {i}" for i in range(100_000)]
+        known = [t for t in texts if written.get(text_key(t)) is not None]
+        assert len(known) >= 20
+        found = encode_texts(surrogate, known[:8]).states
+    with config_context(cache_dir=None):
+        expected = encode_texts(surrogate, known[:8]).states
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_processes_share_one_cache(tmp_path, encoded_rows, monkeypatch):
+    """Two writers at once: both right, and a third encodes nothing again."""
+    monkeypatch.setenv("FUTE_SKLEARN_CACHE", str(tmp_path))
+    code = """
+from fute_sklearn._engine import _encoder, encode_texts, load_surrogate
+_encoder.TEXTS_PER_SEGMENT = 50
+surrogate = load_surrogate("fute-tiny-random")
+found = encode_texts(surrogate, [f"text {i}" for i in range(400)])
+print(sum(float(rows.sum()) for rows in found.states))
+"""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    sums = {process.communicate()[0] for process in running}
+    assert [process.returncode for process in running] == [0, 0]
+    with config_context(cache_dir=tmp_path):
+        texts = [f"text {i}" for i in range(400)]
+        found = encode_texts(load_surrogate(TINY_SURROGATE), texts)
+    assert not encoded_rows
+    assert sums == {f"{sum(float(rows.sum()) for rows in found.states)}\n"}
+
+
+def test_no_cache_writes_nothing(tmp_path, texts):
+    with config_context(cache_dir=None):
+        assert get_config()["cache_dir"] is None
+        encode_texts(load_surrogate(TINY_SURROGATE), texts)
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_unwritable_cache_warns_and_goes_on(tmp_path, texts):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    with (
+        config_context(cache_dir=blocked),
+        pytest.warns(UserWarning, match="cannot be used"),
+    ):
+        found = encode_texts(load_surrogate(TINY_SURROGATE), texts)
+    assert len(found.states) == len(texts)
+
+
+def test_array_store(tmp_path):
+    store = ArrayStore(tmp_path)
+    assert store.get("a") is None
+    store.put("a", np.array(["x", "yy"]))
+    np.testing.assert_array_equal(store.get("a"), ["x", "yy"])
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.put("b", np.array([object()]))
+    path = tmp_path / "a.array"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.warns(DamagedCacheWarning):
+        assert store.get("a") is None
+    path.write_bytes(b"rubbish")
+    with pytest.warns(DamagedCacheWarning):
+        assert store.get("a") is None
+
+
+def test_settings_come_from_the_environment(monkeypatch, tmp_path):
+    from fute_sklearn._utils import _config
+
+    monkeypatch.setitem(_config._config, "cache_dir", _config._UNSET)
+    monkeypatch.setenv("FUTE_SKLEARN_CACHE", str(tmp_path))
+    assert get_config()["cache_dir"] == tmp_path
+    monkeypatch.delenv("FUTE_SKLEARN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert get_config()["cache_dir"] == tmp_path / "home" / "fute_sklearn"
+
+
+def test_nothing_in_the_package_unpickles():
+    words = (
+        "pickle.load",
+        "torch.load",
+        "joblib.load",
+        "allow_pickle=True",
+        "joblib.Memory",
+    )
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "_estimator_checks.py":
+            source = path.read_text(encoding="utf8")
+            assert not [word for word in words if word in source], path
+
+
+def test_cache_files_hold_no_text(texts, cache_dir):
+    encode_texts(load_surrogate(TINY_SURROGATE), texts)
+    (index,) = (cache_dir / "encoder").rglob("*.json")
+    assert len(json.loads(index.read_text())) == len(texts)
+    assert not any(text in index.read_text() for text in texts if len(text) > 4)
+
+
+def test_a_full_cache_does_not_lose_what_is_being_encoded(cache_dir, monkeypatch):
+    monkeypatch.setattr(_encoder, "TEXTS_PER_SEGMENT", 4)
+    texts = [f"text {i}" for i in range(20)]
+    surrogate = load_surrogate(TINY_SURROGATE)
+    with config_context(max_cache_bytes=1):
+        found = encode_texts(surrogate, texts)
+    assert len(list((cache_dir / "encoder").rglob("*.npy"))) == 1
+    with config_context(cache_dir=None):
+        expected = encode_texts(surrogate, texts)
+    for a, b in zip(found.states, expected.states, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,552 @@
+"""The engine against stock transformers, peft and plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fute_sklearn import config_context
+from fute_sklearn._engine import (
+    LabelObjective,
+    Student,
+    TextObjective,
+    TuneSettings,
+    _likelihood,
+    _tuning,
+    encode_texts,
+    fisher_diagonals,
+    fleets,
+    label_tree,
+    load_surrogate,
+    tune_labels,
+)
+from fute_sklearn._engine._t5 import Ops, Targets, Tuned, decode, encode, remember
+from fute_sklearn._engine._tuned_parameters import initial_parameters, layer_parts
+from fute_sklearn._engine._tuning import FleetTuner
+from fute_sklearn._utils._compat import cache_argument
+from fute_sklearn.testing import TINY_SURROGATE
+
+KINDS = {
+    "v1.0": {},
+    "v1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    "untied": {"tie_word_embeddings": False},
+    "deeper-decoder": {"num_decoder_layers": 3},
+    "mt5": {"mt5": True},
+}
+
+
+def settings(tuning="prompt", **changes):
+    base = {
+        "tuning": tuning,
+        "prefix_length": 3,
+        "rank": 2,
+        "learning_rate": 0.02,
+        "max_epochs": 2,
+        "batch_size": 4,
+        "weight_decay": 0.0,
+        "warmup_fraction": 0.1,
+        "dropout": 0.0,
+        "clip_norm": 1.0,
+        "early_stopping": False,
+        "validation_fraction": 0.25,
+        "n_iter_no_change": 2,
+        "seed": 0,
+    }
+    return TuneSettings(**{**base, **changes})
+
+
+def chain(tokens):
+    length = tokens.shape[-1]
+    visible = torch.ones(length, length, dtype=torch.bool).tril()
+    return Targets(tokens[None], torch.arange(length)[None], visible[None])
+
+
+def ignore_epoch(epoch):
+    pass
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_equals_stock_transformers(kind, save_t5, texts):
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = save_t5(kind, **KINDS[kind])
+    surrogate = load_surrogate(folder)
+    encoded = encode_texts(surrogate, texts)
+    states, mask = encoded.batch(np.arange(len(texts)))
+    stock = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    batch = AutoTokenizer.from_pretrained(folder)(
+        texts, return_tensors="pt", padding=True
+    )
+    tokens = torch.tensor([[0, 5, 7, 9]]).expand(len(texts), -1)
+    with torch.no_grad():
+        expected = stock(**batch, decoder_input_ids=tokens, output_hidden_states=True)
+        keep = batch.attention_mask[..., None]
+        torch.testing.assert_close(
+            states * keep,
+            expected.encoder_last_hidden_state * keep,
+            rtol=1e-5,
+            atol=1e-5,
+        )
+        ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+        memory = remember(ops, surrogate.architecture, states, mask)
+        hidden = decode(ops, surrogate.architecture, memory, chain(tokens))[0]
+        head = surrogate.weights.get(
+            "lm_head.weight", surrogate.weights.get("shared.weight")
+        )
+        torch.testing.assert_close(
+            F.linear(hidden, head), expected.logits, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_prefixes_equal_stock_transformers_with_cached_keys(save_t5, texts):
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+    folder = save_t5()
+    surrogate = load_surrogate(folder)
+    arch = surrogate.architecture
+    stock = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    batch = AutoTokenizer.from_pretrained(folder)(
+        texts, return_tensors="pt", padding=True
+    )
+    states, mask = encode_texts(surrogate, texts).batch(np.arange(len(texts)))
+    ops = Ops(surrogate.weights, arch.epsilon)
+    memory = remember(ops, arch, states, mask)
+    initial = initial_parameters(surrogate, settings())
+    prefix = torch.from_numpy(initial["prefix"])
+    parts = layer_parts(surrogate, {"prefix": prefix[None]})
+    tokens = torch.tensor([[0, 5, 7]]).expand(len(texts), -1)
+    own = decode(ops, arch, memory, chain(tokens), parts)[0]
+
+    size = (len(texts), -1, -1, -1)
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    for i in range(arch.n_decoder_layers):
+        sk, sv, ck, cv = (prefix[i, j][None].expand(size) for j in range(4))
+        cache.self_attention_cache.update(sk, sv, i)
+        cache.cross_attention_cache.update(
+            torch.cat([memory.keys[i], ck], 2), torch.cat([memory.values[i], cv], 2), i
+        )
+        cache.is_updated[i] = True
+    ones = torch.ones(len(texts), prefix.shape[3])
+    with torch.no_grad():
+        expected = stock(
+            encoder_outputs=(states,),
+            attention_mask=torch.cat([batch.attention_mask, ones], 1),
+            decoder_input_ids=tokens,
+            **{cache_argument(stock): cache},
+        ).logits
+    logits = F.linear(own, surrogate.weights["shared.weight"])
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's own
+def test_low_rank_tuning_equals_peft(save_t5, texts):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = save_t5()
+    surrogate = load_surrogate(folder)
+    arch = surrogate.architecture
+    rng = np.random.default_rng(0)
+    parameters = {
+        key: rng.normal(scale=0.2, size=value.shape).astype(np.float32)
+        for key, value in initial_parameters(surrogate, settings("lora")).items()
+    }
+    config = LoraConfig(r=2, lora_alpha=2, target_modules=r".*EncDecAttention\.[qkvo]")
+    tuned = get_peft_model(AutoModelForSeq2SeqLM.from_pretrained(folder).eval(), config)
+    state = tuned.state_dict()
+    for i in range(arch.n_decoder_layers):
+        for p in "qkvo":
+            place = f"base_model.model.decoder.block.{i}.layer.1.EncDecAttention.{p}"
+            for side, part in (("A", "down"), ("B", "up")):
+                value = torch.from_numpy(parameters[f"cross_{p}.{part}"][i])
+                state[f"{place}.lora_{side}.default.weight"].copy_(value)
+    batch = AutoTokenizer.from_pretrained(folder)(
+        texts, return_tensors="pt", padding=True
+    )
+    tree = label_tree(surrogate, ["a", "b", "c"])
+    with torch.no_grad():
+        start = torch.zeros(len(texts), 1, dtype=torch.long)
+        logits = tuned(**batch, decoder_input_ids=start).logits[:, 0]
+    words = [
+        surrogate.tokenizer(c, add_special_tokens=False).input_ids[0] for c in "abc"
+    ]
+    expected = torch.log_softmax(logits[:, words], -1)
+    own = Student(surrogate, parameters).log_proba(encode_texts(surrogate, texts), tree)
+    np.testing.assert_allclose(own, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])
+def test_gradients_reach_every_part(tuning, texts):
+    """The half of the prefix in cross-attention too, which the authors' code misses."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    encoded = encode_texts(surrogate, texts)
+    # Names that part at their second token, so that self-attention sees two positions.
+    tree = label_tree(surrogate, ["ba", "bc"])
+    proba = np.tile([[0.9, 0.1], [0.2, 0.8]], (4, 1)).astype(np.float32)
+    objective = LabelObjective(surrogate, [tree], [proba])
+    tuner = FleetTuner(
+        surrogate, encoded, objective, 1, settings(tuning, max_epochs=4), ignore_epoch
+    )
+    result = tuner.run()[0]
+    for name, value in result.parameters.items():
+        moved = np.abs(value - result.initial[name])
+        axes = tuple(range(2, moved.ndim)) if name == "prefix" else 1
+        per_part = moved.max(axis=axes) if moved.ndim > 2 else moved.max(1)
+        assert (per_part > 1e-6).all(), (name, per_part)
+
+
+def loop_fisher(surrogate, encoded, objective):
+    weights = {k: v.clone().requires_grad_() for k, v in surrogate.weights.items()}
+    ops = Ops(weights, surrogate.architecture.epsilon)
+    total = {k: torch.zeros(v.shape, dtype=torch.float64) for k, v in weights.items()}
+    for i in range(len(encoded)):
+        rows = np.array([i])
+        states = encode(ops, surrogate.architecture, *encoded.batch_ids(rows))
+        mask = encoded.batch_ids(rows)[1]
+        memory = remember(ops, surrogate.architecture, states, mask)
+        hidden = decode(ops, surrogate.architecture, memory, objective.targets(rows))
+        loss = objective.log_likelihood(ops, hidden, rows).sum()
+        grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        for key, grad in zip(weights, grads, strict=True):
+            if grad is not None:
+                total[key] += grad.double() ** 2
+    return {k: (v / len(encoded)).numpy() for k, v in total.items()}
+
+
+@pytest.mark.parametrize("params", ["decoder", "all"])
+@pytest.mark.parametrize("kind", ["v1.0", "v1.1", "text", "text-untied"])
+def test_fisher_equals_a_loop_of_single_gradients(kind, params, save_t5, texts):
+    changes = KINDS["v1.1"] if kind in ("v1.1", "text-untied") else {}
+    surrogate = load_surrogate(save_t5(**changes))
+    encoded = encode_texts(surrogate, texts)
+    if kind.startswith("text"):
+        objective, proba = TextObjective(surrogate, ["yes", "no", "oh", "no"] * 2), []
+    else:
+        names = ["good one", "good two", "bad"]
+        proba = [np.random.default_rng(0).dirichlet(np.ones(3), 8).astype(np.float32)]
+        objective = LabelObjective(surrogate, [label_tree(surrogate, names)], proba)
+    expected = loop_fisher(surrogate, encoded, objective)
+    (found,) = fisher_diagonals(surrogate, encoded, objective, proba, params=params)
+    (small,) = fisher_diagonals(
+        surrogate, encoded, objective, proba, params=params, batch_size=3
+    )
+    assert len(found) == (
+        len(surrogate.weights)
+        if params == "all"
+        else sum(k.startswith("decoder.") for k in surrogate.weights)
+    )
+    for name, value in found.items():
+        scale = expected[name].max()
+        assert scale > 0, name
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-5 * scale)
+        np.testing.assert_allclose(small[name], value, rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("params", ["decoder", "all"])
+@pytest.mark.parametrize("targets", ["two", "two-soft", "three", "three-soft", "tree"])
+def test_a_fleet_of_fishers_equals_single_ones(targets, params, save_t5, texts):
+    surrogate = load_surrogate(save_t5())
+    encoded = encode_texts(surrogate, texts)
+    names = {"tw": ["good", "bad"], "th": ["good", "bad", "odd"]}.get(
+        targets[:2], ["good one", "good two", "bad"]
+    )
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(len(names)), (4, len(texts))).astype(np.float32)
+    if not targets.endswith("soft"):
+        proba = np.eye(len(names), dtype=np.float32)[proba.argmax(2)]
+    objective = LabelObjective(surrogate, [label_tree(surrogate, names)])
+
+    def run(some):
+        return fisher_diagonals(surrogate, encoded, objective, some, params=params)
+
+    fleet = run(proba)
+    with config_context(max_fleet_bytes=1):
+        split = run(proba)
+    for one, other, task in zip(fleet, split, proba, strict=True):
+        (single,) = run([task])
+        for name, value in single.items():
+            scale = value.max()
+            for found in (one, other):
+                np.testing.assert_allclose(
+                    found[name], value, rtol=1e-4, atol=1e-5 * scale
+                )
+
+
+@pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])
+def test_absorbed_keys_and_values_equal_spelt_out_ones(tuning):
+    """Few queries lay the frozen weights on themselves: same states and gradients."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    arch = surrogate.architecture
+    ops = Ops(surrogate.weights, arch.epsilon)
+    encoded = encode_texts(surrogate, ["a rather long text " * 5, "a text"])
+    batch = encoded.batch(np.arange(2))
+    objective = LabelObjective(
+        surrogate, [label_tree(surrogate, ["ab", "ac"]), label_tree(surrogate, "de")]
+    )
+    targets = objective.targets(np.arange(2))
+    found = []
+    for count in (0, 1):
+        memory = remember(ops, arch, *batch, count)
+        assert bool(memory.keys) is (count == 0)
+        rng = np.random.default_rng(0)
+        stacked = {
+            k: torch.from_numpy(
+                rng.normal(0, 0.3, (2, *v.shape)).astype(np.float32)
+            ).requires_grad_()
+            for k, v in initial_parameters(surrogate, settings(tuning=tuning)).items()
+        }
+        hidden = decode(ops, arch, memory, targets, layer_parts(surrogate, stacked))
+        (hidden**3).sum().backward()
+        found.append([hidden.detach(), *(v.grad for v in stacked.values())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_many_queries_share_keys_and_values():
+    surrogate = load_surrogate(TINY_SURROGATE)
+    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    batch = encode_texts(surrogate, ["a text"]).batch(np.arange(1))
+    assert remember(ops, surrogate.architecture, *batch, 50).keys
+
+
+def test_half_precision_never_absorbs():
+    """There both ways round differently: a task would depend on its company."""
+    surrogate = load_surrogate(TINY_SURROGATE, dtype="bfloat16")
+    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    batch = encode_texts(surrogate, ["a rather long text " * 5]).batch(np.arange(1))
+    assert remember(ops, surrogate.architecture, *batch, 1).keys
+
+
+def test_square_of_mean_gradient_is_something_else(texts):
+    """A Fisher that squared the batch mean would not pass the test above."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    encoded = encode_texts(surrogate, texts)
+    proba = np.tile(np.eye(2, dtype=np.float32), (4, 1))
+    objective = LabelObjective(surrogate, [label_tree(surrogate, "ab")], [proba])
+    (found,) = fisher_diagonals(
+        surrogate, encoded, objective, [proba], params="decoder"
+    )
+    weights = {k: v.clone().requires_grad_() for k, v in surrogate.weights.items()}
+    ops = Ops(weights, surrogate.architecture.epsilon)
+    states, mask = encoded.batch(np.arange(8))
+    memory = remember(ops, surrogate.architecture, states, mask)
+    hidden = decode(ops, surrogate.architecture, memory, objective.targets(None))
+    objective.log_likelihood(ops, hidden, np.arange(8)).mean().backward()
+    name = "decoder.block.0.layer.2.DenseReluDense.wo.weight"
+    assert (found[name] - weights[name].grad.double().numpy() ** 2).max() > (
+        0.1 * found[name].max()
+    )
+
+
+def test_label_tree_is_a_distribution_over_shared_beginnings():
+    surrogate = load_surrogate(TINY_SURROGATE)
+    names = ["very good", "very bad", "bad", "ba"]
+    tree = label_tree(surrogate, names)
+    proba = np.exp(
+        Student(surrogate).log_proba(encode_texts(surrogate, ["a text"]), tree)
+    )
+    np.testing.assert_allclose(proba.sum(), 1, rtol=1e-5)
+    swapped = label_tree(surrogate, names[::-1])
+    again = np.exp(
+        Student(surrogate).log_proba(encode_texts(surrogate, ["a text"]), swapped)
+    )
+    np.testing.assert_array_equal(proba[0], again[0, ::-1])
+
+
+def test_labels_that_part_at_once_need_one_position():
+    tree = label_tree(load_surrogate(TINY_SURROGATE), ["positive", "negative"])
+    assert len(tree.tokens) == 1
+
+
+def test_tree_likelihood_equals_sequence_likelihood_over_labels():
+    """The product over branches is the chain rule restricted to the label texts."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    encoded = encode_texts(surrogate, ["a text"])
+    student = Student(surrogate)
+    found = student.log_proba(encoded, label_tree(surrogate, ["ab", "ac", "d"]))[0]
+    ops = student.ops
+    memory = remember(ops, surrogate.architecture, *encoded.batch(np.array([0])))
+
+    def scores(prefix):
+        tokens = torch.tensor([[0, *prefix]])
+        hidden = decode(ops, surrogate.architecture, memory, chain(tokens))[0, 0, -1]
+        return surrogate.weights["shared.weight"] @ hidden
+
+    a, b, c, d = (ord(x) + 3 for x in "abcd")
+    first = torch.log_softmax(scores([])[[a, d]], 0)
+    second = torch.log_softmax(scores([a])[[b, c]], 0)
+    expected = torch.stack([first[0] + second[0], first[0] + second[1], first[1]])
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["good", ""], "no tokens"), (["good", "good"], "same tokens")],
+)
+def test_label_names_that_cannot_be_told_apart(names, message):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    if names[0] == names[1]:
+        label_tree(surrogate, [*names, "bad"])  # the same name twice is one name
+        names = ["x", "y"]
+        surrogate = _blind(surrogate)
+    with pytest.raises(ValueError, match=message):
+        label_tree(surrogate, names)
+
+
+def _blind(surrogate):
+    """Return the surrogate with a tokenizer that sees every name alike."""
+    from dataclasses import replace
+
+    class Tokenizer:
+        eos_token_id = 1
+
+        def __call__(self, text, **options):
+            return {"input_ids": [7]}
+
+    return replace(surrogate, tokenizer=Tokenizer())
+
+
+def test_encoding_does_not_depend_on_company(texts):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    whole = encode_texts(surrogate, texts)
+    from fute_sklearn import config_context
+
+    with config_context(cache_dir=None):
+        alone = [encode_texts(surrogate, [text]).states[0] for text in texts]
+    for a, b in zip(whole.states, alone, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def tuned_fleet(surrogate, texts, monkeypatch, most=99):
+    """Tune nine tasks; parameters, and how many tasks each pass held."""
+    seen, original = [], _tuning.decode
+
+    def watched(ops, arch, memory, targets, parts):
+        if targets.tokens.shape[0] > most:
+            raise torch.OutOfMemoryError("no memory")
+        seen.append(targets.tokens.shape[0])
+        return original(ops, arch, memory, targets, parts)
+
+    rng = np.random.default_rng(0)
+    proba = list(rng.dirichlet(np.ones(2), (9, len(texts))).astype(np.float32))
+    trees = [label_tree(surrogate, "ab")] * 9
+    with monkeypatch.context() as patch:
+        patch.setattr(_tuning, "decode", watched)
+        found = tune_labels(
+            surrogate,
+            encode_texts(surrogate, texts),
+            trees,
+            proba,
+            settings(dropout=0.2),
+            ignore_epoch,
+        )
+    return np.array([r.parameters["prefix"] for r in found]), seen
+
+
+def test_passes_hold_no_more_tasks_than_the_memory_that_is_allowed(texts, monkeypatch):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    whole, seen = tuned_fleet(surrogate, texts, monkeypatch)
+    assert set(seen) == {9}
+    for allowed, expected in ((1, {1}), (200_000, {3})):
+        with config_context(max_fleet_bytes=allowed):
+            found, seen = tuned_fleet(surrogate, texts, monkeypatch)
+        assert set(seen) == expected
+        np.testing.assert_allclose(found, whole, atol=1e-3)  # Adam's first steps
+    with pytest.warns(UserWarning, match="out of memory"):
+        found, seen = tuned_fleet(surrogate, texts, monkeypatch, most=3)
+    assert max(seen) == 3
+    np.testing.assert_allclose(found, whole, atol=1e-3)
+
+
+def test_fleets_are_of_like_size():
+    assert [s.stop - s.start for s in fleets(70)] == [23, 23, 24]
+    assert fleets(32) == [slice(0, 32)]
+
+
+@pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])
+def test_fleet_equals_single_runs(tuning, texts):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    encoded = encode_texts(surrogate, texts)
+    rng = np.random.default_rng(0)
+    trees = [label_tree(surrogate, n) for n in (["a", "b"], ["ca", "cb", "d"])]
+    proba = [rng.dirichlet(np.ones(c), 8).astype(np.float32) for c in (2, 3)]
+    how = settings(tuning, early_stopping=True, dropout=0.1, max_epochs=4)
+    fleet = tune_labels(surrogate, encoded, trees, proba, how, ignore_epoch)
+    for i in range(2):
+        alone = tune_labels(
+            surrogate, encoded, trees[i : i + 1], proba[i : i + 1], how, ignore_epoch
+        )[0]
+        for name, value in alone.parameters.items():
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(
+                fleet[i].parameters[name], value, rtol=1e-4, atol=1e-4 * scale
+            )
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+def test_the_vocabulary_head_in_slices(positions, monkeypatch, texts):
+    """Values and gradients of the whole head, also where texts have padding."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    objective = TextObjective(surrogate, ["yes", "no", "perhaps", "no"] * 2)
+    rows = np.arange(8)
+    length = objective.targets(rows).tokens.shape[2]
+    noise = torch.Generator().manual_seed(0)
+    shape = (1, 8, length, surrogate.architecture.d_model)
+    hidden = torch.randn(shape, generator=noise)
+    monkeypatch.setattr(_likelihood, "HEAD_POSITIONS", positions)
+    found = []
+    for whole in (False, True):
+        leaf = hidden.clone().requires_grad_()
+        if whole:
+            logits = F.linear(leaf, surrogate.weights["shared.weight"])
+            value = objective.of_logits(logits, rows)
+        else:
+            value = objective.log_likelihood(ops, leaf, rows)
+        value.square().sum().backward()
+        found.append((value.detach(), leaf.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_out_of_memory_halves_the_batch():
+    from fute_sklearn._engine._encoder import halving
+
+    seen = []
+
+    def run(size):
+        seen.append(size)
+        if size > 2:
+            raise torch.OutOfMemoryError("no memory")
+
+    with pytest.warns(UserWarning, match="batches of 4"):
+        halving(run, 8)
+    assert seen == [8, 4, 2]
+
+    def never(size):
+        raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(torch.OutOfMemoryError, match="Remedy"):
+        halving(never, 1)
+
+
+def test_bfloat16_is_near_float32(texts):
+    single = load_surrogate(TINY_SURROGATE)
+    half = load_surrogate(TINY_SURROGATE, dtype="bfloat16")
+    assert single.fingerprint != half.fingerprint
+    a, b = encode_texts(single, texts).pooled(), encode_texts(half, texts).pooled()
+    np.testing.assert_allclose(a, b, atol=0.15)
+
+
+def test_absent_tuning_is_the_frozen_surrogate(texts):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    encoded = encode_texts(surrogate, texts)
+    ops = Ops(surrogate.weights, surrogate.architecture.epsilon)
+    memory = remember(ops, surrogate.architecture, *encoded.batch(np.arange(8)))
+    tokens = torch.zeros(8, 1, dtype=torch.long)
+    plain = decode(ops, surrogate.architecture, memory, chain(tokens))
+    nothing = [Tuned()] * surrogate.architecture.n_decoder_layers
+    assert torch.equal(
+        plain, decode(ops, surrogate.architecture, memory, chain(tokens), nothing)
+    )

@@ -1,0 +1,229 @@
+"""One interface over all criteria that choose a prompt."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from fute_sklearn import (
+    MomentEmbedder,
+    PromptedLLM,
+    PromptSelector,
+    Task,
+    TuPaTEEmbedder,
+)
+from fute_sklearn.exceptions import (
+    ClientCapabilityError,
+    LabelMismatchError,
+    LabelMismatchWarning,
+)
+from fute_sklearn.llm import criteria
+from fute_sklearn.metrics import ndcg_score
+from fute_sklearn.presets import paper_prompts
+from fute_sklearn.testing import TINY_SURROGATE as TINY
+
+TEXTS = [
+    "a fine film",
+    "a dull film",
+    "fine food",
+    "dull and grey",
+    "what a fine day",
+    "so dull",
+]
+LABELS = ["good", "bad"] * 3
+
+
+class Client:
+    """Reads "fine" and "dull" as well as the prompt's first word lets it."""
+
+    capabilities = frozenset({"score", "score_text"})
+    fingerprint = "client"
+    skill = {"Sharp": 3.0, "Blunt": 0.5, "Wrong": -2.0}
+
+    def score(self, contexts, continuations):
+        out = []
+        for context, options in zip(contexts, continuations, strict=True):
+            if options[0] == " 1":  # likes the first number, and "Sharp"
+                lines = context.splitlines()[1:-1]
+                out.append(
+                    np.array([("Sharp" in li) - 0.1 * i for i, li in enumerate(lines)])
+                )
+                continue
+            sign = ("fine" in context) - ("dull" in context)
+            good = self.skill[context.split()[0]] * sign
+            out.append(np.array([good if o == " good" else -good for o in options]))
+        return out
+
+    def score_text(self, texts):
+        return [(-float(len(text)), len(text.split())) for text in texts]
+
+
+@pytest.fixture
+def prompts():
+    client = Client()
+    return {
+        name: PromptedLLM(client, f"{name} {{text}}", labels)
+        for name, labels in [
+            ("Wrong", ["good", "bad"]),
+            ("Sharp", ["bad", "good"]),  # another order, the same labels
+            ("Blunt", ["good", "bad"]),
+        ]
+    }
+
+
+def proba(prompts):
+    return np.stack([p.predict_proba(TEXTS) for p in prompts.values()])
+
+
+@pytest.mark.parametrize("name", criteria.__all__)
+def test_label_free_criteria_see_labels_by_name(name, prompts):
+    found = PromptSelector(name).fit(prompts, TEXTS)
+    expected = getattr(criteria, name)(proba(prompts))
+    np.testing.assert_allclose(found.scores_, expected)
+    assert found.prompt_names_.tolist() == ["Wrong", "Sharp", "Blunt"]
+    order = np.argsort(-expected, kind="stable")
+    np.testing.assert_array_equal(found.ranking_, found.prompt_names_[order])
+
+
+@pytest.mark.parametrize(
+    ("criterion", "embedder"),
+    [
+        ("moment", MomentEmbedder(TINY, reference=TEXTS)),
+        ("student", MomentEmbedder(TINY, reference=TEXTS)),
+        ("tupate", TuPaTEEmbedder(TINY, max_epochs=1)),
+        ("taskemb", None),
+    ],
+)
+def test_embeddings_compare_prompts_with_the_target(criterion, embedder, prompts):
+    if embedder is None:
+        from fute_sklearn import TaskEmbedder
+
+        embedder = TaskEmbedder(TINY)
+    selector = PromptSelector(criterion, embedder=embedder)
+    target = Task(TEXTS, LABELS)
+    found = selector.fit(prompts, TEXTS, target=target)
+    assert sorted(found.ranking_) == sorted(prompts)
+    if criterion in ("moment", "student"):
+        assert found.ranking_[-1] == "Wrong"
+    if criterion == "moment":
+        assert found.ranking_.tolist() == ["Sharp", "Blunt", "Wrong"]
+    with pytest.raises(ValueError, match="target=Task"):
+        clone(selector).fit(prompts, TEXTS)
+    with pytest.raises(ValueError, match="verbalizer="):
+        clone(selector).fit(prompts, TEXTS, target=Task(TEXTS, ["pos", "neg"] * 3))
+
+
+def test_iterators_of_texts_serve_all_prompts(prompts):
+    whole = PromptSelector("global_entropy").fit(prompts, TEXTS)
+    streamed = PromptSelector("global_entropy").fit(prompts, iter(TEXTS))
+    np.testing.assert_array_equal(whole.scores_, streamed.scores_)
+
+
+def test_labels_of_target_and_prompts_are_compared(prompts):
+    selector = PromptSelector("moment", embedder=MomentEmbedder(TINY, reference=TEXTS))
+    with pytest.raises(LabelMismatchError, match="case, spaces.*PromptedLLM"):
+        selector.fit(prompts, TEXTS, target=Task(TEXTS, ["Good", "bad"] * 3))
+    with pytest.raises(LabelMismatchError, match=r"\['so so'\], which no prompt"):
+        with pytest.warns(LabelMismatchWarning, match="never answers .'so so'."):
+            selector.fit(
+                prompts, TEXTS, target=Task(TEXTS, ["good", "bad", "so so"] * 2)
+            )
+    # A label that does not occur in the target's rows is one all the same.
+    with pytest.warns(LabelMismatchWarning, match="unknown to the target"):
+        selector.fit(prompts, TEXTS, target=Task(TEXTS, ["good"] * 6))
+    assert np.isfinite(selector.scores_).all()
+
+
+def test_fluency_is_minus_the_mean_perplexity(prompts):
+    found = PromptSelector("spell").fit(prompts, TEXTS)
+    filled = [f"Wrong {text}" for text in TEXTS]
+    expected = -np.mean([np.exp(len(f) / len(f.split())) for f in filled])
+    assert found.scores_[0] == pytest.approx(expected)
+
+
+def test_the_model_is_asked_in_every_order(prompts):
+    found = PromptSelector("self_select").fit(prompts, TEXTS)
+    assert found.ranking_[0] == "Sharp"
+    assert found.order_spread_ > 0
+    np.testing.assert_allclose(found.scores_.sum(), 1)
+    # The other two are liked alike once the order is averaged out.
+    assert found.scores_[0] == pytest.approx(found.scores_[2], rel=1e-3)
+
+
+def test_prediction_and_score(prompts):
+    found = PromptSelector("mutual_information").fit(prompts, TEXTS)
+    chosen = prompts[found.ranking_[0]]
+    np.testing.assert_array_equal(found.predict(TEXTS), chosen.predict(TEXTS))
+    gains = [np.mean(p.predict(TEXTS) == LABELS) for p in prompts.values()]
+    assert gains == [0, 1, 1]
+    expected = ndcg_score([gains], found.scores_[None])
+    assert found.score(TEXTS, LABELS) == pytest.approx(expected)
+
+
+def test_sequences_are_named_by_template(prompts):
+    found = PromptSelector("local_entropy").fit(list(prompts.values()), TEXTS)
+    assert found.ranking_[0] == "Blunt {text}"
+    twice = PromptSelector("local_entropy").fit([prompts["Sharp"]] * 2, TEXTS)
+    assert twice.prompt_names_.tolist() == ["Sharp {text}", "Sharp {text} #2"]
+
+
+def test_keys_of_any_type_name_prompts(prompts):
+    found = PromptSelector("local_entropy").fit(
+        dict(enumerate(prompts.values())), TEXTS
+    )
+    assert found.ranking_[0] == "2"
+    found.predict(TEXTS)
+
+
+def test_pickles_hold_no_client(prompts):
+    prompts["Sharp"].client.secret = "sk-secret"
+    found = PromptSelector("local_entropy").fit(prompts, TEXTS)
+    data = pickle.dumps(found)
+    assert b"sk-secret" not in data
+    again = pickle.loads(data)
+    assert again.ranking_.tolist() == found.ranking_.tolist()
+    with pytest.raises(ValueError, match="not part of a pickle"):
+        again.predict(TEXTS)
+
+
+class Reasoning(Client):
+    """Takes any prompt, and writes a reason where it is asked for one."""
+
+    capabilities = frozenset({"score", "score_text", "generate"})
+
+    def score(self, contexts, continuations):
+        return [np.zeros(len(options)) for options in continuations]
+
+    def generate(self, prompts, max_tokens):
+        return ["so"] * len(prompts)
+
+
+def test_records_and_prompts_with_reasoning():
+    client = Reasoning()
+    prompts = [PromptedLLM(client, **p) for p in paper_prompts("inference")]
+    rows = [{"premise": "It rains.", "hypothesis": "It is wet."}] * 3
+    for criterion in ("global_entropy", "spell", "self_select"):
+        found = PromptSelector(criterion).fit(prompts, rows)
+        assert len(set(found.prompt_names_)) == 13
+    scores = PromptSelector("spell").fit(prompts, rows).scores_
+    assert (scores[10:] != scores[:3]).all()
+
+
+def test_bad_candidates_are_refused(prompts):
+    with pytest.raises(ValueError, match="no prompts"):
+        PromptSelector().fit({}, TEXTS)
+    other = clone(prompts["Sharp"]).set_params(labels=["yes", "no"])
+    with pytest.raises(ValueError, match="'other' has the labels"):
+        PromptSelector().fit({**prompts, "other": other}, TEXTS)
+    with pytest.raises(ValueError, match="criterion"):
+        PromptSelector("best").fit(prompts, TEXTS)
+    prompts["Sharp"].client.__class__.capabilities = frozenset({"score"})
+    try:
+        with pytest.raises(ClientCapabilityError, match="score_text"):
+            PromptSelector("spell").fit(prompts, TEXTS)
+    finally:
+        Client.capabilities = frozenset({"score", "score_text"})
+    away = clone(prompts["Blunt"]).set_params(client=Client())
+    with pytest.raises(ValueError, match="one client"):
+        PromptSelector("self_select").fit({**prompts, "away": away}, TEXTS)

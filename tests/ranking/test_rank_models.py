@@ -1,0 +1,231 @@
+"""The short way: models and a labelled task in, a table out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fute_sklearn import (
+    MomentEmbedder,
+    MTEWrapper,
+    StudentRanker,
+    Task,
+    TuPaTEEmbedder,
+    rank_models,
+)
+from fute_sklearn.exceptions import (
+    LabelMismatchWarning,
+    UnknownTokensWarning,
+)
+from fute_sklearn.testing import TINY_SURROGATE as TINY
+
+
+class Rule:
+    def __init__(self, word):
+        self.word = word
+
+    def predict(self, X):
+        return ["pos" if self.word in x else "neg" for x in X]
+
+
+@pytest.fixture
+def zoo():
+    return {word: Rule(word) for word in ("fine", "dull", "food")}
+
+
+def test_rank_models_table(zoo, texts, labels):
+    embedder = TuPaTEEmbedder(TINY, max_epochs=2)
+    table = rank_models(
+        zoo, texts, labels, texts=texts, embedder=embedder, n_labelled=4
+    )
+    assert set(table.index) == set(zoo)
+    for key in ("student", "cosine", "moment", "prior", "labelled"):
+        scores, ranks = table[f"{key}_score"], table[f"{key}_rank"]
+        assert (scores.rank(ascending=False) == ranks).all(), key
+    assert table["student_rank"].is_monotonic_increasing
+    assert (table["random_rank"] == 2).all()
+    assert table.attrs["surrogate"] == TINY
+    shares = {w: np.mean([w in x for x in texts]) for w in zoo}
+    for word in zoo:
+        assert table.loc[word, "prior_score"] == pytest.approx(-abs(shares[word] - 0.5))
+
+
+def test_models_are_called_on_the_target_only_where_asked(texts, labels):
+    seen = []
+
+    class Spy(Rule):
+        def predict(self, X):
+            seen.extend(X)
+            return super().predict(X)
+
+    embedder = MomentEmbedder(TINY, reference=texts)
+    options = {"texts": ["some fine text", "other dull text"], "embedder": embedder}
+    models = {"a": Spy("fine"), "b": Spy("dull")}
+    rank_models(models, texts, labels, **options)
+    assert set(seen) == set(options["texts"])
+    rank_models(models, texts, labels, n_labelled=3, **options)
+    assert len(set(seen) & set(texts)) == 3
+
+
+def test_rank_models_with_a_list_and_other_label_names(texts):
+    embedder = MomentEmbedder(TINY, reference=texts, target_encoding="text")
+    table = rank_models(
+        [Rule("fine"), Rule("dull"), MTEWrapper(Rule("food"), name="own")],
+        texts,
+        ["pos", "neg", "neutral", "neg"] * 2,
+        texts=texts,
+        embedder=embedder,
+        sort_by="student",
+        scoring="balanced_accuracy",
+    )
+    assert sorted(table.index) == ["Rule", "Rule-2", "own"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": {}}, "no models"),
+        ({"y": np.linspace(0.1, 0.9, 8)}, "kind 'number'"),
+        ({"sort_by": "luck"}, "sort_by='luck'"),
+    ],
+)
+def test_rank_models_refuses(change, message, zoo, texts, labels):
+    options = {
+        "models": zoo,
+        "X": texts,
+        "y": labels,
+        "texts": texts,
+        "embedder": MomentEmbedder(TINY, reference=texts),
+    }
+    with pytest.raises(ValueError, match=message):
+        rank_models(**{**options, **change})
+
+
+def test_dropped_rows_of_one_model_do_not_shift_the_others(texts, labels):
+    class Half(Rule):
+        def predict(self, X):
+            if any("sad" in x for x in X):
+                raise RuntimeError("too sad")
+            return super().predict(X)
+
+    embedder = MomentEmbedder(TINY, reference=texts)
+    options = {"texts": texts, "embedder": embedder, "n_labelled": 8}
+    alone = rank_models({"fine": Rule("fine")}, texts, labels, **options)
+    half = MTEWrapper(Half("dull"), on_error="drop")
+    with pytest.warns(UserWarning, match="dropped"):
+        both = rank_models(
+            {"half": half, "fine": Rule("fine")}, texts, labels, **options
+        )
+    scores = [c for c in alone.columns if c.endswith("_score")]
+    np.testing.assert_allclose(
+        both.loc["fine", scores].astype(float),
+        alone.loc["fine", scores].astype(float),
+        rtol=1e-5,
+    )
+
+
+def test_a_column_that_cannot_be_computed_is_nan(zoo, texts, labels):
+    """After hours of work nothing is thrown away."""
+    embedder = MomentEmbedder(TINY, reference=texts)
+    options = {"texts": texts, "embedder": embedder}
+    many = [f"{x} {i}" for i in range(4) for x in texts]
+    y = ["pos"] * 31 + ["neg"]
+    with pytest.warns(UserWarning, match="'labelled' cannot.*3 of 3 models .'fine'"):
+        table = rank_models(zoo, many, y, n_labelled=4, scoring="roc_auc", **options)
+    assert table["labelled_score"].isna().all()
+    assert table["student_score"].notna().all()
+
+    def broken(estimator, X, y):
+        raise RuntimeError("a scorer of one's own")
+
+    with pytest.warns(UserWarning, match="'student'.*of one's own"):
+        table = rank_models(zoo, texts, labels, scoring=broken, **options)
+    assert table["student_score"].isna().all()
+    assert table["moment_score"].notna().all()
+
+    class Down(Rule):
+        def predict(self, X):
+            if "sad" in X[0]:
+                raise ConnectionError("gone")
+            return super().predict(X)
+
+    sad = ["so sad a fine film", "so sad a dull film"]
+    with pytest.warns(UserWarning, match="'labelled' cannot.* 1 of 4 .*'down'.*gone"):
+        table = rank_models(
+            {**zoo, "down": Down("fine")}, sad, ["pos", "neg"], n_labelled=2, **options
+        )
+    assert table["labelled_score"].isna().tolist() == (table.index == "down").tolist()
+    assert np.isnan(table.loc["down", "labelled_rank"])
+
+
+def test_wrong_numbers_of_labelled_rows_are_refused(zoo, texts, labels):
+    with pytest.raises(ValueError, match="n_labelled=-1"):
+        rank_models(zoo, texts, labels, texts=texts, n_labelled=-1)
+
+
+def test_iterators_are_read_once(zoo, texts, labels):
+    embedder = MomentEmbedder(TINY, reference=texts)
+    whole = rank_models(zoo, texts, labels, texts=texts, embedder=embedder)
+    streamed = rank_models(
+        zoo, iter(texts), iter(labels), texts=iter(texts), embedder=embedder
+    )
+    pd.testing.assert_frame_equal(whole, streamed)
+
+
+def test_texts_that_the_surrogate_cannot_read_are_told(zoo):
+    chinese = ["\u4eca\u5929\u5929\u6c14\u5f88\u597d", "\u4e00\u90e8\u597d\u7535\u5f71"]
+    emoji = ["\U0001f642", "\U0001f389 \U0001f642"]
+    texts = ["a fine film", "a dull film"]
+    embedder = MomentEmbedder("fute-mini", reference=texts)
+    with pytest.warns(UnknownTokensWarning, match=r"4 of 6 texts \(67%\).*row 2"):
+        table = rank_models(
+            zoo, texts, ["pos", "neg"], texts=texts + chinese + emoji, embedder=embedder
+        )
+    assert table.attrs["unreadable_texts"] == pytest.approx(4 / 6)
+    assert table.attrs["unreadable_samples"] == 0
+    with pytest.warns(UnknownTokensWarning, match="2 of 2 texts"):
+        embedder.fit(chinese, ["pos", "neg"])
+
+
+def test_rank_models_without_a_fixed_seed(zoo, texts, labels):
+    embedder = TuPaTEEmbedder(TINY, max_epochs=1, random_state=None)
+    table = rank_models(zoo, texts, labels, texts=texts, embedder=embedder)
+    assert table["cosine_score"].notna().all()
+
+
+def test_a_model_with_a_label_of_its_own(zoo, texts, labels):
+    class Other(Rule):
+        def predict(self, X):
+            return ["strange" if "slow" in x else "pos" for x in X]
+
+    embedder = MomentEmbedder(TINY, reference=texts)
+    with (
+        pytest.warns(LabelMismatchWarning, match="'other' answers .'strange'."),
+        pytest.warns(UserWarning, match="'cosine' cannot be computed"),
+    ):
+        table = rank_models(
+            {**zoo, "other": Other("x")}, texts, labels, texts=texts, embedder=embedder
+        )
+    assert table["cosine_score"].isna().all()
+    assert table["student_score"].notna().all()
+
+
+def test_wrong_settings_are_refused_before_any_model_is_called(texts, labels):
+    class Never:
+        def predict(self, X):
+            raise AssertionError("called")
+
+    with pytest.raises(ValueError, match="sort_by"):
+        rank_models([Never()], texts, labels, texts=texts, sort_by="luck")
+    embedder = MomentEmbedder(TINY, reference=texts)
+    with pytest.raises(ValueError, match="no_such_metric"):
+        StudentRanker(embedder, scoring="no_such_metric").fit([Task(texts, labels)])
+
+
+def test_progress_of_rank_models(zoo, texts, labels, capsys):
+    from sklearn.callback import ProgressBar
+
+    embedder = TuPaTEEmbedder(TINY, max_epochs=2)
+    rank_models(
+        zoo, texts, labels, texts=texts, embedder=embedder, callbacks=[ProgressBar()]
+    )
+    assert "StudentRanker" in capsys.readouterr().out

@@ -1,0 +1,40 @@
+"""What importing the package costs and offers."""
+
+import importlib
+import subprocess
+import sys
+
+import fute_sklearn
+
+
+def run(code):
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return found.stdout.strip()
+
+
+def test_import_is_light():
+    heavy = "{'torch', 'transformers', 'peft', 'matplotlib'}"
+    assert (
+        run(f"import sys, fute_sklearn; print(set(sys.modules) & {heavy})") == "set()"
+    )
+
+
+def test_import_takes_little_more_than_scikit_learn():
+    """A ratio below 1.3 to the parts of scikit-learn and SciPy that it stands on."""
+    parts = "sklearn.base, sklearn.metrics, sklearn.manifold, sklearn.model_selection"
+    code = (
+        "import time; t = time.perf_counter(); import {}; print(time.perf_counter()-t)"
+    )
+    ratios = []
+    for _ in range(5):
+        own, base = (float(run(code.format(m))) for m in ("fute_sklearn", parts))
+        ratios.append(own / base)
+    assert min(ratios) < 1.3, ratios
+
+
+def test_all_is_complete():
+    for module in (fute_sklearn, importlib.import_module("fute_sklearn.metrics")):
+        assert all(hasattr(module, name) for name in module.__all__)
+        assert len(set(module.__all__)) == len(module.__all__)
