@@ -83,10 +83,11 @@ doctest: $(VENV)/.tests  ## Run the examples in docstrings
 	$(BIN)/python -m pytest --doctest-modules fute_sklearn --ignore fute_sklearn/_engine -q
 
 docs: $(VENV)/.gallery  ## Build the documentation; warnings are errors
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going $(SPHINX) -b html docs docs/_build/html
 
-docs-plain: $(VENV)/.docs  ## The same without running the examples of the gallery
-	$(BIN)/python -m sphinx -q -W --keep-going -D plot_gallery=0 -b html docs docs/_build/plain
+docs-plain: $(VENV)/.docs  ## The same without network and without running the gallery
+	$(BIN)/python -m sphinx -q -W --keep-going -t offline -D plot_gallery=0 \
+		-b html docs docs/_build/plain
 
 check: lint types doctest test
 

@@ -23,6 +23,15 @@ html_show_sourcelink = False
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+templates_path = ["templates"]
+default_role = "py:obj"
+if not tags.has("offline"):  # noqa: F821 - given by Sphinx
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+    }
 # Fits of the whole zoo are slow; only the pictures are kept.
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

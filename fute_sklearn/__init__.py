@@ -1,7 +1,26 @@
-"""Task embeddings of data sets and models, in one space, for scikit-learn."""
+"""Task embeddings of data sets and models, in one space, for scikit-learn.
+
+Where things are, from the ground up; each folder imports from those above it only::
+
+    exceptions, _utils   errors; settings, stores, columns, alignment by name
+    tasks, metrics       what is embedded, and how good a ranking is
+    _engine              torch and transformers: T5, tuning, Fisher, causal models
+    embedders            from a task to a vector and a student
+    plotting             pictures
+    models               from a model of any kind to a labelled task
+    ranking              from vectors or students to an order
+    llm                  language models with prompts, clients, choosing prompts
+    base, testing        the bases to derive from, and the checks of what you write
+    datasets, presets    real texts; the settings and prompts of the paper
+"""
 
 from ._utils._config import config_context, get_config, set_config
 from .embedders._moment_embedder import MomentEmbedder
+from .embedders._student import (
+    StudentClassifier,
+    StudentGenerator,
+    StudentRegressor,
+)
 from .embedders._task_embedder import TaskEmbedder
 from .embedders._task_vectorizer import TaskVectorizer
 from .embedders._text_embedder import TextEmbedder
@@ -30,7 +49,10 @@ __all__ = [
     "PromptSelector",
     "PromptedLLM",
     "RankingDisplay",
+    "StudentClassifier",
+    "StudentGenerator",
     "StudentRanker",
+    "StudentRegressor",
     "Task",
     "TaskEmbedder",
     "TaskMapDisplay",

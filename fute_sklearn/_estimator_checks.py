@@ -9,9 +9,12 @@ from typing import Any
 
 import joblib
 import numpy as np
-from sklearn.base import clone
+import pandas as pd
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
 
+from .embedders._student import StudentClassifier
 from .ranking._base_ranker import BaseRanker
 from .tasks._task import Task
 
@@ -48,6 +51,11 @@ def _same(a: Any, b: Any) -> None:
 # Checks of embedders ------------------------------------------------------------
 
 
+def _features(est: Any, texts: Any) -> np.ndarray:
+    """Features of texts by a fitted embedder's student, where it has one."""
+    return est.transform(texts) if hasattr(est, "student_") else np.empty((0, 1))
+
+
 def check_sequence_types(estimator: Any) -> None:
     """Lists, tuples, arrays and Series give the same results."""
     expected = clone(estimator).fit(TEXTS, LABELS)
@@ -64,7 +72,7 @@ def check_sequence_types(estimator: Any) -> None:
     for kind in kinds:
         found = clone(estimator).fit(kind(TEXTS), kind(LABELS))
         _same(expected.embedding_, found.embedding_)
-        _same(expected.transform(TEXTS), found.transform(kind(TEXTS)))
+        _same(_features(expected, TEXTS), _features(found, kind(TEXTS)))
 
 
 def check_bad_texts(estimator: Any) -> None:
@@ -76,9 +84,9 @@ def check_bad_texts(estimator: Any) -> None:
     _raises(TypeError, "X[1]", lambda: est.fit(["a", 1.5], LABELS[:2]))
     wide = np.array([["a", "b"], ["c", "d"]], dtype=object)
     _raises(ValueError, "dimensions", lambda: est.fit(wide, LABELS[:2]))
-    est.fit(TEXTS, LABELS)
-    _raises(TypeError, "one string", lambda: est.transform("a text"))
-    _raises(ValueError, "empty", lambda: est.transform([]))
+    if hasattr(est.fit(TEXTS, LABELS), "student_"):
+        _raises(TypeError, "one string", lambda: est.transform("a text"))
+        _raises(ValueError, "empty", lambda: est.transform([]))
 
 
 def check_bad_targets(estimator: Any) -> None:
@@ -126,8 +134,9 @@ def check_pickles(estimator: Any) -> None:
         again = pickle.loads(data)
         _same(est.embedding_, again.embedding_)
         assert again.embedding_.fingerprint == est.fingerprint_
-        if getattr(est, "_weights", None) is None:
-            _same(est.transform(TEXTS), again.transform(TEXTS))
+        state = getattr(getattr(again, "student_", None), "state_", None)
+        if not getattr(state, "weights_lost", False):
+            _same(_features(est, TEXTS), _features(again, TEXTS))
     file = BytesIO()
     joblib.dump(est, file)
     file.seek(0)
@@ -137,6 +146,8 @@ def check_pickles(estimator: Any) -> None:
 def check_set_output(estimator: Any) -> None:
     """Feature names and pandas output agree."""
     est = clone(estimator).set_output(transform="pandas").fit(TEXTS, LABELS)
+    if not hasattr(est, "student_"):
+        return
     frame = est.transform(TEXTS)
     assert list(frame.columns) == list(est.get_feature_names_out())
     _same(frame.to_numpy(), est.set_output(transform="default").transform(TEXTS))
@@ -149,14 +160,17 @@ def check_row_order(estimator: Any) -> None:
     texts = [TEXTS[i] for i in order]
     found = clone(estimator).fit(texts, [LABELS[i] for i in order])
     _same(est.embedding_, found.embedding_)
-    np.testing.assert_allclose(
-        est.transform(TEXTS)[order], est.transform(texts), rtol=1e-5, atol=1e-5
-    )
+    if hasattr(est, "student_"):
+        np.testing.assert_allclose(
+            est.transform(TEXTS)[order], est.transform(texts), rtol=1e-5, atol=1e-5
+        )
 
 
 def check_batch_size_of_transform(estimator: Any) -> None:
     """A text's features do not depend on the texts beside it."""
     est = clone(estimator).fit(TEXTS, LABELS)
+    if not hasattr(est, "student_"):
+        return
     whole = est.transform(TEXTS)
     single = np.vstack([est.transform([text]) for text in TEXTS])
     np.testing.assert_allclose(whole, single, rtol=1e-5, atol=1e-5)
@@ -183,26 +197,57 @@ def check_random_states_untouched(estimator: Any) -> None:
     from ._engine import global_random_state
 
     before = np.random.get_state()[1].copy(), global_random_state()  # type: ignore[index]
-    clone(estimator).fit(TEXTS, LABELS).transform(TEXTS)
+    _features(clone(estimator).fit(TEXTS, LABELS), TEXTS)
     _same(before[0], np.random.get_state()[1])  # type: ignore[index]
     assert before[1] == global_random_state()
 
 
 def check_student(estimator: Any) -> None:
-    """Predictions are classes, probabilities sum to 1, the score is a likelihood."""
+    """A student is a classifier: classes, probabilities, scorers, splits, weights."""
     est = clone(estimator).fit(TEXTS, LABELS)
-    assert list(est.classes_) == ["neg", "pos"]
-    assert set(est.predict(TEXTS)) <= {"neg", "pos"}
-    log_proba = est.predict_log_proba(TEXTS)
+    if not hasattr(est, "student_"):
+        return
+    student = est.student_
+    assert is_classifier(student)
+    assert list(student.classes_) == ["neg", "pos"]
+    assert set(student.predict(TEXTS)) <= {"neg", "pos"}
+    log_proba = student.predict_log_proba(TEXTS)
     np.testing.assert_allclose(np.exp(log_proba).sum(1), 1, rtol=1e-5)
     expected = log_proba[np.arange(8), [1, 0] * 4].mean()
     np.testing.assert_allclose(est.score(TEXTS, LABELS), expected, rtol=1e-5)
+    right = student.predict(TEXTS) == np.array(LABELS)
+    weights = np.arange(1.0, 9.0)
+    found = student.score(TEXTS, LABELS, sample_weight=weights)
+    np.testing.assert_allclose(found, (right * weights).sum() / weights.sum())
+    whole = StudentClassifier(clone(estimator)).fit(TEXTS, LABELS)
+    np.testing.assert_allclose(whole.predict_log_proba(TEXTS), log_proba, rtol=1e-5)
+    scores = cross_val_score(whole, TEXTS, LABELS, scoring="roc_auc", cv=2)
+    assert np.isfinite(scores).all()
+
+
+def check_embed(estimator: Any) -> None:
+    """Several tasks at once give what each gives alone; the embedder stays unfitted."""
+    tasks = [Task(TEXTS, LABELS), Task(TEXTS, LABELS[::-1])]
+    est = clone(estimator)
+    fitted = est.embed(tasks)
+    assert not hasattr(est, "embedding_")
+    scale = np.abs(fitted[0].embedding_).max()
+    for task, one in zip(tasks, fitted, strict=True):
+        alone = clone(estimator).fit(task.X, task.y)
+        assert one.embedding_.fingerprint == alone.embedding_.fingerprint
+        assert est.space_of(task)[0] in (None, alone.embedding_.fingerprint)
+        np.testing.assert_allclose(
+            one.embedding_, alone.embedding_, rtol=1e-4, atol=1e-3 * scale
+        )
+    other = Task(TEXTS[:4], LABELS[:4])
+    _raises(ValueError, "share their texts", lambda: est.embed([tasks[0], other]))
 
 
 def check_set_parameters_are_validated(estimator: Any) -> None:
     """Parameters of a wrong type are refused in fit, not in the constructor."""
-    est = clone(estimator).set_params(max_length="long")
-    _raises(ValueError, "max_length", lambda: est.fit(TEXTS, LABELS))
+    if "max_length" in estimator.get_params():
+        est = clone(estimator).set_params(max_length="long")
+        _raises(ValueError, "max_length", lambda: est.fit(TEXTS, LABELS))
 
 
 EMBEDDER_CHECKS: list[Callable[[Any], None]] = [
@@ -218,6 +263,7 @@ EMBEDDER_CHECKS: list[Callable[[Any], None]] = [
     check_labels_travel_by_name,
     check_random_states_untouched,
     check_student,
+    check_embed,
     check_set_parameters_are_validated,
 ]
 
@@ -278,3 +324,39 @@ TASK_CHECKS: list[Callable[[Any], None]] = [
     check_task_estimator_state,
     check_company,
 ]
+
+
+# Checks of rankers over embeddings ------------------------------------------------
+
+ROWS = np.random.default_rng(0).normal(size=(5, 6))
+NAMES = ["svm", "tree", "bayes", "knn", "net"]
+
+
+def check_ranking(estimator: Any) -> None:
+    """Scores, order and best are one thing; names come back as they were given."""
+    est = clone(estimator)
+    assert est.fit(ROWS, NAMES) is est
+    assert est.model_names_.tolist() == NAMES
+    targets = ROWS[:3] + 0.1
+    scores, order = est.decision_function(targets), est.rank(targets)
+    assert scores.shape == order.shape == (3, 5)
+    for row, names in zip(scores, order, strict=True):
+        ranked = row[[NAMES.index(name) for name in names]]
+        assert (np.diff(ranked) <= 0).all()
+    assert est.predict(targets).tolist() == order[:, 0].tolist()
+    _same(est.rank(targets, top=2), order[:, :2])
+
+
+def check_gains_by_name(estimator: Any) -> None:
+    """The columns of gains are matched by name, whatever their order."""
+    est = clone(estimator).fit(ROWS, NAMES)
+    gains = np.random.default_rng(1).random((3, 5))
+    plain = est.score(ROWS[:3], gains)
+    shuffled = {name: gains[:, NAMES.index(name)] for name in reversed(NAMES)}
+    np.testing.assert_allclose(est.score(ROWS[:3], pd.DataFrame(shuffled)), plain)
+    _raises(ValueError, "net", lambda: est.score(ROWS[:3], pd.DataFrame(gains[:, :4])))
+    _raises(ValueError, "names", lambda: clone(estimator).fit(ROWS, NAMES[:4]))
+    _raises(ValueError, "several", lambda: clone(estimator).fit(ROWS, ["a"] * 5))
+
+
+RANKER_CHECKS: list[Callable[[Any], None]] = [check_ranking, check_gains_by_name]

@@ -1,4 +1,4 @@
-"""Checks for estimators whose samples are texts or tasks.
+"""Checks for embedders, rankers and clients: the package's own, and yours.
 
 scikit-learn's own suite runs on numbers; `RowsToText` lets it run on text estimators,
 and the checks here cover what it cannot know of: sequences of strings, targets by name,
@@ -15,8 +15,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._estimator_checks import EMBEDDER_CHECKS, TASK_CHECKS
+from ._client_checks import CLIENT_CHECKS
+from ._estimator_checks import EMBEDDER_CHECKS, RANKER_CHECKS, TASK_CHECKS
 from .embedders._base_embedder import BaseTaskEmbedder
+from .ranking._base_ranker import BaseRanker
 
 __all__ = [
     "TINY_SURROGATE",
@@ -104,8 +106,8 @@ def estimator_checks_generator(
 
     Parameters
     ----------
-    estimator : estimator instance
-        An embedder (texts), or an estimator on tasks.
+    estimator : estimator instance, or client of a language model
+        An embedder (texts), an estimator on tasks, a ranker of embeddings, or a client.
 
     Yields
     ------
@@ -122,8 +124,15 @@ def estimator_checks_generator(
     >>> len(list(estimator_checks_generator(est))) > 10
     True
     """
-    of_texts = isinstance(estimator, BaseTaskEmbedder)
-    for check in EMBEDDER_CHECKS if of_texts else TASK_CHECKS:
+    if isinstance(estimator, BaseTaskEmbedder):
+        checks = EMBEDDER_CHECKS
+    elif hasattr(estimator, "capabilities"):
+        checks = CLIENT_CHECKS
+    elif isinstance(estimator, BaseRanker) and not hasattr(estimator, "embedder"):
+        checks = RANKER_CHECKS
+    else:
+        checks = TASK_CHECKS
+    for check in checks:
         yield estimator, check
 
 
@@ -132,8 +141,8 @@ def check_estimator(estimator: Any) -> None:
 
     Parameters
     ----------
-    estimator : estimator instance
-        An embedder, or an estimator on tasks.
+    estimator : estimator instance, or client of a language model
+        An embedder, an estimator on tasks, a ranker of embeddings, or a client.
 
     Raises
     ------

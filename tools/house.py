@@ -17,7 +17,7 @@ LAYERS = [
     {"ranking"},
     {"llm"},
     {"base", "datasets", "presets"},
-    {"testing", "_estimator_checks", "__init__"},
+    {"testing", "_estimator_checks", "_client_checks", "__init__"},
 ]
 HEAVY = {"torch", "transformers", "peft"}
 

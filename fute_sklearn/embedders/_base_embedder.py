@@ -52,6 +52,7 @@ class BaseTaskEmbedder(
     attributes, a ``student_`` that answers for the task.
     """
 
+    _parameter_constraints: dict[str, list[Any]] = {}
     embedding_: TaskVectors
     student_: BaseStudent
 

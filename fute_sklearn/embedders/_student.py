@@ -276,6 +276,25 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
         """
         return self.classes_[self.predict_log_proba(X).argmax(1)]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of the predicted classes.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+        y : sequence of length n_samples
+            Their labels.
+        sample_weight : array-like (n_samples,), optional
+            Weights of the texts.
+
+        Returns
+        -------
+        score : float
+            Weighted share of the texts that get their label.
+        """
+        return super().score(X, y, sample_weight)
+
 
 class StudentRegressor(RegressorMixin, BaseStudent):
     """Predict numbers from texts by a surrogate that is tuned to a task.
@@ -320,6 +339,25 @@ class StudentRegressor(RegressorMixin, BaseStudent):
             Numbers.
         """
         return self.predictions(X).values
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Coefficient of determination of the predicted numbers.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.
+        y : sequence of float of length n_samples
+            Their numbers.
+        sample_weight : array-like (n_samples,), optional
+            Weights of the texts.
+
+        Returns
+        -------
+        score : float
+            R squared; 1 is perfect, 0 is the mean.
+        """
+        return super().score(X, y, sample_weight)
 
 
 class StudentGenerator(BaseStudent):

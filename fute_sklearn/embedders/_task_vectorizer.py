@@ -168,7 +168,7 @@ class TaskVectorizer(
         self._labels = labels_of(tasks)
         with nested_progress(self, len(groups_of(tasks)), "tasks") as group:
             self.embeddings_ = self._embed(tasks, group)
-        self._spaces = dict([self._common_space(tasks)])
+        self._spaces = {self.embeddings_.fingerprint: self.embeddings_.label_names}
         self._known = {
             task.key: np.asarray(row)
             for task, row in zip(tasks, self.embeddings_, strict=True)
