@@ -68,7 +68,7 @@ def agreements(
             for own, task in zip(labelled, unseen, strict=True)
         ]
     for name, embedder in students.items():
-        fitted = StudentRanker(embedder).fit(labelled, FAMILIES).students_
+        fitted = StudentRanker(embedder).fit(labelled, names=FAMILIES).students_
         found[name] = [
             (student.predict(texts) == task.y).mean()
             for student, task in zip(fitted, unseen, strict=True)

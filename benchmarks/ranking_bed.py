@@ -190,33 +190,33 @@ def all_scores(
     for tuning in tunings:
         embedder = TuPaTEEmbedder(surrogate, tuning=tuning, random_state=seed)
         start = time.perf_counter()
-        students = StudentRanker(embedder).fit(labelled, names)
+        students = StudentRanker(embedder).fit(labelled, names=names)
         spent = time.perf_counter() - start
         print(f"  {len(names)} students, {tuning}: {spent:.0f} s", flush=True)
         out.update(student_scores(students.students_, targets, f"student {tuning}"))
         vectors = students.embeddings_
-        own_ranker = StudentRanker(embedder).fit(targets, list(known))
+        own_ranker = StudentRanker(embedder).fit(targets, names=list(known))
         own = own_ranker.embeddings_
         out[f"agreement of students {tuning}"] = agreement_scores(
             students.students_, own_ranker.students_, unseen
         )
         for center in (False, True):
-            ranker = ModelRanker(center=center).fit(vectors, names)
+            ranker = ModelRanker(center=center).fit(vectors, names=names)
             label = f"cosine TuPaTE {tuning}" + (", centred" if center else "")
             out[label] = ranker.decision_function(own)
     fisher = TaskVectorizer(TaskEmbedder(surrogate)).fit(labelled + targets)
     vectors = fisher.embeddings_
-    ranker = ModelRanker().fit(vectors[: len(labelled)], names)
+    ranker = ModelRanker().fit(vectors[: len(labelled)], names=names)
     out["cosine TaskEmb"] = ranker.decision_function(vectors[len(labelled) :])
     models = TaskVectorizer(MomentEmbedder(surrogate)).fit_transform(labelled)
     for weight in (None, "balanced"):
         moment = MomentEmbedder(surrogate, class_weight=weight)
         own = TaskVectorizer(moment).fit_transform(targets)
         for metric in ("dot", "cosine"):
-            ranker = ModelRanker(metric).fit(models, names)
+            ranker = ModelRanker(metric).fit(models, names=names)
             label = f"moment {metric}" + (", balanced" if weight else "")
             out[label] = ranker.decision_function(own)
-    students = StudentRanker(MomentEmbedder(surrogate)).fit(labelled, names)
+    students = StudentRanker(MomentEmbedder(surrogate)).fit(labelled, names=names)
     out.update(student_scores(students.students_, targets, "student moment"))
     out["label prior"] = np.array(
         [[-_prior_distance(m, t) for m in labelled] for t in targets]

@@ -103,11 +103,12 @@ METHODS = {
 print(f"target {TARGET}, seed {SEED}, {len(prompts)} prompts, best {gains.max():.2f}")
 print(f"{'':18s}    rho  performance rate   NDCG   chosen")
 for name, (criterion, embedder) in METHODS.items():
-    selector = PromptSelector(criterion, embedder=embedder)
-    own = criterion in ("taskemb", "tupate", "moment", "student")
-    # Perplexities need every token's score: a few posts must do.
-    read = X_test[:10] if criterion == "spell" else X_test
-    selector.fit(prompts, texts if own else read, target=known)
+    selector = PromptSelector(prompts, criterion, texts=texts, embedder=embedder)
+    if criterion in ("taskemb", "tupate", "moment", "student"):
+        selector.fit(known.X, known.y)
+    else:
+        # Perplexities need every token's score: a few posts must do.
+        selector.fit(X_test[:10] if criterion == "spell" else X_test)
     report = ranking_report(gains, selector.scores_)
     value = report["value"]
     print(

@@ -282,8 +282,8 @@ def _tasks() -> list[Task]:
 def check_task_inputs(estimator: Any) -> None:
     """Tasks, pairs and objects with X and y are one; anything else is refused."""
     tasks, pairs = _tasks(), [(t.X, t.y) for t in _tasks()]
-    est = clone(estimator).fit(tasks, ["a", "b", "c"])
-    other = clone(estimator).fit(pairs, ["a", "b", "c"])
+    est = clone(estimator).fit(tasks)
+    other = clone(estimator).fit(pairs)
     method = "transform" if hasattr(est, "transform") else "decision_function"
     _same(getattr(est, method)(tasks), getattr(other, method)(pairs))
     _raises(TypeError, "tasks[1]", lambda: clone(estimator).fit([tasks[0], 3]))
@@ -296,7 +296,7 @@ def check_task_estimator_state(estimator: Any) -> None:
     est = clone(estimator)
     method = "transform" if hasattr(est, "transform") else "decision_function"
     _raises(NotFittedError, "", lambda: getattr(est, method)(_tasks()))
-    assert est.fit(_tasks(), ["a", "b", "c"]) is est
+    assert est.fit(_tasks()) is est
     data = pickle.dumps(est)
     assert len(data) < MAX_PICKLE_BYTES, len(data)
     again = pickle.loads(data)
@@ -308,7 +308,7 @@ def check_company(estimator: Any) -> None:
     """A task's result does not depend on the tasks beside it."""
     tasks = _tasks()
     if isinstance(estimator, BaseRanker):
-        est = clone(estimator).fit(tasks, ["a", "b", "c"])
+        est = clone(estimator).fit(tasks)
         whole = est.decision_function(tasks)
         single = np.vstack([est.decision_function([t]) for t in tasks])
     else:
@@ -335,7 +335,7 @@ NAMES = ["svm", "tree", "bayes", "knn", "net"]
 def check_ranking(estimator: Any) -> None:
     """Scores, order and best are one thing; names come back as they were given."""
     est = clone(estimator)
-    assert est.fit(ROWS, NAMES) is est
+    assert est.fit(ROWS, names=NAMES) is est
     assert est.model_names_.tolist() == NAMES
     targets = ROWS[:3] + 0.1
     scores, order = est.decision_function(targets), est.rank(targets)
@@ -349,14 +349,14 @@ def check_ranking(estimator: Any) -> None:
 
 def check_gains_by_name(estimator: Any) -> None:
     """The columns of gains are matched by name, whatever their order."""
-    est = clone(estimator).fit(ROWS, NAMES)
+    est = clone(estimator).fit(ROWS, names=NAMES)
     gains = np.random.default_rng(1).random((3, 5))
     plain = est.score(ROWS[:3], gains)
     shuffled = {name: gains[:, NAMES.index(name)] for name in reversed(NAMES)}
     np.testing.assert_allclose(est.score(ROWS[:3], pd.DataFrame(shuffled)), plain)
     _raises(ValueError, "net", lambda: est.score(ROWS[:3], pd.DataFrame(gains[:, :4])))
-    _raises(ValueError, "names", lambda: clone(estimator).fit(ROWS, NAMES[:4]))
-    _raises(ValueError, "several", lambda: clone(estimator).fit(ROWS, ["a"] * 5))
+    _raises(ValueError, "names", lambda: clone(estimator).fit(ROWS, names=NAMES[:4]))
+    _raises(ValueError, "several", lambda: clone(estimator).fit(ROWS, names=["a"] * 5))
 
 
 RANKER_CHECKS: list[Callable[[Any], None]] = [check_ranking, check_gains_by_name]

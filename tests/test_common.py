@@ -1,13 +1,23 @@
 """scikit-learn's checks and ours, over one list of instances."""
 
+import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import (
     parametrize_with_checks as sklearn_parametrize,
 )
 
+import fute_sklearn
 from fute_sklearn import (
+    ModelRanker,
     MomentEmbedder,
+    MTEWrapper,
+    PromptedLLM,
+    PromptSelector,
+    StudentClassifier,
+    StudentGenerator,
     StudentRanker,
+    StudentRegressor,
     TaskEmbedder,
     TaskVectorizer,
     TextEmbedder,
@@ -73,6 +83,57 @@ def test_own_checks(estimator, check):
 )
 def test_sklearn_checks(estimator, check):
     check(estimator)
+
+
+class Client:
+    capabilities, fingerprint = frozenset({"score"}), "a client"
+
+    def score(self, contexts, continuations):
+        return [np.array([-1.0, -2.0]) for _ in contexts]
+
+
+PROMPT = PromptedLLM(Client(), "{text} It was", ["good", "bad"])
+OTHERS = [
+    ModelRanker(),
+    ModelRanker("dot", center=True),
+    MTEWrapper(PROMPT),
+    PROMPT,
+    PromptSelector([PROMPT], "global_entropy"),
+    StudentClassifier(EMBEDDERS[7]),
+    StudentGenerator(EMBEDDERS[0]),
+    StudentRegressor(EMBEDDERS[7]),
+    *TASK_ESTIMATORS,
+]
+ONE_MODEL = "with one column of gains there is one model, and one model has no NDCG"
+NAMES = "predicts the names of models, which the check subtracts from each other"
+RANKER_FAILURES = {
+    "check_fit_score_takes_y": ONE_MODEL,
+    "check_n_features_in_after_fitting": ONE_MODEL,
+    "check_pipeline_consistency": ONE_MODEL,
+    "check_estimators_pickle": NAMES,
+    "check_methods_sample_order_invariance": NAMES,
+    "check_methods_subset_invariance": NAMES,
+    "check_fit_idempotent": NAMES,
+}
+
+
+@sklearn_parametrize(
+    OTHERS,
+    expected_failed_checks=lambda estimator: (
+        RANKER_FAILURES if isinstance(estimator, ModelRanker) else {}
+    ),
+)
+def test_sklearn_checks_of_other_estimators(estimator, check):
+    check(estimator)
+
+
+def test_every_public_estimator_is_checked():
+    public = {
+        value
+        for value in vars(fute_sklearn).values()
+        if isinstance(value, type) and issubclass(value, BaseEstimator)
+    }
+    assert public == {type(estimator) for estimator in EMBEDDERS + OTHERS}
 
 
 def test_a_broken_estimator_fails_a_check():

@@ -97,15 +97,15 @@ def embedded(
         ("moment embedding", MomentEmbedder(surrogate), "dot"),
     ):
         rows = TaskVectorizer(embedder).fit([*models, target]).embeddings_
-        ranker = ModelRanker(metric).fit(rows[:-1], names)
+        ranker = ModelRanker(metric).fit(rows[:-1], names=names)
         out[label] = ranker.decision_function(rows[-1:])[0]
-    students = StudentRanker(lora).fit(models, names)
+    students = StudentRanker(lora).fit(models, names=names)
     out["student, low-rank"] = students.decision_function([target])[0]
     rows = students.embeddings_
     goal = clone(lora).fit(list(target.texts), target.y).embedding_
-    ranker = ModelRanker("cosine").fit(rows, names)
+    ranker = ModelRanker("cosine").fit(rows, names=names)
     out["FUTE+TuPaTE, low-rank"] = ranker.decision_function(np.asarray(goal)[None])[0]
-    ranker = StudentRanker(MomentEmbedder(surrogate)).fit(models, names)
+    ranker = StudentRanker(MomentEmbedder(surrogate)).fit(models, names=names)
     out["student, moment"] = ranker.decision_function([target])[0]
     return out
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -38,19 +38,24 @@ ASKING = ("spell", "self_select")
 OF_CHOICES = ("global_entropy", "zps_vote")
 
 
-class PromptSelector(BaseEstimator):
-    """Rank prompts for a data set without, or with few, calls on its rows.
+class PromptSelector(ClassifierMixin, BaseEstimator):
+    """Choose a prompt for a data set, and classify its texts with it.
 
     Parameters
     ----------
+    prompts : dict of str to PromptedLLM, or sequence of PromptedLLM
+        The candidates, kept by reference; with a sequence, templates are the names.
     criterion : str, default="moment"
         ``"mutual_information"``, ``"local_entropy"``, ``"global_entropy"``,
-        ``"zps_log"``, ``"zps_prob"``, ``"zps_vote"`` look at the label probabilities on
-        unlabelled texts; ``"spell"`` (Gonen et al. 2023) at minus the mean perplexity
-        of the filled prompts; ``"self_select"`` (Ramji 2023) asks the language model
-        itself, in every rotation of the prompts' order.  ``"taskemb"`` and
-        ``"tupate"`` (FUTE), ``"moment"`` and ``"student"`` compare the prompts, as
-        models, with a labelled target task.
+        ``"zps_log"``, ``"zps_prob"``, ``"zps_vote"`` look at the label probabilities of
+        the data set's texts, without labels; ``"spell"`` (Gonen et al. 2023) at minus
+        the mean perplexity of the filled prompts; ``"self_select"`` (Ramji 2023) asks
+        the language model itself, in every rotation of the prompts' order.
+        ``"taskemb"`` and ``"tupate"`` (FUTE), ``"moment"`` and ``"student"`` compare
+        the prompts, as models, with the labelled data set.
+    texts : sequence of str or of records, optional
+        Unlabelled texts on which the prompts are run for the last four; by default
+        those of the data set.  With other texts, no prompt is run on the data set.
     embedder : embedder, optional
         Makes the embeddings of the last four; the criterion's own by default.
     scoring : str or callable, default="accuracy"
@@ -61,12 +66,25 @@ class PromptSelector(BaseEstimator):
     prompt_names_ : ndarray of str (n_prompts,)
         Names of the prompts in the order given.
     scores_ : ndarray (n_prompts,)
-        High is better.
+        Higher is better.
     ranking_ : ndarray of str (n_prompts,)
         Names, best first.
+    best_prompt_ : PromptedLLM
+        The first of the ranking.
+    classes_ : ndarray (n_classes,)
+        The prompts' labels.
     order_spread_ : float
         With ``"self_select"``: the mean standard deviation of a prompt's score over
         the orders, the order's bias.
+
+    See Also
+    --------
+    rank_models : Ranks models of any kind.
+
+    Notes
+    -----
+    Prompts hold clients, and clients may hold keys: neither is part of a pickle, and
+    ``clone`` keeps them by reference.
 
     Examples
     --------
@@ -79,43 +97,54 @@ class PromptSelector(BaseEstimator):
     ...                 for c in contexts]
     >>> prompts = {p: PromptedLLM(Client(), p, ["good", "bad"])
     ...            for p in ("Say: {text}", "{text} It was")}
-    >>> selector = PromptSelector("global_entropy")
-    >>> selector.fit(prompts, ["a fine film", "a dull film"]).ranking_.tolist()
+    >>> selector = PromptSelector(prompts, "global_entropy")
+    >>> selector.fit(["a fine film", "a dull film"]).ranking_.tolist()
     ['{text} It was', 'Say: {text}']
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
+        "prompts": [Mapping, "array-like"],
         "criterion": [StrOptions({*LABEL_FREE, *EMBEDDED, *ASKING})],
+        "texts": ["array-like", Iterable, None],
         "embedder": [HasMethods(["fit", "embed"]), None],
         "scoring": [str, callable],
     }
 
     def __init__(
         self,
+        prompts: Any,
         criterion: str = "moment",
         *,
+        texts: Any = None,
         embedder: Any = None,
         scoring: Any = "accuracy",
     ) -> None:
+        self.prompts = prompts
         self.criterion = criterion
+        self.texts = texts
         self.embedder = embedder
         self.scoring = scoring
 
+    def __sklearn_clone__(self) -> PromptSelector:
+        # Clients may hold connections: prompts are kept by reference.
+        return type(self)(**self.get_params(deep=False))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("best_prompt_", None)
+        return {**state, "prompts": None}
+
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(
-        self, prompts: Any, X: Any, *, target: Task | None = None
-    ) -> PromptSelector:
-        """Score the prompts.
+    def fit(self, X: Any, y: Any = None) -> PromptSelector:
+        """Score the prompts for a data set.
 
         Parameters
         ----------
-        prompts : dict of str to PromptedLLM, or sequence of PromptedLLM
-            The candidates; with a sequence, templates are the names.
-        X : sequence of str or of records
-            Unlabelled texts: the data set's own for label-free criteria, any varied
-            ones for embeddings.
-        target : Task, optional
-            Labelled rows of the data set, for embeddings and students.
+        X : sequence of str or of records of length n_samples
+            The data set's texts.
+        y : sequence of length n_samples, optional
+            Their labels, which ``"taskemb"``, ``"tupate"``, ``"moment"`` and
+            ``"student"`` need.
 
         Returns
         -------
@@ -124,20 +153,19 @@ class PromptSelector(BaseEstimator):
 
         Raises
         ------
+        LabelMismatchError
+            If prompts have different labels, or others than y.
         ValueError
-            If the prompts have different labels, or the criterion needs a target.
+            If there are no prompts, or the criterion needs labels.
         ClientCapabilityError
             If the client cannot give what the criterion needs.
         """
-        if not isinstance(prompts, Mapping):
-            prompts = _named(list(prompts))
-        if not prompts:
-            raise ValueError("there are no prompts to choose from.")
         X = list(X) if hasattr(X, "__next__") else X
-        self.prompt_names_ = check_names(list(prompts), len(prompts))
-        prompts = dict(zip(self.prompt_names_, prompts.values(), strict=True))
-        self._prompts = prompts
-        names = sorted(label_name(v) for v in next(iter(prompts.values())).labels)
+        prompts = self._candidates()
+        self.prompt_names_ = np.array(list(prompts), dtype=object)
+        first = next(iter(prompts.values()))
+        self.classes_ = first.classes_
+        names = sorted(label_name(label) for label in first.labels)
         for name, prompt in prompts.items():
             if sorted(label_name(v) for v in prompt.labels) != names:
                 raise LabelMismatchError(
@@ -155,78 +183,122 @@ class PromptSelector(BaseEstimator):
             self.order_spread_ = float(found.std(0).mean())
             self.scores_ = found.mean(0)
         else:
-            self.scores_ = self._embedded_scores(X, target, names)
+            self.scores_ = self._embedded_scores(prompts, X, y, names)
         order = np.argsort(-self.scores_, kind="stable")
         self.ranking_ = self.prompt_names_[order]
+        self.best_prompt_ = prompts[self.ranking_[0]]
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Prompts hold clients, and clients may hold keys.
-        state = super().__getstate__()
-        return {key: value for key, value in state.items() if key != "_prompts"}
+    def _candidates(self) -> dict[str, Any]:
+        """Return the prompts by distinct names."""
+        if self.prompts is None:
+            raise ValueError(
+                "prompts are not part of a pickle, as their clients may hold keys: "
+                "set_params(prompts=...) with the same ones, or fit again."
+            )
+        prompts = self.prompts
+        if not isinstance(prompts, Mapping):
+            prompts = _named(list(prompts))
+        if not prompts:
+            raise ValueError("there are no prompts to choose from.")
+        names = check_names(list(prompts), len(prompts))
+        return dict(zip(names, prompts.values(), strict=True))
 
     def _embedded_scores(
-        self, X: Any, target: Task | None, names: list[str]
+        self, prompts: dict[str, Any], X: Any, y: Any, names: list[str]
     ) -> np.ndarray:
-        if target is None:
+        if y is None:
             raise ValueError(
-                f"criterion={self.criterion!r} compares prompts with a labelled task: "
-                "fit(prompts, X, target=Task(texts, labels)). Without labels take "
-                f"one of {sorted(LABEL_FREE)}."
+                f"criterion={self.criterion!r} compares prompts with a labelled data "
+                "set: fit(texts, labels). Without labels take one of "
+                f"{sorted(LABEL_FREE)}."
             )
+        target = Task(next(iter(prompts.values())).text_of(X), y, kind="label")
         check_label_spaces({"prompts": names}, target.targets.names, remedy=OF_PROMPTS)
         target = target.with_classes(names)
         if strange := sorted(set(target.targets.names) - set(names)):
             raise LabelMismatchError(
-                f"the target has the labels {strange}, which no prompt can answer; the "
-                f"prompts have {names}. Add these labels to every prompt, or leave "
+                f"the data set has the labels {strange}, which no prompt can answer; "
+                f"the prompts have {names}. Add these labels to every prompt, or leave "
                 "their rows out."
             )
+        texts = X if self.texts is None else self.texts
         make = EMBEDDED[self.criterion]
         embedder = make() if self.embedder is None else clone(self.embedder)
         labelled = [
-            MTEWrapper(prompt, name=name, response_method=_response(prompt)).label(X)
-            for name, prompt in self._prompts.items()
+            MTEWrapper(prompt, name=name, response_method=_response(prompt)).label(
+                texts
+            )
+            for name, prompt in prompts.items()
         ]
         if self.criterion == "student":
             ranker = StudentRanker(embedder, scoring=self.scoring)
-            ranker.fit(labelled, self.prompt_names_)
+            ranker.fit(labelled, names=self.prompt_names_)
             return ranker.decision_function([target])[0]
         vectorizer = TaskVectorizer(embedder).fit([*labelled, target])
         vectors = vectorizer.embeddings_
         metric = "dot" if self.criterion == "moment" else "cosine"
         return ModelRanker(metric).fit(vectors[:-1]).decision_function(vectors[-1:])[0]
 
+    def _best(self) -> Any:
+        check_is_fitted(self, "ranking_")
+        if not hasattr(self, "best_prompt_"):
+            self.best_prompt_ = self._candidates()[self.ranking_[0]]
+        return self.best_prompt_
+
     def predict(self, X: Any) -> np.ndarray:
         """Label texts with the chosen prompt.
 
         Parameters
         ----------
-        X : sequence of str
+        X : sequence of str or of records of length n_samples
             The texts.
 
         Returns
         -------
-        y : ndarray of str (n_samples,)
+        y : ndarray (n_samples,)
             The best prompt's labels.
         """
-        return self._candidates()[self.ranking_[0]].predict(X)
+        return self._best().predict(X)
 
-    def _candidates(self) -> dict[str, Any]:
-        check_is_fitted(self, "ranking_")
-        if not hasattr(self, "_prompts"):
-            raise ValueError(
-                "prompts are not part of a pickle, as their clients may hold keys: "
-                "use ranking_ to choose among yours, or fit again."
-            )
-        return self._prompts
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict probabilities of the labels with the chosen prompt.
+
+        Parameters
+        ----------
+        X : sequence of str or of records of length n_samples
+            The texts.
+
+        Returns
+        -------
+        proba : ndarray (n_samples, n_classes)
+            Columns as ``classes_``.
+        """
+        return self._best().predict_proba(X)
 
     def score(self, X: Any, y: Any) -> float:
+        """Accuracy of the chosen prompt, with labels compared by name.
+
+        Parameters
+        ----------
+        X : sequence of str or of records of length n_samples
+            Texts.
+        y : sequence of length n_samples
+            Their labels.
+
+        Returns
+        -------
+        score : float
+            Share of the texts that get their label.
+        """
+        return self._best().score(X, y)
+
+    def ranking_score(self, X: Any, y: Any) -> float:
         """NDCG of the ranking against the prompts' true accuracies.
 
         Parameters
         ----------
-        X : sequence of str of length n_samples
+        X : sequence of str or of records of length n_samples
             Texts; every prompt is run on them.
         y : sequence of length n_samples
             Their labels.
@@ -236,9 +308,16 @@ class PromptSelector(BaseEstimator):
         score : float
             Linear-gain NDCG; a random order often reaches .8.
         """
-        prompts = self._candidates()
-        gains = [prompt.score(X, y) for prompt in prompts.values()]
+        check_is_fitted(self, "ranking_")
+        gains = [prompt.score(X, y) for prompt in self._candidates().values()]
         return ndcg_score([gains], self.scores_[None])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = self.criterion in EMBEDDED
+        return tags
 
 
 def _tells_probabilities(prompt: Any) -> bool:

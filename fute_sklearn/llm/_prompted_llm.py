@@ -135,6 +135,14 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         # The client may hold a connection: it is kept by reference.
         return type(self)(**self.get_params(deep=False))
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = False
+        tags.requires_fit = self.calibration == "batch"
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         return self.calibration != "batch" or self._fitted_prior() is not None
 

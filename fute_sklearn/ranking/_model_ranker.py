@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import validate_data
 
-from .._utils._alignment import align_gains, aligned_column, index_names
+from .._utils._alignment import align_gains, aligned_column, index_names, order_of
 from .._utils._callbacks import fit_progress
 from ..tasks._names import check_names
 from ..tasks._vectors import check_spaces, space_of
@@ -49,7 +49,7 @@ class ModelRanker(BaseRanker):
     Examples
     --------
     >>> from fute_sklearn import ModelRanker
-    >>> ranker = ModelRanker().fit([[1.0, 0.0], [0.0, 1.0]], ["svm", "tree"])
+    >>> ranker = ModelRanker().fit([[1.0, 0.0], [0.0, 1.0]], names=["svm", "tree"])
     >>> ranker.predict([[0.1, 0.9]])
     array(['tree'], dtype=object)
     """
@@ -64,7 +64,7 @@ class ModelRanker(BaseRanker):
         self.center = center
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None) -> ModelRanker:
+    def fit(self, X: Any, y: Any = None, *, names: Any = None) -> ModelRanker:
         """Register embeddings of models, or of past tasks with the models' gains.
 
         Parameters
@@ -75,49 +75,80 @@ class ModelRanker(BaseRanker):
             more of them than the memory.  Up to four million numbers are compared in
             double precision, more in single: cosines closer than about 1e-6 are then
             not told apart; ``center=True`` helps where all have much in common.
-        y : sequence of str, or array-like or DataFrame (n_rows, n_models)
-            Names: the rows are models, compared with targets directly; None takes the
-            index of a table, or else numbers them.  2-D gains: the rows are past tasks,
-            and a model's score for a target is the mean of its past gains, weighted by
-            the tasks' similarity to the target; names are the columns' of a DataFrame.
+        y : array-like or DataFrame (n_rows, n_models) or (n_rows,), optional
+            Gains: the rows of X are past tasks, and a model's score for a target is the
+            mean of its past gains, weighted by the tasks' similarity to the target.
+            One column is the gain of one model.  None: the rows are models, compared
+            with targets directly.
+        names : sequence of str, optional
+            Names of the models; by default the columns of a DataFrame of gains, or the
+            index of a DataFrame of models, or else numbers.
 
         Returns
         -------
         self : object
             The fitted ranker.
+
+        Raises
+        ------
+        ValueError
+            If embeddings hold NaN or infinity, or names and gains do not fit them.
         """
         with fit_progress(self, 0, ""):
-            self._register(X, y)
+            self._register(X, y, names)
         return self
 
-    def _register(self, X: Any, y: Any) -> None:
+    def _register(self, X: Any, y: Any, names: Any) -> None:
         self.fingerprint_, self._label_names = space_of(X)
         index = index_names(X)
         # Whether all numbers are finite shows in the norms, block by block.
-        self.embeddings_ = check_array(
-            X, dtype=[np.float32, np.float64, np.float16], ensure_all_finite=False
+        self.embeddings_ = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32, np.float16],
+            ensure_all_finite=False,
         )
-        self.n_features_in_ = self.embeddings_.shape[1]
-        self.gains_ = None
-        if y is not None and np.ndim(y) == 2:
-            columns = getattr(y, "columns", None)
-            self.model_names_ = check_names(columns, np.shape(y)[1])
-            self.gains_ = align_gains(y, self.model_names_, index)
-            if len(self.gains_) != len(self.embeddings_):
-                raise ValueError(
-                    f"there are {len(self.embeddings_)} past tasks but gains for "
-                    f"{len(self.gains_)}."
-                )
+        self.gains_: np.ndarray | None = None
+        if y is None:
+            given = index if names is None else aligned_column(names, index, "names")
+            self.model_names_ = check_names(given, len(self.embeddings_))
         else:
-            names = index if y is None else aligned_column(y, index, "the names")
-            self.model_names_ = check_names(names, len(self.embeddings_))
-        mean = _mean(self.embeddings_)
-        squares = _squared_norms(self.embeddings_, mean if self._shifts() else None)
+            self._register_gains(y, names, index)
+        with np.errstate(invalid="ignore", over="ignore"):  # told right below
+            mean = _mean(self.embeddings_)
+            shift = mean if self._shifts() else None
+            squares = _squared_norms(self.embeddings_, shift)
         if not np.isfinite(squares).all():
             raise ValueError("the embeddings contain NaN or infinity.")
         precision = _precision(self.embeddings_)
         self._mean = mean.astype(precision) if self._shifts() else None
         self._squares = squares.astype(precision)
+
+    def _register_gains(self, y: Any, names: Any, index: list[str] | None) -> None:
+        if np.ndim(y) == 1:
+            try:
+                column = np.asarray(y, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    "y holds gains of past tasks, which are numbers; names of models "
+                    f"are given as fit(X, names=[...]). {error}"
+                ) from error
+            rows = index_names(y)
+            if rows is not None and index is not None:
+                column = column[order_of(rows, index, "the gains' rows")]
+            y = column[:, None]
+        else:
+            names = getattr(y, "columns", None) if names is None else names
+        self.model_names_ = check_names(names, np.shape(y)[1])
+        gains = align_gains(y, self.model_names_, index)
+        if len(gains) != len(self.embeddings_):
+            raise ValueError(
+                f"there are {len(self.embeddings_)} past tasks but gains for "
+                f"{len(gains)}."
+            )
+        if not np.isfinite(gains).all():
+            raise ValueError("y contains NaN or infinity; gains must be finite.")
+        self.gains_ = gains
 
     def _shifts(self) -> bool:
         # A shift changes no distance, and keeps their precision.
@@ -145,12 +176,7 @@ class ModelRanker(BaseRanker):
             check_spaces(
                 {self.fingerprint_: self._label_names, fingerprint: label_names}
             )
-        targets = check_array(X, dtype=[np.float32, np.float64])
-        if targets.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"the targets' embeddings have {targets.shape[1]} numbers, the fitted "
-                f"ones {self.n_features_in_}."
-            )
+        targets = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         similarity = self._similarity(targets)
         if self.gains_ is None:
             return similarity

@@ -252,13 +252,13 @@ def _embedded_scores(
 ) -> tuple[dict[str, np.ndarray], str]:
     """Scores by students and by cosine, and the space they were made in."""
     ranker = StudentRanker(embedder, scoring=scoring).set_callbacks(*callbacks)
-    students = ranker.fit(labelled, names)
+    students = ranker.fit(labelled, names=names)
     own = clone(embedder).fit(
         target.texts, target.targets.proba, classes=target.classes
     )
 
     def cosine() -> tuple[np.ndarray, str]:
-        ranker = ModelRanker().fit(students.embeddings_, names)
+        ranker = ModelRanker().fit(students.embeddings_, names=names)
         return ranker.decision_function([own.embedding_])[0], ""
 
     def student() -> tuple[np.ndarray, str]:

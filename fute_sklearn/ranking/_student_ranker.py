@@ -71,7 +71,7 @@ class StudentRanker(BaseRanker):
     >>> good = Task(texts, ["pos", "neg", "pos", "neg"])
     >>> wrong = Task(texts, ["neg", "pos", "neg", "pos"])
     >>> embedder = MomentEmbedder("fute-tiny-random", reference=texts)
-    >>> ranker = StudentRanker(embedder).fit([good, wrong], ["good", "wrong"])
+    >>> ranker = StudentRanker(embedder).fit([good, wrong], names=["good", "wrong"])
     >>> ranker.predict([Task(texts, ["pos", "neg", "pos", "neg"])])
     array(['good'], dtype=object)
     """
@@ -94,14 +94,16 @@ class StudentRanker(BaseRanker):
         self.n_jobs = n_jobs
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None) -> StudentRanker:
+    def fit(self, X: Any, y: Any = None, *, names: Any = None) -> StudentRanker:
         """Make one student per model.
 
         Parameters
         ----------
         X : sequence of Task
             Texts labelled by the models, as `MTEWrapper.label` gives them.
-        y : sequence of str, optional
+        y : None
+            Ignored.
+        names : sequence of str, optional
             Names of the models; the tasks' own names by default.
 
         Returns
@@ -110,9 +112,9 @@ class StudentRanker(BaseRanker):
             The fitted ranker.
         """
         tasks = with_shared_classes(check_tasks(X))
-        if y is None and all(task.name for task in tasks):
-            y = [task.name for task in tasks]
-        self.model_names_ = check_names(y, len(tasks))
+        if names is None and all(task.name for task in tasks):
+            names = [task.name for task in tasks]
+        self.model_names_ = check_names(names, len(tasks))
         if isinstance(self.scoring, str):
             get_scorer(self.scoring)  # a wrong name is refused before the work
         embedder = clone(self.embedder)
@@ -124,6 +126,11 @@ class StudentRanker(BaseRanker):
         alike = len({(vector.shape, vector.fingerprint) for vector in vectors}) == 1
         self.embeddings_ = np.stack(vectors) if alike else vectors
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
 
     def _scores(self, X: Any) -> np.ndarray:
         tasks = check_tasks(X)

@@ -124,7 +124,7 @@ def test_displays_align_by_name():
     display = RankingDisplay.from_predictions(GAINS, SORTED)
     assert display.names == list(GAINS)
     assert "Spearman 1.00" in display.ax_.get_title()
-    ranker = ModelRanker("dot").fit(np.eye(3), ["bayes", "svm", "tree"])
+    ranker = ModelRanker("dot").fit(np.eye(3), names=["bayes", "svm", "tree"])
     other = RankingDisplay.from_estimator(ranker, [[2.0, 3.0, 1.0]], GAINS)
     assert "Spearman 1.00" in other.ax_.get_title()
     E = pd.DataFrame(np.random.default_rng(0).normal(size=(4, 3)), index=list("abcd"))
@@ -208,7 +208,7 @@ def test_scorers_align_gains_with_the_ranker(scorer, expected):
     from sklearn.preprocessing import StandardScaler
 
     ranker = make_pipeline(StandardScaler(), ModelRanker("dot"))
-    ranker.fit(np.eye(3), ["z", "a", "m"])
+    ranker.fit(np.eye(3), modelranker__names=["z", "a", "m"])
     gains = pd.DataFrame({"a": [0.1], "m": [0.1], "z": [0.9]})
     assert scorer(ranker, [[1.0, 0, 0]], gains) == pytest.approx(expected)
     with pytest.raises(ValueError, match="lack"):
@@ -229,4 +229,8 @@ def test_a_report_keeps_what_can_be_computed():
 def test_names_in_a_series_follow_the_index():
     E = pd.DataFrame(np.eye(3), index=["p", "q", "r"])
     names = pd.Series(["tree", "svm", "bayes"], index=["q", "p", "r"])
-    assert ModelRanker().fit(E, names).model_names_.tolist() == ["svm", "tree", "bayes"]
+    assert ModelRanker().fit(E, names=names).model_names_.tolist() == [
+        "svm",
+        "tree",
+        "bayes",
+    ]

@@ -102,7 +102,7 @@ def test_prompt_at_a_server_labels_like_the_one_in_process(server, model):
     )
     task = MTEWrapper(remote, response_method="predict_proba").label(TEXTS)
     assert task.targets.proba.shape == (4, 2)
-    ranked = PromptSelector("spell").fit([remote], TEXTS)
+    ranked = PromptSelector([remote], "spell").fit(TEXTS)
     assert np.isfinite(ranked.scores_).all()
 
 
@@ -369,9 +369,9 @@ def test_some_rows_fail(server):
         task = MTEWrapper(llm, on_error="drop").label(TEXTS)
     assert task.texts == (TEXTS[0], *TEXTS[2:])
     with pytest.warns(ModelLabelWarning):
-        selector = PromptSelector("global_entropy").fit(
-            [llm.set_params(on_error="missing")], TEXTS
-        )
+        selector = PromptSelector(
+            [llm.set_params(on_error="missing")], "global_entropy"
+        ).fit(TEXTS)
     assert np.isfinite(selector.scores_).all()
 
 
@@ -483,7 +483,7 @@ def test_chat_gives_bounds_of_first_tokens(chat):
     with pytest.raises(ClientCapabilityError, match="top-k"):
         client.score(["a"], [["b"]])
     with pytest.raises(ClientCapabilityError, match="score_text"):
-        PromptSelector("spell").fit([llm], TEXTS)
+        PromptSelector([llm], "spell").fit(TEXTS)
 
 
 def test_bounds_that_tell_too_little_are_no_probabilities(chat):
@@ -588,9 +588,9 @@ def test_text_only_servers_choose_but_tell_no_probabilities(chat):
     assert llm.predict(TEXTS).tolist() == ["good", "bad", "bad", "good"]
     with pytest.raises(ClientCapabilityError, match="choose"):
         llm.predict_proba(TEXTS)
-    assert np.isfinite(PromptSelector("global_entropy").fit([llm], TEXTS).scores_).all()
+    assert np.isfinite(PromptSelector([llm], "global_entropy").fit(TEXTS).scores_).all()
     with pytest.raises(ClientCapabilityError):
-        PromptSelector("mutual_information").fit([llm], TEXTS)
+        PromptSelector([llm], "mutual_information").fit(TEXTS)
     assert MTEWrapper(llm).label(TEXTS).y.tolist() == ["good", "bad", "bad", "good"]
 
 

@@ -10,7 +10,6 @@ from fute_sklearn import (
     MomentEmbedder,
     PromptedLLM,
     PromptSelector,
-    Task,
     TuPaTEEmbedder,
 )
 from fute_sklearn.exceptions import (
@@ -78,7 +77,7 @@ def proba(prompts):
 
 @pytest.mark.parametrize("name", criteria.__all__)
 def test_label_free_criteria_see_labels_by_name(name, prompts):
-    found = PromptSelector(name).fit(prompts, TEXTS)
+    found = PromptSelector(prompts, name).fit(TEXTS)
     expected = getattr(criteria, name)(proba(prompts))
     np.testing.assert_allclose(found.scores_, expected)
     assert found.prompt_names_.tolist() == ["Wrong", "Sharp", "Blunt"]
@@ -100,50 +99,48 @@ def test_embeddings_compare_prompts_with_the_target(criterion, embedder, prompts
         from fute_sklearn import TaskEmbedder
 
         embedder = TaskEmbedder(TINY)
-    selector = PromptSelector(criterion, embedder=embedder)
-    target = Task(TEXTS, LABELS)
-    found = selector.fit(prompts, TEXTS, target=target)
+    selector = PromptSelector(prompts, criterion, embedder=embedder)
+    found = selector.fit(TEXTS, LABELS)
     assert sorted(found.ranking_) == sorted(prompts)
     if criterion in ("moment", "student"):
         assert found.ranking_[-1] == "Wrong"
     if criterion == "moment":
         assert found.ranking_.tolist() == ["Sharp", "Blunt", "Wrong"]
-    with pytest.raises(ValueError, match="target=Task"):
-        clone(selector).fit(prompts, TEXTS)
+    with pytest.raises(ValueError, match="fit.texts, labels."):
+        clone(selector).fit(TEXTS)
     with pytest.raises(ValueError, match="verbalizer="):
-        clone(selector).fit(prompts, TEXTS, target=Task(TEXTS, ["pos", "neg"] * 3))
+        clone(selector).fit(TEXTS, ["pos", "neg"] * 3)
 
 
 def test_iterators_of_texts_serve_all_prompts(prompts):
-    whole = PromptSelector("global_entropy").fit(prompts, TEXTS)
-    streamed = PromptSelector("global_entropy").fit(prompts, iter(TEXTS))
+    whole = PromptSelector(prompts, "global_entropy").fit(TEXTS)
+    streamed = PromptSelector(prompts, "global_entropy").fit(iter(TEXTS))
     np.testing.assert_array_equal(whole.scores_, streamed.scores_)
 
 
 def test_labels_of_target_and_prompts_are_compared(prompts):
-    selector = PromptSelector("moment", embedder=MomentEmbedder(TINY, reference=TEXTS))
+    embedder = MomentEmbedder(TINY, reference=TEXTS)
+    selector = PromptSelector(prompts, "moment", embedder=embedder)
     with pytest.raises(LabelMismatchError, match="case, spaces.*PromptedLLM"):
-        selector.fit(prompts, TEXTS, target=Task(TEXTS, ["Good", "bad"] * 3))
+        selector.fit(TEXTS, ["Good", "bad"] * 3)
     with pytest.raises(LabelMismatchError, match=r"\['so so'\], which no prompt"):
         with pytest.warns(LabelMismatchWarning, match="never answers .'so so'."):
-            selector.fit(
-                prompts, TEXTS, target=Task(TEXTS, ["good", "bad", "so so"] * 2)
-            )
+            selector.fit(TEXTS, ["good", "bad", "so so"] * 2)
     # A label that does not occur in the target's rows is one all the same.
     with pytest.warns(LabelMismatchWarning, match="unknown to the target"):
-        selector.fit(prompts, TEXTS, target=Task(TEXTS, ["good"] * 6))
+        selector.fit(TEXTS, ["good"] * 6)
     assert np.isfinite(selector.scores_).all()
 
 
 def test_fluency_is_minus_the_mean_perplexity(prompts):
-    found = PromptSelector("spell").fit(prompts, TEXTS)
+    found = PromptSelector(prompts, "spell").fit(TEXTS)
     filled = [f"Wrong {text}" for text in TEXTS]
     expected = -np.mean([np.exp(len(f) / len(f.split())) for f in filled])
     assert found.scores_[0] == pytest.approx(expected)
 
 
 def test_the_model_is_asked_in_every_order(prompts):
-    found = PromptSelector("self_select").fit(prompts, TEXTS)
+    found = PromptSelector(prompts, "self_select").fit(TEXTS)
     assert found.ranking_[0] == "Sharp"
     assert found.order_spread_ > 0
     np.testing.assert_allclose(found.scores_.sum(), 1)
@@ -152,25 +149,65 @@ def test_the_model_is_asked_in_every_order(prompts):
 
 
 def test_prediction_and_score(prompts):
-    found = PromptSelector("mutual_information").fit(prompts, TEXTS)
+    found = PromptSelector(prompts, "mutual_information").fit(TEXTS)
     chosen = prompts[found.ranking_[0]]
     np.testing.assert_array_equal(found.predict(TEXTS), chosen.predict(TEXTS))
     gains = [np.mean(p.predict(TEXTS) == LABELS) for p in prompts.values()]
     assert gains == [0, 1, 1]
     expected = ndcg_score([gains], found.scores_[None])
-    assert found.score(TEXTS, LABELS) == pytest.approx(expected)
+    assert found.ranking_score(TEXTS, LABELS) == pytest.approx(expected)
+    assert found.score(TEXTS, LABELS) == gains[list(prompts).index(found.ranking_[0])]
+    np.testing.assert_array_equal(
+        found.predict_proba(TEXTS), chosen.predict_proba(TEXTS)
+    )
+
+
+def test_a_selector_is_searched_and_piped_like_any_classifier(prompts):
+    """Prompts are kept by reference; the criterion is a parameter as any other."""
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    embedder = MomentEmbedder(TINY, reference=TEXTS)
+    selector = PromptSelector(prompts, embedder=embedder)
+    search = GridSearchCV(
+        selector, {"criterion": ["moment", "local_entropy"]}, cv=2
+    ).fit(TEXTS, LABELS)
+    assert search.best_params_ == {"criterion": "moment"}
+    assert search.best_estimator_.prompts is prompts
+    pipe = make_pipeline(FunctionTransformer(list), selector)
+    assert np.isfinite(cross_val_score(pipe, TEXTS, LABELS, cv=2)).all()
+
+
+def test_prompts_are_run_on_the_texts_that_are_given(prompts):
+    """On other texts than the data set's, no prompt sees the data set."""
+    seen = []
+    client = prompts["Sharp"].client
+
+    class Spy(Client):
+        fingerprint = "spy"
+
+        def score(self, contexts, continuations):
+            seen.extend(contexts)
+            return client.score(contexts, continuations)
+
+    spied = {n: clone(p).set_params(client=Spy()) for n, p in prompts.items()}
+    embedder = MomentEmbedder(TINY, reference=TEXTS)
+    selector = PromptSelector(spied, "moment", texts=TEXTS[:3], embedder=embedder)
+    selector.fit(["fine wine", "a dull day"], ["good", "bad"])
+    assert {text.split(" ", 1)[1] for text in seen} == set(TEXTS[:3])
 
 
 def test_sequences_are_named_by_template(prompts):
-    found = PromptSelector("local_entropy").fit(list(prompts.values()), TEXTS)
+    found = PromptSelector(list(prompts.values()), "local_entropy").fit(TEXTS)
     assert found.ranking_[0] == "Blunt {text}"
-    twice = PromptSelector("local_entropy").fit([prompts["Sharp"]] * 2, TEXTS)
+    twice = PromptSelector([prompts["Sharp"]] * 2, "local_entropy").fit(TEXTS)
     assert twice.prompt_names_.tolist() == ["Sharp {text}", "Sharp {text} #2"]
 
 
 def test_keys_of_any_type_name_prompts(prompts):
-    found = PromptSelector("local_entropy").fit(
-        dict(enumerate(prompts.values())), TEXTS
+    found = PromptSelector(dict(enumerate(prompts.values())), "local_entropy").fit(
+        TEXTS
     )
     assert found.ranking_[0] == "2"
     found.predict(TEXTS)
@@ -178,13 +215,15 @@ def test_keys_of_any_type_name_prompts(prompts):
 
 def test_pickles_hold_no_client(prompts):
     prompts["Sharp"].client.secret = "sk-secret"
-    found = PromptSelector("local_entropy").fit(prompts, TEXTS)
+    found = PromptSelector(prompts, "local_entropy").fit(TEXTS)
     data = pickle.dumps(found)
     assert b"sk-secret" not in data
     again = pickle.loads(data)
     assert again.ranking_.tolist() == found.ranking_.tolist()
     with pytest.raises(ValueError, match="not part of a pickle"):
         again.predict(TEXTS)
+    again.set_params(prompts=prompts)
+    np.testing.assert_array_equal(again.predict(TEXTS), found.predict(TEXTS))
 
 
 class Reasoning(Client):
@@ -204,26 +243,26 @@ def test_records_and_prompts_with_reasoning():
     prompts = [PromptedLLM(client, **p) for p in paper_prompts("inference")]
     rows = [{"premise": "It rains.", "hypothesis": "It is wet."}] * 3
     for criterion in ("global_entropy", "spell", "self_select"):
-        found = PromptSelector(criterion).fit(prompts, rows)
+        found = PromptSelector(prompts, criterion).fit(rows)
         assert len(set(found.prompt_names_)) == 13
-    scores = PromptSelector("spell").fit(prompts, rows).scores_
+    scores = PromptSelector(prompts, "spell").fit(rows).scores_
     assert (scores[10:] != scores[:3]).all()
 
 
 def test_bad_candidates_are_refused(prompts):
     with pytest.raises(ValueError, match="no prompts"):
-        PromptSelector().fit({}, TEXTS)
+        PromptSelector({}).fit(TEXTS)
     other = clone(prompts["Sharp"]).set_params(labels=["yes", "no"])
     with pytest.raises(ValueError, match="'other' has the labels"):
-        PromptSelector().fit({**prompts, "other": other}, TEXTS)
+        PromptSelector({**prompts, "other": other}).fit(TEXTS)
     with pytest.raises(ValueError, match="criterion"):
-        PromptSelector("best").fit(prompts, TEXTS)
+        PromptSelector(prompts, "best").fit(TEXTS)
     prompts["Sharp"].client.__class__.capabilities = frozenset({"score"})
     try:
         with pytest.raises(ClientCapabilityError, match="score_text"):
-            PromptSelector("spell").fit(prompts, TEXTS)
+            PromptSelector(prompts, "spell").fit(TEXTS)
     finally:
         Client.capabilities = frozenset({"score", "score_text"})
     away = clone(prompts["Blunt"]).set_params(client=Client())
     with pytest.raises(ValueError, match="one client"):
-        PromptSelector("self_select").fit({**prompts, "away": away}, TEXTS)
+        PromptSelector({**prompts, "away": away}, "self_select").fit(TEXTS)

@@ -21,7 +21,7 @@ def test_ranking_display(pyplot):
     points = display.points_.get_offsets()
     np.testing.assert_allclose(points, [[1, 0.9], [3, 0.5], [2, 0.7]])
     assert "Spearman 1.00" in display.ax_.get_title()
-    ranker = ModelRanker("dot").fit(np.eye(3), ["a", "b", "c"])
+    ranker = ModelRanker("dot").fit(np.eye(3), names=["a", "b", "c"])
     _, ax = pyplot.subplots()
     other = RankingDisplay.from_estimator(ranker, [[3.0, 1.0, 2.0]], gains, ax=ax)
     assert other.ax_ is ax

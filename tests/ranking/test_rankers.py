@@ -40,7 +40,7 @@ def tasks_of(texts):
 
 def test_metrics_of_the_ranker():
     targets = [[2.0, 0.0]]
-    cosine = ModelRanker().fit(E, ["z", "a", "m"])
+    cosine = ModelRanker().fit(E, names=["z", "a", "m"])
     assert cosine.model_names_.tolist() == ["z", "a", "m"]
     np.testing.assert_allclose(
         cosine.decision_function(targets), [[1, 0, np.sqrt(0.5)]]
@@ -116,7 +116,7 @@ def test_rows_that_are_no_numbers_are_refused(dtype):
 
 
 def test_gains_columns_are_matched_by_name():
-    ranker = ModelRanker("dot").fit(E, ["z", "a", "m"])
+    ranker = ModelRanker("dot").fit(E, names=["z", "a", "m"])
     gains = pd.DataFrame({"a": [0.0], "m": [1.0], "z": [1.0]})
     assert ranker.score([[1.0, 0.0]], gains) == pytest.approx(1)
     with pytest.raises(ValueError, match=r"lack \[.z.\]"):
@@ -142,7 +142,7 @@ def test_past_tasks_with_gains():
 )
 def test_bad_names(names, message):
     with pytest.raises(ValueError, match=message):
-        ModelRanker().fit(E, names)
+        ModelRanker().fit(E, names=names)
 
 
 def test_other_spaces_are_refused():
@@ -151,7 +151,7 @@ def test_other_spaces_are_refused():
     ranker.decision_function(TaskVectors(E, "one"))
     with pytest.raises(FingerprintMismatchError, match="random_state"):
         ranker.decision_function(TaskVectors(E, "two"))
-    with pytest.raises(ValueError, match="3 numbers"):
+    with pytest.raises(ValueError, match="3 features"):
         ranker.decision_function(np.eye(3))
 
 
@@ -233,7 +233,7 @@ def test_pipeline_of_the_contract(texts):
     pipe = make_pipeline(
         TaskVectorizer(TuPaTEEmbedder(TINY, max_epochs=1)), ModelRanker()
     )
-    pipe.fit(list(candidates.values()), list(candidates))
+    pipe.fit(list(candidates.values()), modelranker__names=list(candidates))
     # A data set labelled like a model is that model's nearest.
     assert pipe.predict([tasks[2]]).tolist() == ["m2"]
     gains = np.random.default_rng(0).random((2, 4))
@@ -251,7 +251,7 @@ def test_stock_steps_and_memory(texts, tmp_path):
         ],
         memory=str(tmp_path / "memory"),
     )
-    pipe.fit(tasks, [t.name for t in tasks])
+    pipe.fit(tasks, rank__names=[t.name for t in tasks])
     found = pipe.decision_function(tasks)
     assert found.shape == (6, 6)
     np.testing.assert_array_equal(pipe.fit(tasks).decision_function(tasks), found)
