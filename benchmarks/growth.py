@@ -1,4 +1,4 @@
-"""How time and memory of fleet tuning grow with models, texts and surrogates.
+"""How time and memory of tuning tasks together grow with models, texts and surrogates.
 
     python benchmarks/growth.py [--shapes mini small base] [--steps 2]
 

@@ -7,7 +7,7 @@ reviews.  For each target the candidates are the models of all other domains, th
 is their true score on the target's held-out rows, and every ranking sees the same 400
 labelled rows of the target and the same unlabelled texts.  Prints, as mean over the
 targets (and spread over the seeds), rank correlation and regret of every method and of
-the rivals, for accuracy and balanced accuracy.
+the baselines, for accuracy and balanced accuracy.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from fute_sklearn import (
     TuPaTEEmbedder,
 )
 from fute_sklearn.datasets import load_opinion_domains, load_task_file
-from fute_sklearn.metrics import ndcg_score, regret_score, spearman_score
+from fute_sklearn.metrics import ndcg_score, regret_loss, spearman_score
 from fute_sklearn.ranking._rank_models import _prior_distance
 from fute_sklearn.ranking._student_ranker import score_predictions
 
@@ -264,7 +264,7 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, list[fl
                 rows.append(
                     (
                         spearman_score(gains, found),
-                        regret_score(gains, found),
+                        regret_loss(gains, found),
                         ndcg_score(gains, found),
                     )
                 )

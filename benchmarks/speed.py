@@ -81,8 +81,8 @@ def bfloat16_rate(repeats: int) -> dict[str, float]:
 # The engine ---------------------------------------------------------------------
 
 
-def fleet_steps(bed: Bed, tuning: str, n_models: int) -> Callable[[], object]:
-    """Steps of a fleet over texts that are encoded already."""
+def batch_steps(bed: Bed, tuning: str, n_models: int) -> Callable[[], object]:
+    """Steps of a batch of tasks over texts that are encoded already."""
     surrogate = bed.surrogate
     encoded = encode_texts(surrogate, bed.texts[: SAMPLE_STEPS * BATCH])
     settings = TuPaTEEmbedder(tuning=tuning, max_epochs=1).settings(0)
@@ -103,7 +103,7 @@ def encoding_time(bed: Bed) -> float:
 
 
 def decoder_work(bed: Bed, n_models: int) -> float:
-    """Floating-point operations of a fleet's step that no method could leave out."""
+    """Floating-point operations of a batch's step that no method could leave out."""
     arch = bed.surrogate.architecture
     inner = arch.n_heads * arch.d_kv
     layer = 6 * arch.d_model * inner + 2 * arch.d_model * arch.d_ff
@@ -120,7 +120,7 @@ def say(name: str, value: float) -> tuple[str, float]:
     return name, value
 
 
-def measure_fleet(bed: Bed, repeats: int, peak: float) -> dict[str, float]:
+def measure_batch(bed: Bed, repeats: int, peak: float) -> dict[str, float]:
     """Print and return the ratios of tuning."""
     spent = encoding_time(bed)
     found = [say("encoding, seconds", spent)]
@@ -128,21 +128,21 @@ def measure_fleet(bed: Bed, repeats: int, peak: float) -> dict[str, float]:
     plans = {"prompt": plain_prompt(bed, feed_input=False), "lora": plain_low_rank(bed)}
     layout = plain_prompt(bed, feed_input=True)
     for tuning, plain in plans.items():
-        one, slow = in_turns(fleet_steps(bed, tuning, 1), plain, repeats)
+        one, slow = in_turns(batch_steps(bed, tuning, 1), plain, repeats)
         first = spent + one * scale
         found.append(say(f"{tuning}: one model, times faster", slow * scale / first))
-        rivals = layout if tuning == "prompt" else plain
-        many, other = in_turns(fleet_steps(bed, tuning, N_MODELS), rivals, repeats)
-        fleet = (spent + many * scale) / N_MODELS
+        baselines = layout if tuning == "prompt" else plain
+        many, other = in_turns(batch_steps(bed, tuning, N_MODELS), baselines, repeats)
+        batch = (spent + many * scale) / N_MODELS
         found.append(
-            say(f"{tuning}: fleet of {N_MODELS}, times faster", slow * scale / fleet)
+            say(f"{tuning}: batch of {N_MODELS}, times faster", slow * scale / batch)
         )
         if tuning == "prompt":
             # A shared machine changes its pace: the peak is taken beside the steps too.
             peak = max(peak, matmul_peak())
             work = decoder_work(bed, N_MODELS) * SAMPLE_STEPS
             found += [
-                say("prompt: fleet against authors' layout", other * scale / fleet),
+                say("prompt: batch against authors' layout", other * scale / batch),
                 say("prompt: share of the matmul peak", work / many / peak),
             ]
         further = (many - one) * scale / (N_MODELS - 1)
@@ -200,11 +200,11 @@ def measure_fisher(bed: Bed, repeats: int) -> dict[str, float]:
                 say("Fisher, all: times faster than vmap", slow * scale / fast)
             )
 
-    def fleet() -> None:
+    def batch() -> None:
         tasks = [np.roll(proba, i, axis=1) for i in range(FISHER_MODELS)]
         fisher_diagonals(surrogate, encoded, objective, tasks, params="decoder")
 
-    many, one = in_turns(fleet, own, repeats)
+    many, one = in_turns(batch, own, repeats)
     further = (many - one) / (FISHER_MODELS - 1)
     found.append(say("Fisher, decoder: a further model / the first", further / one))
     return dict(found)
@@ -253,7 +253,7 @@ def main() -> None:
         print(f"\n{shape}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             bed = make_bed(shape, Path(folder))
-            table[shape] = measure_fleet(bed, args.repeats, peak)
+            table[shape] = measure_batch(bed, args.repeats, peak)
             if shape != "base":
                 table[shape].update(measure_fisher(bed, args.repeats))
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

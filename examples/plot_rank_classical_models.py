@@ -91,7 +91,7 @@ print(f"{len(zoo)} models")
 # Rank them
 # ---------
 # The target's own labelled rows describe the target; no model is run on them but for
-# the last rival, ``labelled``, which asks every model on 30 rows.
+# the last baseline, ``labelled``, which asks every model on 30 rows.
 start = time.perf_counter()
 rows = rng.permutation(target.n_samples)[:400]
 known = Task([target.texts[i] for i in rows], target.y[rows], name=TARGET)
@@ -122,7 +122,7 @@ print(table[columns].head(10).round(3).to_string())
 # %%
 # How good is each ranking?
 # -------------------------
-# Random, label prior and a few labelled rows are the rivals.
+# Random, label prior and a few labelled rows are the baselines.
 gains = table["true_accuracy"].to_numpy()
 print(f"\n{'ranking':22s}  Spearman  regret   NDCG  performance rate")
 for name in ["student", "cosine", "moment", "prior", "labelled"]:

@@ -13,19 +13,20 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import sklearn.metrics
 from scipy.stats import rankdata, spearmanr
 
 from ._utils._alignment import align, align_gains, row_names
 from ._utils._stack_level import find_stack_level
 
 __all__ = [
-    "average_rank_score",
+    "average_rank_loss",
     "ndcg_score",
     "ndcg_scorer",
     "performance_rate_score",
     "performance_rate_scorer",
     "ranking_report",
-    "regret_score",
+    "regret_loss",
     "regret_scorer",
     "spearman_score",
 ]
@@ -57,28 +58,9 @@ def _gain(gains: np.ndarray, gain: str) -> np.ndarray:
         raise ValueError(f"gain={gain!r}, expected 'linear' or 'exponential'.")
     if (gains < 0).any():
         raise ValueError(
-            "NDCG is not defined for negative gains; shift them, or use regret_score."
+            "NDCG is not defined for negative gains; shift them, or use regret_loss."
         )
     return gains if gain == "linear" else np.exp2(gains) - 1
-
-
-def _discounts(n: int, k: int | None) -> np.ndarray:
-    if k is not None and (not isinstance(k, Integral) or k < 1):
-        raise ValueError(f"k={k!r}, expected a positive int or None.")
-    discounts = 1 / np.log2(np.arange(2, n + 2))
-    if k is not None:
-        discounts[k:] = 0
-    return discounts
-
-
-def _dcg(gains: np.ndarray, scores: np.ndarray, k: int | None) -> float:
-    """Discounted gain of one task, averaged over the orders of tied scores."""
-    discounts = np.cumsum(_discounts(len(gains), k))
-    _, group, counts = np.unique(-scores, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    mean_gain = np.bincount(group, gains) / counts
-    spent = np.diff(np.concatenate([[0.0], discounts[ends - 1]]))
-    return float(mean_gain @ spent)
 
 
 def _choice(gains: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -116,17 +98,13 @@ def ndcg_score(
     >>> round(ndcg_score([0.9, 0.5, 0.7], [0.1, 0.3, 0.2]), 3)
     0.874
     """
+    if k is not None and (not isinstance(k, Integral) or k < 1):
+        raise ValueError(f"k={k!r}, expected a positive int or None.")
     gains, scores = _check(y_true, y_score)
-    _discounts(1, k)
-    gains = _gain(gains, gain)
-    found = [
-        0.0 if not g.any() else _dcg(g, s, k) / _dcg(g, g, k)
-        for g, s in zip(gains, scores, strict=True)
-    ]
-    return float(np.mean(found))
+    return float(sklearn.metrics.ndcg_score(_gain(gains, gain), scores, k=k))
 
 
-def average_rank_score(y_true: Any, y_score: Any) -> float:
+def average_rank_loss(y_true: Any, y_score: Any) -> float:
     """Average rank that the rankings give to the truly best candidate; 1 is best.
 
     Parameters
@@ -142,8 +120,8 @@ def average_rank_score(y_true: Any, y_score: Any) -> float:
 
     Examples
     --------
-    >>> from fute_sklearn.metrics import average_rank_score
-    >>> average_rank_score([0.9, 0.5, 0.7], [0.1, 0.3, 0.2])
+    >>> from fute_sklearn.metrics import average_rank_loss
+    >>> average_rank_loss([0.9, 0.5, 0.7], [0.1, 0.3, 0.2])
     3.0
     """
     gains, scores = _check(y_true, y_score)
@@ -178,7 +156,7 @@ def performance_rate_score(y_true: Any, y_score: Any) -> float:
     return float((_choice(gains, scores) / best).mean())
 
 
-def regret_score(y_true: Any, y_score: Any) -> float:
+def regret_loss(y_true: Any, y_score: Any) -> float:
     """Best gain minus the gain of the chosen candidate; 0 is best.
 
     Parameters
@@ -193,8 +171,8 @@ def regret_score(y_true: Any, y_score: Any) -> float:
 
     Examples
     --------
-    >>> from fute_sklearn.metrics import regret_score
-    >>> regret_score([0.75, 0.5], [0.1, 0.2])
+    >>> from fute_sklearn.metrics import regret_loss
+    >>> regret_loss([0.75, 0.5], [0.1, 0.2])
     0.25
     """
     gains, scores = _check(y_true, y_score)
@@ -259,9 +237,9 @@ def ranking_report(y_true: Any, y_score: Any) -> Any:
         "ndcg": ndcg_score,
         "ndcg_exponential": lambda g, s: ndcg_score(g, s, gain="exponential"),
         "spearman": spearman_score,
-        "average_rank": average_rank_score,
+        "average_rank": average_rank_loss,
         "performance_rate": performance_rate_score,
-        "regret": regret_score,
+        "regret": regret_loss,
     }
     # Scores that are all tied average over every order, which is a random ranking;
     # only the rank of the best of several best needs a formula of its own.
@@ -302,4 +280,4 @@ class _RankingScorer:
 
 ndcg_scorer = _RankingScorer(ndcg_score, 1)
 performance_rate_scorer = _RankingScorer(performance_rate_score, 1)
-regret_scorer = _RankingScorer(regret_score, -1)
+regret_scorer = _RankingScorer(regret_loss, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["completion_prompts", "paper_prompts", "reference_settings"]
+__all__ = ["completion_prompts", "paper_prompts", "paper_settings"]
 
 SURROGATE = "google-t5/t5-base"
 CASES: dict[str, dict[str, Any]] = {
@@ -22,7 +22,7 @@ TUNING_RATES = {
 FISHER_RATES = {**dict.fromkeys(CASES, 2e-5), "dte-qa": 3e-5}
 
 
-def reference_settings(method: str, case: str) -> dict[str, Any]:
+def paper_settings(method: str, case: str) -> dict[str, Any]:
     """Return the parameters of an embedder as the authors of FUTE ran it.
 
     T5-base; AdamW with weight decay 0.01, gradients clipped at 1, a linear schedule
@@ -51,8 +51,8 @@ def reference_settings(method: str, case: str) -> dict[str, Any]:
     Examples
     --------
     >>> from fute_sklearn import TuPaTEEmbedder
-    >>> from fute_sklearn.presets import reference_settings
-    >>> est = TuPaTEEmbedder(**reference_settings("tupate", "dte-classification"))
+    >>> from fute_sklearn.presets import paper_settings
+    >>> est = TuPaTEEmbedder(**paper_settings("tupate", "dte-classification"))
     >>> est.learning_rate
     0.01
     """

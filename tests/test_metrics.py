@@ -41,13 +41,13 @@ def test_ties_do_not_keep_the_gold_order():
 
 def test_other_metrics_by_hand():
     gains, scores = [[0.9, 0.5, 0.7]], [[1, 3, 2]]
-    assert metrics.average_rank_score(gains, scores) == 3
+    assert metrics.average_rank_loss(gains, scores) == 3
     assert metrics.performance_rate_score(gains, scores) == pytest.approx(5 / 9)
-    assert metrics.regret_score(gains, scores) == pytest.approx(0.4)
+    assert metrics.regret_loss(gains, scores) == pytest.approx(0.4)
     assert metrics.spearman_score(gains, scores) == pytest.approx(-1)
     # Ties for the top: the mean of what could be chosen; ranks 1.5.
-    assert metrics.regret_score([1, 0], [2, 2]) == 0.5
-    assert metrics.average_rank_score([1, 0], [2, 2]) == 1.5
+    assert metrics.regret_loss([1, 0], [2, 2]) == 0.5
+    assert metrics.average_rank_loss([1, 0], [2, 2]) == 1.5
     assert metrics.spearman_score([1, 1], [2, 3]) == 0
 
 
@@ -58,9 +58,9 @@ def test_random_column_is_the_mean_over_orders():
     draws = [rng.permutation(4)[None].astype(float) for _ in range(8000)]
     functions = {
         "ndcg": metrics.ndcg_score,
-        "average_rank": metrics.average_rank_score,
+        "average_rank": metrics.average_rank_loss,
         "performance_rate": metrics.performance_rate_score,
-        "regret": metrics.regret_score,
+        "regret": metrics.regret_loss,
         "spearman": metrics.spearman_score,
     }
     for name, function in functions.items():

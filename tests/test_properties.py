@@ -147,7 +147,7 @@ def test_the_order_of_named_candidates_never_counts(zoo, random):
     gains = {str(name): abs(gain) + 0.1 for name, (gain, _) in zoo.items()}
     predicted = {str(name): score for name, (_, score) in zoo.items()}
     shuffled = {n: predicted[n] for n in random.sample(list(predicted), len(predicted))}
-    for function in (metrics.spearman_score, metrics.regret_score, metrics.ndcg_score):
+    for function in (metrics.spearman_score, metrics.regret_loss, metrics.ndcg_score):
         plain = function(list(gains.values()), list(predicted.values()))
         for other in (shuffled, pd.Series(shuffled), pd.DataFrame([shuffled])):
             assert function(gains, other) == plain

@@ -14,7 +14,7 @@ from ._load import (
 )
 from ._student import Student
 from ._tuned_parameters import TuneSettings
-from ._tuning import TuneResult, fleets, tune_labels, tune_texts
+from ._tuning import TuneResult, task_batches, tune_labels, tune_texts
 
 __all__ = [
     "DEFAULT_SURROGATE",
@@ -30,11 +30,11 @@ __all__ = [
     "encode_texts",
     "fine_tune",
     "fisher_diagonals",
-    "fleets",
     "global_random_state",
     "label_tree",
     "load_causal",
     "load_surrogate",
+    "task_batches",
     "tune_labels",
     "tune_texts",
     "unreadable_share",

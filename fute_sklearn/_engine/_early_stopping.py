@@ -1,4 +1,4 @@
-"""Early stopping of a fleet: every task keeps its own best and its own patience."""
+"""Early stopping of tasks tuned together: each keeps its own best and patience."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ class _FisherRun:
         if proba.shape[2] > 2 and not ((proba == 0) | (proba == 1)).all():
             return 1  # mixtures of more than two labels have directions of their own
         bytes_each = BYTES_PER_NUMBER * sum(map(math.prod, self.shapes.values()))
-        return max(1, int(get_config()["max_fleet_bytes"] // bytes_each))
+        return max(1, int(get_config()["max_batch_bytes"] // bytes_each))
 
     def __call__(
         self, proba: Tensor | None, batch_size: int

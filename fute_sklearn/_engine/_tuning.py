@@ -26,7 +26,7 @@ from ._load import Surrogate
 from ._t5 import FrozenOps, Memory, Tuned, decode, remember
 from ._tuned_parameters import Parameters, TuneSettings, initial_parameters, layer_parts
 
-FLEET_TASKS = 32
+BATCH_TASKS = 32
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def batches(
         yield parts[i]
 
 
-class FleetTuner:
+class BatchTuner:
     """Tune K tasks over the same encoded texts together.
 
     Parameters
@@ -202,7 +202,9 @@ class FleetTuner:
         return losses
 
     def _task_parts(self) -> list[slice]:
-        return fleets(self.n_tasks, max(1, self.cells // self.settings.batch_size))
+        return task_batches(
+            self.n_tasks, max(1, self.cells // self.settings.batch_size)
+        )
 
     def _memory(self, rows: np.ndarray) -> Memory:
         """What all tasks share of the rows."""
@@ -273,10 +275,10 @@ def tasks_at_once(surrogate: Surrogate, positions: int, batch_size: int) -> int:
     attended = 4 * arch.n_heads * (surrogate.max_length + positions)
     per_position = 20 * arch.d_model + 4 * arch.d_ff + attended
     bytes_each = 4 * arch.n_decoder_layers * positions * batch_size * per_position
-    return max(1, int(get_config()["max_fleet_bytes"] // bytes_each))
+    return max(1, int(get_config()["max_batch_bytes"] // bytes_each))
 
 
-def fleets(n_tasks: int, most: int = FLEET_TASKS) -> list[slice]:
+def task_batches(n_tasks: int, most: int = BATCH_TASKS) -> list[slice]:
     """Cut tasks into parts of like size; past 32 more company saves no time."""
     count = -(-n_tasks // most)
     ends = [n_tasks * i // max(count, 1) for i in range(count + 1)]
@@ -294,9 +296,9 @@ def tune_labels(
     """Tune one task per tree over the same texts."""
     results: list[TuneResult] = []
     with flushed_denormals():
-        for part in fleets(len(trees)):
+        for part in task_batches(len(trees)):
             objective = LabelObjective(surrogate, trees[part], proba[part])
-            tuner = FleetTuner(
+            tuner = BatchTuner(
                 surrogate, encoded, objective, len(trees[part]), settings, on_epoch
             )
             results += tuner.run()
@@ -313,5 +315,5 @@ def tune_texts(
     """Tune one task whose targets are texts of their own."""
     objective = TextObjective(surrogate, texts)
     with flushed_denormals():
-        tuner = FleetTuner(surrogate, encoded, objective, 1, settings, on_epoch)
+        tuner = BatchTuner(surrogate, encoded, objective, 1, settings, on_epoch)
         return tuner.run()[0]

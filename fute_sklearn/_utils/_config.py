@@ -1,4 +1,4 @@
-"""Where caches lie, how large they may grow, and what memory a fleet may take."""
+"""Where caches lie, how large they may grow, and what memory a batch of tasks takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNSET = object()
 _config: dict[str, Any] = {
     "cache_dir": _UNSET,
     "max_cache_bytes": 8 * 2**30,
-    "max_fleet_bytes": 2 * 2**30,
+    "max_batch_bytes": 2 * 2**30,
 }
 # Settings of `config_context`, which other threads do not see.
 _context: ContextVar[dict[str, Any] | None] = ContextVar("fute_sklearn", default=None)
@@ -33,7 +33,7 @@ def get_config() -> dict[str, Any]:
     config : dict
         ``cache_dir``: the folder of the caches as `pathlib.Path`, or None when they
         are off; ``max_cache_bytes``: the size at which the oldest encoder outputs
-        are removed; ``max_fleet_bytes``: about what the tasks that are embedded
+        are removed; ``max_batch_bytes``: about what the tasks that are embedded
         together may take.
 
     Examples
@@ -73,7 +73,7 @@ def set_config(
     *,
     cache_dir: Any = _UNSET,
     max_cache_bytes: int | None = None,
-    max_fleet_bytes: int | None = None,
+    max_batch_bytes: int | None = None,
 ) -> None:
     """Set where caches lie and what memory to use, for all threads of this process.
 
@@ -89,7 +89,7 @@ def set_config(
     max_cache_bytes : int, optional
         Size in bytes that the encoder outputs of one surrogate may reach before the
         oldest files are removed; 8 GiB by default.
-    max_fleet_bytes : int, optional
+    max_batch_bytes : int, optional
         Memory in bytes that the tasks of one pass may take beside the surrogate, by an
         estimate; a pass holds fewer where they would take more, with the same results.
         2 GiB by default.
@@ -106,7 +106,7 @@ def set_config(
         _in_force()["cache_dir"] = cache_dir
     for name, value in (
         ("max_cache_bytes", max_cache_bytes),
-        ("max_fleet_bytes", max_fleet_bytes),
+        ("max_batch_bytes", max_batch_bytes),
     ):
         if value is not None:
             if not isinstance(value, Integral) or value < 1:

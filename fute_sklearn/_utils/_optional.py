@@ -6,21 +6,11 @@ import importlib
 from typing import Any
 
 
-def import_pyplot() -> Any:
-    """Import matplotlib.pyplot."""
+def import_optional_dependency(module: str, extra: str, use: str) -> Any:
+    """Import a module, or say which extra of this package brings it."""
     try:
-        return importlib.import_module("matplotlib.pyplot")
+        return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            "plots need matplotlib: pip install 'fute_sklearn[plots]'"
-        ) from error
-
-
-def import_openai() -> Any:
-    """Import the official client of OpenAI-compatible servers."""
-    try:
-        return importlib.import_module("openai")
-    except ImportError as error:
-        raise ImportError(
-            "servers are reached through openai: pip install 'fute_sklearn[llm]'"
+            f"{use} {module.partition('.')[0]}: pip install 'fute_sklearn[{extra}]'"
         ) from error

@@ -232,7 +232,7 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
     _kind = "label"
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Log-probabilities of the classes.
+        """Return log-probabilities of the classes.
 
         Parameters
         ----------
@@ -247,7 +247,7 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
         return self.predictions(X).values
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of the classes.
+        """Return probabilities of the classes.
 
         Parameters
         ----------

@@ -208,10 +208,10 @@ class TuPaTEEmbedder(SurrogateEmbedder):
         n_steps : int
             Epochs, summed over the passes.
         """
-        from .._engine import fleets
+        from .._engine import task_batches
 
         labels = sum(task.targets.kind == "label" for task in tasks)
-        return self.max_epochs * (len(tasks) - labels + len(fleets(labels)))
+        return self.max_epochs * (len(tasks) - labels + len(task_batches(labels)))
 
     def _space(self, surrogate: Surrogate, task: Task, seed: int) -> tuple[Any, ...]:
         # How long and how fast a task is tuned may differ between models and data

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 
 from ..exceptions import (
     ClientCapabilityError,
@@ -144,7 +145,7 @@ def _score_row(query: Query, way: str, found: Any) -> np.ndarray:
             "strings, or some that are no numbers."
         )
     parts = np.split(scores, np.cumsum(sizes)[:-1])
-    return np.array([np.logaddexp.reduce(part) for part in parts])
+    return np.array([logsumexp(part) for part in parts])
 
 
 def _counts(query: Query, texts: list[str]) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -386,7 +387,7 @@ def _preferences(prompts: list[Any]) -> np.ndarray:
         for order in orders
     ]
     scores = np.array(client.score(asked, [numbers] * count), dtype=float)
-    scores = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    scores = softmax(scores, axis=1)
     out = np.empty((count, count))
     for row, order in enumerate(orders):
         out[row, order] = scores[row]

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -366,7 +367,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 "no row has label scores, so there is none to calibrate by."
             )
-        return np.logaddexp.reduce(known, axis=0) - np.log(len(known))
+        return logsumexp(known, axis=0) - np.log(len(known))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict log-probabilities of the labels.
@@ -505,7 +506,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
 def _log_normalised(scores: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # rows that failed are NaN
-        return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        return log_softmax(scores, axis=1)
 
 
 def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[np.ndarray]:

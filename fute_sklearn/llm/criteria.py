@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import entr
 
 __all__ = [
     "global_entropy",
@@ -45,9 +46,7 @@ def _checked(proba: Any) -> np.ndarray:
 
 
 def _entropy(proba: np.ndarray) -> np.ndarray:
-    """Entropy over the last axis in nats; 0 log 0 is 0."""
-    logs = np.log(np.where(proba > 0, proba, 1))
-    return 0.0 - (proba * logs).sum(-1)
+    return entr(proba).sum(-1)
 
 
 def mutual_information(proba: Any) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from .._utils._columns import (
     EXACT_FLOAT,
@@ -135,8 +136,7 @@ def probabilities(found: np.ndarray, method: str) -> np.ndarray:
     if method == "predict_log_proba":
         return np.exp(found)
     if method == "decision_function":
-        scores = np.exp(found - found.max(1, keepdims=True))
-        return scores / scores.sum(1, keepdims=True)
+        return softmax(found, axis=1)
     return found
 
 

@@ -72,7 +72,7 @@ class MTEWrapper(BaseEstimator):
     on_error : {"raise", "drop"}, default="raise"
         What to do when the model fails on a chunk of texts: raise, naming model and
         rows; or ask text by text and drop, with a warning, the ones it fails on.
-        Dropping texts leaves the model out of the fleet that shares them.
+        Dropping texts leaves the model out of the batch that shares them.
     batch_size : int, default=512
         Texts per call of the model, and per file of kept predictions.
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from .._utils._alignment import align, align_gains
-from .._utils._optional import import_pyplot
-from ..metrics import regret_score, spearman_score
+from .._utils._optional import import_optional_dependency
+from ..metrics import regret_loss, spearman_score
 
 
 class RankingDisplay:
@@ -68,7 +68,10 @@ class RankingDisplay:
             Itself, with ``ax_`` and ``figure_``.
         """
         if ax is None:
-            _, ax = import_pyplot().subplots(layout="constrained", figsize=(7, 5))
+            pyplot = import_optional_dependency(
+                "matplotlib.pyplot", "plots", "plots need"
+            )
+            _, ax = pyplot.subplots(layout="constrained", figsize=(7, 5))
         scores, gains = np.asarray(self.scores), np.asarray(self.gains)
         ranks = rankdata(-scores)
         self.points_ = ax.scatter(ranks, gains, s=28, alpha=0.8, label="models")
@@ -98,7 +101,7 @@ class RankingDisplay:
         )
         title = (
             f"Spearman {spearman_score(gains, scores):.2f}, "
-            f"regret {regret_score(gains, scores):.3f}"
+            f"regret {regret_loss(gains, scores):.3f}"
         )
         ax.set(
             xlabel="predicted rank (1 is best)",

@@ -10,7 +10,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
 
 from .._utils._alignment import aligned_column, index_names
-from .._utils._optional import import_pyplot
+from .._utils._optional import import_optional_dependency
 from ..tasks._validation import first_seen
 from ..tasks._vectors import space_of
 
@@ -76,7 +76,7 @@ class TaskMapDisplay:
         display : TaskMapDisplay
             Itself, with ``ax_`` and ``figure_``.
         """
-        pyplot = import_pyplot()
+        pyplot = import_optional_dependency("matplotlib.pyplot", "plots", "plots need")
         if ax is None:
             _, ax = pyplot.subplots(layout="constrained", figsize=(8, 5.5))
         tasks, families = first_seen(self.tasks), first_seen(self.families)

@@ -55,7 +55,7 @@ def rank_models(
 
     Every model labels the same unlabelled ``texts``; a surrogate learns each model
     from that, and the task from its own rows.  Beside the rankings by the models'
-    students and by the embeddings' cosine the table holds the rivals that a ranking
+    students and by the embeddings' cosine the table holds the baselines that a ranking
     has to beat.
 
     Parameters
@@ -91,7 +91,7 @@ def rank_models(
         bed (``benchmarks/ranking_bed.py``) theirs was the best of the first four.
     n_labelled : int, default=0
         Where positive, the models are also called on this many rows of the target and
-        ranked by their true score there: the rival that costs calls.
+        ranked by their true score there: the baseline that costs calls.
     callbacks : sequence of callbacks, default=()
         Callbacks of scikit-learn that follow the making of the students, such as
         ``sklearn.callback.ProgressBar()``.
@@ -104,8 +104,8 @@ def rank_models(
         Indexed by model, best first, with a score (high is better) and a rank for
         ``student`` (the student's score on X, y), ``cosine`` (of the embeddings),
         ``moment`` (dot product of moment embeddings, the expected margin), ``prior``
-        (minus the distance between the model's and the task's label shares, the rival
-        that looks at no text), ``labelled`` if asked for, and ``random_rank``.
+        (minus the distance between the model's and the task's label shares, the
+        baseline that looks at no text), ``labelled`` if asked for, and ``random_rank``.
         ``table.attrs`` tells the surrogate, the settings and the numbers of texts.
 
     Raises

@@ -113,7 +113,7 @@ def plain_run(folder, tuning, texts, proba, initial):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's own
 @pytest.mark.parametrize("tuning", ["prompt", "lora"])
-def test_a_fleet_equals_plain_runs_on_stock_modules(tuning, save_t5, texts):
+def test_a_batch_of_tasks_equals_plain_runs_on_stock_modules(tuning, save_t5, texts):
     folder = save_t5()
     surrogate = load_surrogate(folder)
     how = TuPaTEEmbedder(
@@ -130,10 +130,10 @@ def test_a_fleet_equals_plain_runs_on_stock_modules(tuning, save_t5, texts):
     rng = np.random.default_rng(0)
     proba = rng.dirichlet(np.ones(3), (2, len(texts))).astype(np.float32)
     trees = [label_tree(surrogate, NAMES)] * 2
-    fleet = tune_labels(
+    batch = tune_labels(
         surrogate, encode_texts(surrogate, texts), trees, proba, how, lambda epoch: None
     )
-    for found, own in zip(fleet, proba, strict=True):
+    for found, own in zip(batch, proba, strict=True):
         expected = plain_run(folder, tuning, texts, own, initial)
         for name, value in found.parameters.items():
             moved = np.abs(expected[name] - initial[name]).max()

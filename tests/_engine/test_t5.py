@@ -15,14 +15,14 @@ from fute_sklearn._engine import (
     _tuning,
     encode_texts,
     fisher_diagonals,
-    fleets,
     label_tree,
     load_surrogate,
+    task_batches,
     tune_labels,
 )
 from fute_sklearn._engine._t5 import Ops, Targets, Tuned, decode, encode, remember
 from fute_sklearn._engine._tuned_parameters import initial_parameters, layer_parts
-from fute_sklearn._engine._tuning import FleetTuner
+from fute_sklearn._engine._tuning import BatchTuner
 from fute_sklearn._utils._compat import cache_argument
 from fute_sklearn.testing import TINY_SURROGATE
 
@@ -185,7 +185,7 @@ def test_gradients_reach_every_part(tuning, texts):
     tree = label_tree(surrogate, ["ba", "bc"])
     proba = np.tile([[0.9, 0.1], [0.2, 0.8]], (4, 1)).astype(np.float32)
     objective = LabelObjective(surrogate, [tree], [proba])
-    tuner = FleetTuner(
+    tuner = BatchTuner(
         surrogate, encoded, objective, 1, settings(tuning, max_epochs=4), ignore_epoch
     )
     result = tuner.run()[0]
@@ -245,7 +245,7 @@ def test_fisher_equals_a_loop_of_single_gradients(kind, params, save_t5, texts):
 
 @pytest.mark.parametrize("params", ["decoder", "all"])
 @pytest.mark.parametrize("targets", ["two", "two-soft", "three", "three-soft", "tree"])
-def test_a_fleet_of_fishers_equals_single_ones(targets, params, save_t5, texts):
+def test_a_batch_of_fishers_equals_single_ones(targets, params, save_t5, texts):
     surrogate = load_surrogate(save_t5())
     encoded = encode_texts(surrogate, texts)
     names = {"tw": ["good", "bad"], "th": ["good", "bad", "odd"]}.get(
@@ -260,10 +260,10 @@ def test_a_fleet_of_fishers_equals_single_ones(targets, params, save_t5, texts):
     def run(some):
         return fisher_diagonals(surrogate, encoded, objective, some, params=params)
 
-    fleet = run(proba)
-    with config_context(max_fleet_bytes=1):
+    batch = run(proba)
+    with config_context(max_batch_bytes=1):
         split = run(proba)
-    for one, other, task in zip(fleet, split, proba, strict=True):
+    for one, other, task in zip(batch, split, proba, strict=True):
         (single,) = run([task])
         for name, value in single.items():
             scale = value.max()
@@ -418,7 +418,7 @@ def test_encoding_does_not_depend_on_company(texts):
         np.testing.assert_array_equal(a, b)
 
 
-def tuned_fleet(surrogate, texts, monkeypatch, most=99):
+def tuned_batch(surrogate, texts, monkeypatch, most=99):
     """Tune nine tasks; parameters, and how many tasks each pass held."""
     seen, original = [], _tuning.decode
 
@@ -446,33 +446,33 @@ def tuned_fleet(surrogate, texts, monkeypatch, most=99):
 
 def test_passes_hold_no_more_tasks_than_the_memory_that_is_allowed(texts, monkeypatch):
     surrogate = load_surrogate(TINY_SURROGATE)
-    whole, seen = tuned_fleet(surrogate, texts, monkeypatch)
+    whole, seen = tuned_batch(surrogate, texts, monkeypatch)
     assert set(seen) == {9}
     for allowed, expected in ((1, {1}), (200_000, {3})):
-        with config_context(max_fleet_bytes=allowed):
-            found, seen = tuned_fleet(surrogate, texts, monkeypatch)
+        with config_context(max_batch_bytes=allowed):
+            found, seen = tuned_batch(surrogate, texts, monkeypatch)
         assert set(seen) == expected
         np.testing.assert_allclose(found, whole, atol=1e-3)  # Adam's first steps
     with pytest.warns(UserWarning, match="out of memory"):
-        found, seen = tuned_fleet(surrogate, texts, monkeypatch, most=3)
+        found, seen = tuned_batch(surrogate, texts, monkeypatch, most=3)
     assert max(seen) == 3
     np.testing.assert_allclose(found, whole, atol=1e-3)
 
 
-def test_fleets_are_of_like_size():
-    assert [s.stop - s.start for s in fleets(70)] == [23, 23, 24]
-    assert fleets(32) == [slice(0, 32)]
+def test_batches_of_tasks_are_of_like_size():
+    assert [s.stop - s.start for s in task_batches(70)] == [23, 23, 24]
+    assert task_batches(32) == [slice(0, 32)]
 
 
 @pytest.mark.parametrize("tuning", ["prompt", "bias", "lora"])
-def test_fleet_equals_single_runs(tuning, texts):
+def test_a_batch_of_tasks_equals_single_runs(tuning, texts):
     surrogate = load_surrogate(TINY_SURROGATE)
     encoded = encode_texts(surrogate, texts)
     rng = np.random.default_rng(0)
     trees = [label_tree(surrogate, n) for n in (["a", "b"], ["ca", "cb", "d"])]
     proba = [rng.dirichlet(np.ones(c), 8).astype(np.float32) for c in (2, 3)]
     how = settings(tuning, early_stopping=True, dropout=0.1, max_epochs=4)
-    fleet = tune_labels(surrogate, encoded, trees, proba, how, ignore_epoch)
+    batch = tune_labels(surrogate, encoded, trees, proba, how, ignore_epoch)
     for i in range(2):
         alone = tune_labels(
             surrogate, encoded, trees[i : i + 1], proba[i : i + 1], how, ignore_epoch
@@ -480,7 +480,7 @@ def test_fleet_equals_single_runs(tuning, texts):
         for name, value in alone.parameters.items():
             scale = np.abs(value).max()
             np.testing.assert_allclose(
-                fleet[i].parameters[name], value, rtol=1e-4, atol=1e-4 * scale
+                batch[i].parameters[name], value, rtol=1e-4, atol=1e-4 * scale
             )
 
 

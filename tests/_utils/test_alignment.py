@@ -21,9 +21,9 @@ GAINS = {"svm": 0.9, "tree": 0.5, "bayes": 0.7}
 SORTED = pd.Series({"svm": 3.0, "bayes": 2.0, "tree": 1.0})
 FUNCTIONS = [
     metrics.ndcg_score,
-    metrics.average_rank_score,
+    metrics.average_rank_loss,
     metrics.performance_rate_score,
-    metrics.regret_score,
+    metrics.regret_loss,
     metrics.spearman_score,
 ]
 

@@ -97,7 +97,7 @@ def test_early_stopping_stops_and_keeps_the_best(texts, labels):
     assert est.n_iter_ < 200
 
 
-def test_each_task_of_a_fleet_keeps_its_own_best():
+def test_each_task_of_a_batch_keeps_its_own_best():
     import torch
 
     from fute_sklearn._engine._early_stopping import BestSoFar
@@ -417,11 +417,11 @@ def test_fine_tuning_in_bfloat16_moves_as_in_float32(texts, labels):
 
 
 def test_models_and_data_sets_of_the_preset_share_a_space(texts, labels):
-    from fute_sklearn.presets import CASES, reference_settings
+    from fute_sklearn.presets import CASES, paper_settings
 
     small = {"surrogate": TINY, "max_epochs": 1, "early_stopping": False}
     found = {
-        TuPaTEEmbedder(**{**reference_settings("tupate", case), **small})
+        TuPaTEEmbedder(**{**paper_settings("tupate", case), **small})
         .fit(texts, labels)
         .fingerprint_
         for case in CASES

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..._utils._optional import import_openai
+from ..._utils._optional import import_optional_dependency
 from ...exceptions import BudgetExceededError, LanguageModelServerError
 from ._request_queue import Request
 from ._server_answers import checked_choices
@@ -44,7 +44,10 @@ class ServerConnection:
                             "no key",
                             fatal=True,
                         )
-                self._client = import_openai().OpenAI(
+                openai = import_optional_dependency(
+                    "openai", "llm", "servers are reached through"
+                )
+                self._client = openai.OpenAI(
                     api_key=self._key or "none",
                     base_url=self.base_url,
                     timeout=self.timeout,
