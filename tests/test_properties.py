@@ -23,6 +23,7 @@ from fute_sklearn.tasks._validation import check_texts, label_name
 ANYWHERE = settings(
     max_examples=60,
     deadline=None,
+    derandomize=True,  # the same on every day
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 numbers = st.one_of(
@@ -31,7 +32,9 @@ numbers = st.one_of(
     st.fractions(),
     st.booleans(),
 )
-readable = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+# numpy's strings end at a NUL.
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+readable = st.text(characters, min_size=1, max_size=8)
 words = readable.map(str.strip).filter(bool)
 labels = st.one_of(words, st.integers(), st.booleans())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._columns import plain
+from ._columns import has, plain
 
 SHOWN = 5
 
@@ -24,7 +24,7 @@ class Named:
 
 def index_names(values: Any) -> list[str] | None:
     """Return the row names of a pandas object; numbers that pandas gave are none."""
-    index = getattr(values, "index", None)
+    index = values.index if has(values, "index") else None
     if index is None or callable(index) or type(index).__name__ == "RangeIndex":
         return None
     return [str(name) for name in index]
@@ -35,12 +35,12 @@ def named(values: Any) -> Named:
     if isinstance(values, Mapping):
         row = np.array([list(values.values())], dtype=np.float64)
         return Named(row, [str(name) for name in values])
-    columns = getattr(values, "columns", None)
-    if columns is not None:
+    if has(values, "columns"):
         array = np.asarray(values, dtype=np.float64)
-        return Named(array, [str(name) for name in columns], index_names(values))
+        names = [str(name) for name in values.columns]
+        return Named(array, names, index_names(values))
     array = np.asarray(plain(values), dtype=np.float64)
-    index = getattr(values, "index", None)
+    index = values.index if has(values, "index") else None
     if array.ndim == 1 and index is not None and not callable(index):
         return Named(array[None], [str(name) for name in index])
     return Named(np.atleast_2d(array))

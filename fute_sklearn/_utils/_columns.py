@@ -13,19 +13,24 @@ CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
 EXACT_FLOAT = 2**53
 
 
+def has(values: Any, name: str) -> bool:
+    """Tell what a type has; tables of pandas also show their labels as attributes."""
+    return hasattr(type(values), name)
+
+
 def plain(values: Any) -> Any:
     """Turn tensors, arrow arrays, masked arrays and iterators into arrays or lists."""
-    if hasattr(values, "detach"):  # a torch tensor
+    if has(values, "detach"):  # a torch tensor
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
         return values.numpy()
-    if hasattr(values, "to_pylist"):  # pyarrow
+    if has(values, "to_pylist"):  # pyarrow
         return values.to_pylist()
     if isinstance(values, np.ma.MaskedArray):
         return values.tolist()  # masked entries become None
-    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+    if has(values, "toarray") and has(values, "nnz"):
         raise TypeError("a sparse matrix is given; expected an array: .toarray().")
-    return list(values) if hasattr(values, "__next__") else values
+    return list(values) if has(values, "__next__") else values
 
 
 def column_names(values: Any) -> list[Any] | None:
@@ -33,7 +38,7 @@ def column_names(values: Any) -> list[Any] | None:
 
     pandas numbers columns that nobody has named: such tables are as good as arrays.
     """
-    columns = getattr(values, "columns", None)
+    columns = values.columns if has(values, "columns") else None
     if columns is None or type(columns).__name__ == "RangeIndex":
         return None
     return list(columns)
@@ -41,15 +46,15 @@ def column_names(values: Any) -> list[Any] | None:
 
 def categories_of(values: Any) -> list[Any] | None:
     """Return all categories of a categorical column, None for other columns."""
-    dtype = getattr(values, "dtype", None)
+    dtype = values.dtype if has(values, "dtype") else None
     categories = getattr(dtype, "categories", None)
     return None if categories is None else list(categories)
 
 
 def is_table(values: Any) -> bool:
     """Tell rows of several values from single values."""
-    if hasattr(values, "ndim") or hasattr(values, "columns"):
-        return getattr(values, "ndim", 2) == 2
+    if has(values, "ndim") or has(values, "columns"):
+        return (values.ndim if has(values, "ndim") else 2) == 2
     return (
         isinstance(values, (list, tuple))
         and len(values) > 0
@@ -64,7 +69,7 @@ def table_of(values: Any, name: str) -> np.ndarray:
         "expected one target per row, or rows of class probabilities. For labels give "
         f"one column: {name}['label'] of a table, {name}.ravel() of an array."
     )
-    rows = values.to_numpy() if hasattr(values, "to_numpy") else values
+    rows = values.to_numpy() if has(values, "to_numpy") else values
     try:
         array = np.asarray(rows, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -98,7 +103,7 @@ def column_of(values: Any, name: str) -> list[Any]:
             f"{name} is a {type(values).__name__}; expected a sequence with one target "
             "per text, in the texts' order."
         )
-    if getattr(values, "ndim", 1) != 1:
+    if has(values, "ndim") and values.ndim != 1:  # type: ignore[attr-defined]
         raise ValueError(
             f"{name} has {values.ndim} dimensions; expected one target per text."  # type: ignore[attr-defined]
         )

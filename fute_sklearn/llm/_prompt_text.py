@@ -6,6 +6,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._utils._columns import has
 from ..tasks._validation import label_name, unreadable_at
 
 
@@ -56,8 +57,8 @@ def rows_of(X: Any, fields: list[str]) -> list[dict[str, str]]:
     """Return a template's fields of every row, in the row's own order."""
     if isinstance(X, (str, bytes, Mapping)):
         raise TypeError("X is one text or record, expected a sequence of them.")
-    if hasattr(X, "columns"):  # a table of pandas or polars
-        X = X.to_dicts() if hasattr(X, "to_dicts") else X.to_dict("records")
+    if has(X, "columns"):  # a table of pandas or polars
+        X = X.to_dicts() if has(X, "to_dicts") else X.to_dict("records")
     out = []
     for i, row in enumerate(X):
         if isinstance(row, str) and fields == ["text"]:

@@ -71,6 +71,22 @@ def test_what_cannot_be_aligned_is_refused(scores, message):
         metrics.spearman_score(GAINS, scores)
 
 
+@pytest.mark.parametrize("name", ["detach", "columns", "index", "to_pylist", "dtype"])
+def test_names_that_are_also_methods_are_names(name, texts):
+    """pandas shows labels as attributes; they must not be taken for methods."""
+    gains = {name: 0.9, "b": 0.5, "c": 0.1}
+    scores = pd.Series({"c": 1.0, "b": 2.0, name: 3.0})
+    assert metrics.spearman_score(gains, scores) == pytest.approx(1)
+    assert metrics.spearman_score(pd.DataFrame([gains]), scores) == pytest.approx(1)
+    labels = pd.Series(["a", "b"], index=[name, "other"])
+    assert Task(pd.Series(["x", "y"], index=[name, "z"]), labels).targets.names == (
+        "a",
+        "b",
+    )
+    frame = pd.DataFrame({name: [0.2, 0.5], "b": [0.8, 0.5]})
+    assert Task(["x", "y"], frame).targets.names == tuple(sorted([name, "b"]))
+
+
 @pytest.mark.parametrize("function", [*FUNCTIONS, metrics.ranking_report])
 def test_column_vectors_are_refused(function):
     with pytest.raises(ValueError, match="two candidates or more"):
