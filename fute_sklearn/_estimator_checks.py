@@ -176,7 +176,7 @@ def check_batch_size_of_transform(estimator: Any) -> None:
     np.testing.assert_allclose(whole, single, rtol=1e-5, atol=1e-5)
 
 
-def check_labels_travel_by_name(estimator: Any) -> None:
+def check_labels_are_compared_by_name(estimator: Any) -> None:
     """Neither the order of classes nor the type of a label's name matters."""
     est = clone(estimator).fit(TEXTS, [0, 1] * 4)
     for labels in (["0", "1"] * 4, [0.0, 1.0] * 4):
@@ -260,7 +260,7 @@ EMBEDDER_CHECKS: list[Callable[[Any], None]] = [
     check_set_output,
     check_row_order,
     check_batch_size_of_transform,
-    check_labels_travel_by_name,
+    check_labels_are_compared_by_name,
     check_random_states_untouched,
     check_student,
     check_embed,
@@ -304,7 +304,7 @@ def check_task_estimator_state(estimator: Any) -> None:
     assert not hasattr(clone(est), "embeddings_")
 
 
-def check_company(estimator: Any) -> None:
+def check_independence_of_other_tasks(estimator: Any) -> None:
     """A task's result does not depend on the tasks beside it."""
     tasks = _tasks()
     if isinstance(estimator, BaseRanker):
@@ -322,7 +322,7 @@ def check_company(estimator: Any) -> None:
 TASK_CHECKS: list[Callable[[Any], None]] = [
     check_task_inputs,
     check_task_estimator_state,
-    check_company,
+    check_independence_of_other_tasks,
 ]
 
 

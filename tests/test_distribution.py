@@ -106,7 +106,7 @@ def test_the_sdist_holds_what_its_tests_need(built, tmp_path):
             and not name.endswith("execution_times.rst")
         }
         assert wanted <= files_of(folder), part
-    for name in ("CHANGELOG.md", "README.md", "LICENSE", "Makefile", ".ci/run"):
+    for name in ("CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", ".ci/run"):
         assert (folder / name).is_file(), name
     env = {**clean_environment(tmp_path), "PYTHONPATH": str(folder)}
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

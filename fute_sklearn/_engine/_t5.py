@@ -195,7 +195,7 @@ def remember(
     sides: dict[str, list[Tensor]] = {"k": [], "v": []}
     inner = arch.n_heads * arch.d_kv
     absorbed = 3 * n_queries * (inner + arch.n_heads * length) < length * inner
-    # In half precision both ways differ: a task would depend on its company.
+    # In half precision both ways differ: a task would depend on the others.
     if not n_queries or not absorbed or states.dtype != torch.float32:
         shape = (batch, length, arch.n_heads, arch.d_kv)
         for i in range(arch.n_decoder_layers):

@@ -224,7 +224,7 @@ class BatchTuner:
 
         memory, state, losses = self._memory(rows), noise.get_state(), []
         for tasks in self._task_parts():
-            # One mask for all tasks keeps a task's result free of its company.
+            # One mask for all tasks keeps a task's result free of the others'.
             noise.set_state(state)
             leaves = {}
             for key, value in self.stacked.items():
@@ -279,7 +279,7 @@ def tasks_at_once(surrogate: Surrogate, positions: int, batch_size: int) -> int:
 
 
 def task_batches(n_tasks: int, most: int = BATCH_TASKS) -> list[slice]:
-    """Cut tasks into parts of like size; past 32 more company saves no time."""
+    """Cut tasks into parts of like size; more than 32 together save no time."""
     count = -(-n_tasks // most)
     ends = [n_tasks * i // max(count, 1) for i in range(count + 1)]
     return [slice(*pair) for pair in pairwise(ends)]

@@ -36,7 +36,7 @@ def plain(values: Any) -> Any:
 def column_names(values: Any) -> list[Any] | None:
     """Return the column labels of a table of pandas or polars, None for others.
 
-    pandas numbers columns that nobody has named: such tables are as good as arrays.
+    A table whose columns pandas has numbered has no names, like an array.
     """
     columns = values.columns if has(values, "columns") else None
     if columns is None or type(columns).__name__ == "RangeIndex":

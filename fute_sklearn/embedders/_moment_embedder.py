@@ -106,7 +106,7 @@ class MomentEmbedder(SurrogateEmbedder):
         Ridge on the second moment of unit-variance features; .03 to .3 make hardly
         any difference.
     reference : sequence of str or None, default=None
-        Texts whose statistics define the space.  None takes the statistics that are
+        Texts whose statistics define the space; by default the statistics that are
         shipped with the surrogate (``"fute-mini"`` has them); surrogates without any
         need texts here, best the unlabelled texts that models are labelled on.
         The same reference must be used for all embeddings that are compared.

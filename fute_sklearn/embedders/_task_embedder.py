@@ -57,7 +57,7 @@ class TaskEmbedder(SurrogateEmbedder):
     n_components : int, default=1024
         Numbers kept by ``reduction="projection"``.
     learning_rate : float or None, default=None
-        Rate of AdamW; None takes 1e-4 for ``"full"`` and 1e-3 for ``"head"``.
+        Learning rate of AdamW; by default 1e-4 for ``"full"`` and 1e-3 for ``"head"``.
     max_epochs : int, default=3
         Passes of the fine-tuning.
     batch_size : int, default=32

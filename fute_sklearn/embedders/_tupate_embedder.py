@@ -29,7 +29,7 @@ class TuPaTEEmbedder(SurrogateEmbedder):
     All tasks start from one initial value, given by ``random_state`` and the
     surrogate, so that embeddings can be compared.  Texts are encoded once, tasks over
     the same texts are tuned together (`TaskVectorizer`), and a task's embedding
-    depends neither on the order of its classes nor on its company.
+    depends neither on the order of its classes nor on the tasks tuned with it.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ class TuPaTEEmbedder(SurrogateEmbedder):
     rank : int, default=4
         Rank of the products, for ``tuning="lora"``.
     learning_rate : float or None, default=None
-        Peak rate of AdamW; None takes 0.05 for prompts, 0.02 for biases and 0.01 for
-        low-rank products.  The rate warms up and then falls linearly to 0.
+        Peak learning rate of AdamW; by default 0.05 for prompts, 0.02 for biases and
+        0.01 for low-rank products.  The rate warms up and then falls linearly to 0.
     max_epochs : int, default=3
         Passes over the texts.
     batch_size : int, default=64

@@ -48,7 +48,7 @@ def state_hash(obj: Any) -> tuple[str, list[Any]]:
     hasher = _Hasher()
     try:
         return str(hasher.hash(obj)), hasher.code
-    except Exception as error:  # whatever a stranger's __reduce__ may raise
+    except Exception as error:  # a model's own __reduce__ may raise anything
         raise Unknowable(str(error)) from error
 
 

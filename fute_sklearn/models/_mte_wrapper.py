@@ -51,7 +51,7 @@ class MTEWrapper(BaseEstimator):
     estimator : object
         The fitted model.
     embedder : embedder or None, default=None
-        Embeds the labelled texts in ``fit``; None takes ``TuPaTEEmbedder()``.
+        Embeds the labelled texts in ``fit``; ``TuPaTEEmbedder()`` by default.
     response_method : {"predict", "predict_proba", "predict_log_proba", \
             "decision_function"}, default="predict"
         What to ask the model for.  Probabilities become soft targets, which tell more
@@ -373,7 +373,7 @@ class MTEWrapper(BaseEstimator):
         where = f"the model {self.model_name!r}, rows {part[0]} to {part[-1]}"
         try:
             found = getattr(self.estimator, method)(chunk)
-        except Exception as error:  # any fault of a stranger's model
+        except Exception as error:  # a model may raise anything
             raise ModelLabelError(
                 f"{where}: {method} raised {type(error).__name__}: {error}"
             ) from error

@@ -91,7 +91,7 @@ def rank_models(
         bed (``benchmarks/ranking_bed.py``) theirs was the best of the first four.
     n_labelled : int, default=0
         Where positive, the models are also called on this many rows of the target and
-        ranked by their true score there: the baseline that costs calls.
+        ranked by their true score there: a baseline that needs calls of every model.
     callbacks : sequence of callbacks, default=()
         Callbacks of scikit-learn that follow the making of the students, such as
         ``sklearn.callback.ProgressBar()``.

@@ -1,4 +1,4 @@
-"""Registries of embeddings as files that anyone can read and nobody unpickles."""
+"""Files of embeddings with their names, in the safetensors format."""
 
 from __future__ import annotations
 
