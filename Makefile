@@ -86,6 +86,7 @@ docs: $(VENV)/.gallery  ## Build the documentation; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going $(SPHINX) -b html docs docs/_build/html
 
 docs-plain: $(VENV)/.docs  ## The same without network and without running the gallery
+	rm -rf docs/generated
 	$(BIN)/python -m sphinx -q -W --keep-going -t offline -D plot_gallery=0 \
 		-b html docs docs/_build/plain
 

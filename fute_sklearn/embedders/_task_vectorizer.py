@@ -11,7 +11,6 @@ import joblib
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
     clone,
@@ -86,7 +85,6 @@ def embedding_of(embedder: BaseTaskEmbedder) -> TaskVectors:
 
 class TaskVectorizer(
     CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
 ):
@@ -173,7 +171,7 @@ class TaskVectorizer(
             task.key: np.asarray(row)
             for task, row in zip(tasks, self.embeddings_, strict=True)
         }
-        self.n_features_out_ = self._n_features_out = self.embeddings_.shape[1]
+        self.n_features_out_ = self.embeddings_.shape[1]
         return self
 
     def transform(self, X: Any) -> TaskVectors:
@@ -192,6 +190,27 @@ class TaskVectorizer(
         check_is_fitted(self)
         tasks = with_shared_classes(check_tasks(X), self._labels)
         return self._embed(tasks, _no_progress)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return names of the columns, which hold the fingerprint of the space.
+
+        Tables of different spaces have different columns, so that estimators that were
+        fitted on one refuse the other.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of str (dim,)
+            ``"<fingerprint>_<number>"``.
+        """
+        check_is_fitted(self)
+        space = self.embeddings_.fingerprint or "taskvectorizer"
+        names = [f"{space}_{i}" for i in range(self.n_features_out_)]
+        return np.array(names, dtype=object)
 
     def _embed(self, tasks: list[Task], group: Callable[[int], Any]) -> TaskVectors:
         space = self._common_space(tasks)

@@ -265,6 +265,20 @@ def test_pandas_output_of_the_vectorizer(texts):
     assert ModelRanker().fit(frame).decision_function(frame).shape == (6, 6)
 
 
+def test_tables_of_other_spaces_are_refused_behind_other_steps(texts):
+    tasks = tasks_of(texts)
+    frames = []
+    for alpha in (0.1, 1.0):
+        embedder = MomentEmbedder(TINY, reference=texts, alpha=alpha)
+        est = TaskVectorizer(embedder).set_output(transform="pandas")
+        frames.append(est.fit_transform(tasks))
+    pca = PCA(2).fit(frames[0])
+    for fitted in (pca, ModelRanker().fit(frames[0])):
+        method = "transform" if fitted is pca else "decision_function"
+        with pytest.raises(ValueError, match="feature names should match"):
+            getattr(fitted, method)(frames[1])
+
+
 def grid(texts, n_jobs=None):
     pipe = make_pipeline(
         TaskVectorizer(MomentEmbedder(TINY, reference=texts)), ModelRanker()
