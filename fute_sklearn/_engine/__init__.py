@@ -2,6 +2,7 @@
 
 from ._causal import CausalModel, load_causal
 from ._encoder import Encoded, encode_texts, unreadable_share
+from ._export import load_adapter, save_adapter, save_model
 from ._fine_tune import fine_tune
 from ._fisher import fisher_diagonals
 from ._likelihood import LabelObjective, TextObjective, label_tree
@@ -32,8 +33,11 @@ __all__ = [
     "fisher_diagonals",
     "global_random_state",
     "label_tree",
+    "load_adapter",
     "load_causal",
     "load_surrogate",
+    "save_adapter",
+    "save_model",
     "task_batches",
     "tune_labels",
     "tune_texts",

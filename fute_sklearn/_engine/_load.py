@@ -138,7 +138,7 @@ def load_surrogate(
 
 
 def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
-    model, tokenizer, folder = _open(name)
+    model, tokenizer, folder = open_model(name)
     model = model.to(dtype).eval().requires_grad_(False)
     state = {k: v.detach().to(device) for k, v in model.state_dict().items()}
     tied = (
@@ -185,7 +185,7 @@ def _architecture(config: Any) -> Architecture:
     )
 
 
-def _open(name: str) -> tuple[Any, Any, Path | None]:
+def open_model(name: str) -> tuple[Any, Any, Path | None]:
     """Return model, tokenizer and, where there is one, their folder."""
     if name == TINY_SURROGATE:
         return *_tiny_random(), None

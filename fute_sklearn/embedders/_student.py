@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,12 +21,16 @@ from sklearn.base import (
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils._columns import column_names
+from .._utils._columns import column_names, typed_array
+from .._utils._config import expanded
 from ..tasks._targets import parse_targets
-from ..tasks._validation import check_same_length
+from ..tasks._validation import check_same_length, label_name
 
 if TYPE_CHECKING:
     from .._engine import Encoded
+
+
+STUDENT_FILE = "student.json"
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,91 @@ class BaseStudent(BaseEstimator):
         log_proba = self.state_.log_proba(encoded, self.label_names_)
         columns = [self.label_names_.index(name) for name in targets.names]
         return (targets.proba * log_proba[:, columns]).sum(1)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the tuned surrogate as stock transformers and peft load it.
+
+        A student tuned with ``tuning="lora"`` becomes an adapter of peft, with the
+        surrogate beside it in ``base``::
+
+            base = AutoModelForSeq2SeqLM.from_pretrained(folder / "base")
+            model = PeftModel.from_pretrained(base, folder)
+
+        Fine-tuned weights become a T5 of their own.  ``student.json`` holds the labels.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where to write; made where there is none.
+
+        Raises
+        ------
+        NotImplementedError
+            If the student is no tuned T5, or is tuned in a way that neither peft nor a
+            stock T5 can hold: prefixes of cross-attention, and biases.
+        """
+        check_is_fitted(self)
+        if not hasattr(self.state_, "save"):
+            raise NotImplementedError(
+                f"the student of {type(self.embedder).__name__} is no tuned T5, so no "
+                "other library can load it; use a pickle."
+            )
+        target = expanded(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        surrogate = self.embedder.load_surrogate(self.surrogate_fingerprint_)
+        record = self.state_.save(surrogate, target)
+        labels = self.classes_.tolist() if self.target_kind_ == "label" else []
+        record |= {
+            "embedder": type(self.embedder).__name__,
+            "kind": self.target_kind_,
+            "classes": labels,
+            "low_rank": (target / "base").is_dir(),
+            "max_length": self.embedder.max_length,
+        }
+        text = json.dumps(record, indent=2, default=str)
+        (target / STUDENT_FILE).write_text(text + "\n", encoding="utf8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> Any:
+        """Read a student that ``save_pretrained`` has written.
+
+        Parameters
+        ----------
+        folder : path-like
+            Its folder.
+
+        Returns
+        -------
+        student : StudentClassifier, StudentRegressor or StudentGenerator
+            The fitted student, whose surrogate is the one in the folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no student in the folder.
+        ValueError
+            If the student is of another kind than this class.
+        """
+        source = expanded(folder)
+        path = source / STUDENT_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: no student lies there.")
+        record = json.loads(path.read_text(encoding="utf8"))
+        kind = STUDENTS[record["kind"]]
+        if not issubclass(kind, cls):
+            raise ValueError(
+                f"{source} holds a {kind.__name__}, no {cls.__name__}; call "
+                f"{kind.__name__}.from_pretrained."
+            )
+        student = kind(None)
+        student.embedder, student.state_ = READERS[record["embedder"]](source, record)
+        student.target_kind_ = record["kind"]
+        student.surrogate_fingerprint_ = student.embedder.load_surrogate().fingerprint
+        if record["kind"] == "label":
+            student.classes_ = typed_array(record["classes"])
+            names = [label_name(label) for label in record["classes"]]
+            student.label_names_ = tuple(names)
+        return student
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -403,6 +495,8 @@ class StudentGenerator(BaseStudent):
         return self.predictions(X).values
 
 
+# How the embedders whose students can be saved read them, by the embedder's name.
+READERS: dict[str, Callable[[Path, dict[str, Any]], tuple[Any, StudentState]]] = {}
 STUDENTS: dict[str, Any] = {
     "label": StudentClassifier,
     "number": StudentRegressor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..tasks._task import Task
 from ._base_embedder import Fitted, OnStep
-from ._student import StudentState
+from ._student import READERS, StudentState
 from ._surrogate_embedder import SURROGATE_CONSTRAINTS, SurrogateEmbedder
 from ._tuned_state import TunedState
 
@@ -259,3 +260,12 @@ class TaskEmbedder(SurrogateEmbedder):
 
 def _is_table(name: str) -> bool:
     return name in ("shared.weight", "lm_head.weight") or "attention_bias" in name
+
+
+def _read(folder: Path, record: dict[str, Any]) -> tuple[TaskEmbedder, TunedState]:
+    """Read a saved student: an embedder over the saved weights, and its state."""
+    embedder = TaskEmbedder(folder, max_length=record["max_length"])
+    return embedder, TunedState.load(folder, record)
+
+
+READERS["TaskEmbedder"] = _read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from ..tasks._targets import number_text
 from ..tasks._task import Task
 
 if TYPE_CHECKING:
-    from .._engine import Encoded, Student
+    from .._engine import Encoded, Student, Surrogate
 
 MAX_NUMBERS = 64
+LOST = (
+    "the fine-tuned weights are not part of a pickle: fit this embedder again to use "
+    "its student; embedding_ is still there."
+)
 
 
 @dataclass
@@ -53,11 +58,36 @@ class TunedState:
         from .._engine import Student
 
         if self.weights_lost:
-            raise NotFittedError(
-                "the fine-tuned weights are not part of a pickle: fit this embedder "
-                "again to use its student; embedding_ is still there."
-            )
+            raise NotFittedError(LOST)
         return Student(encoded.surrogate, self.parameters, self.weights)
+
+    def save(self, surrogate: Surrogate, folder: Path) -> dict[str, Any]:
+        """Write the tuned surrogate for stock libraries; return what else to keep."""
+        from .._engine import save_adapter, save_model
+
+        if self.weights_lost:
+            raise NotFittedError(LOST)
+        if self.parameters is None:
+            save_model(surrogate, folder, self.weights)
+        elif "cross_q.down" in self.parameters:
+            save_adapter(surrogate, self.parameters, folder)
+        else:
+            raise NotImplementedError(
+                "only low-rank tuning and fine-tuned weights can be saved for stock "
+                "libraries: peft's prefixes for a T5 leave out cross-attention, and a "
+                "T5 has no biases. Use tuning='lora', or a pickle of the embedder."
+            )
+        return {"numbers": list(self.numbers), "longest": self.longest}
+
+    @classmethod
+    def load(cls, folder: Path, record: dict[str, Any]) -> TunedState:
+        """Read what `save` has written."""
+        from .._engine import load_adapter
+
+        parameters = load_adapter(folder) if record["low_rank"] else None
+        return cls(
+            parameters, numbers=tuple(record["numbers"]), longest=record["longest"]
+        )
 
     def features(self, encoded: Encoded) -> np.ndarray:
         """Decoder states at the first target position (n, d_model)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..tasks._task import Task
 from ._base_embedder import Fitted, OnStep
-from ._student import StudentState
+from ._student import READERS, StudentState
 from ._surrogate_embedder import SURROGATE_CONSTRAINTS, SurrogateEmbedder
 from ._tuned_state import TunedState
 
@@ -299,3 +300,16 @@ class TuPaTEEmbedder(SurrogateEmbedder):
             "n_iter_": result.n_iter,
         }
         return fitted, TunedState(parameters=result.parameters).of(task)
+
+
+def _read(folder: Path, record: dict[str, Any]) -> tuple[TuPaTEEmbedder, TunedState]:
+    """Read a saved student: an embedder over the saved surrogate, and its state."""
+    state = TunedState.load(folder, record)
+    rank = (state.parameters or {})["cross_q.down"].shape[1]
+    embedder = TuPaTEEmbedder(
+        folder / "base", rank=rank, max_length=record["max_length"]
+    )
+    return embedder, state
+
+
+READERS["TuPaTEEmbedder"] = _read
