@@ -237,7 +237,7 @@ def test_parameter_validation_can_be_skipped(texts, labels):
         est = TuPaTEEmbedder(TINY_SURROGATE, max_epochs=1, **bad)
         est.fit(texts, labels)
         TaskVectorizer(est).fit([(texts, labels)])
-        MTEWrapper(est, embedder=est).fit(texts)
+        MTEWrapper(est.student_, embedder=est).fit(texts)
 
 
 def test_transform_leaves_the_vectorizer_unchanged(texts, labels):
