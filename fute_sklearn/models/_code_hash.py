@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import dis
 import functools
 import hashlib
-import importlib
 import importlib.util
-import inspect
 import logging
 import re
 import sys
@@ -16,6 +13,7 @@ import sysconfig
 import threading
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,10 @@ OWN_PACKAGE = __name__.partition(".")[0]
 # What holds no state that an answer could depend on.
 INERT = (type(threading.Lock()), type(threading.RLock()), logging.Logger)
 SKIPPED = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__"}
+# What dataclasses, abstract classes and typing write down about a class's own code.
+SKIPPED |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
+SKIPPED |= {"_abc_impl", "__abstractmethods__", "__parameters__", "__orig_bases__"}
+SKIPPED |= {"_is_protocol", "_is_runtime_protocol", "__protocol_attrs__"}
 # Names that every module has, and what only tells where its code lies.
 MODULE_NAMES = {*vars(types.ModuleType("any")), "__builtins__", "__file__"}
 MODULE_NAMES |= {
@@ -68,6 +70,13 @@ def version_of(name: str) -> str:
     return f"{top} {getattr(sys.modules.get(top), '__version__', '')}"
 
 
+@dataclass(frozen=True)
+class Unloaded:
+    """A module that a function would import as it runs, and that is not loaded yet."""
+
+    name: str
+
+
 class CodeHasher:
     """Walk through code from some classes and functions to all that it may run.
 
@@ -79,17 +88,19 @@ class CodeHasher:
 
     def __init__(self, state_of: Callable[[Any], tuple[str, list[Any]]]) -> None:
         self.state_of = state_of
-        self.seen: dict[int, Any] = {}
+        self.seen: dict[Any, Any] = {}
         self.parts: list[str] = []
         self.todo: list[Any] = []
+        self.open: set[int] = set()
 
     def digest(self, found: list[Any]) -> str:
         """Return one hash of all code that classes and functions lead to."""
         self.todo += found
         while self.todo:
             item = self.todo.pop()
-            if id(item) not in self.seen:
-                self.seen[id(item)] = item  # kept, so that its id is not given anew
+            key = item if isinstance(item, Unloaded) else id(item)
+            if key not in self.seen:
+                self.seen[key] = item  # kept, so that its id is not given anew
                 self._visit(item)
         parts = "\n".join(sorted(set(self.parts)))
         return hashlib.sha256(parts.encode("utf8", "surrogatepass")).hexdigest()
@@ -108,8 +119,8 @@ class CodeHasher:
             self.todo.append(item.__func__)
         elif isinstance(item, functools.partial):
             self.todo.append(item.func)
-        elif isinstance(item, types.CodeType):
-            self._code(item, {})
+        elif isinstance(item, Unloaded):
+            self._unloaded(item.name)
 
     def _outside(self, item: Any) -> bool:
         """Note the version of what comes from an installed package."""
@@ -134,45 +145,92 @@ class CodeHasher:
             if name not in MODULE_NAMES:
                 self._value(f"{module.__name__}.{name}", value)
 
+    def _unloaded(self, name: str) -> None:
+        """Hash a module's source as it would be compiled, without running it."""
+        try:
+            spec = importlib.util.find_spec(name)
+            if spec is None or spec.origin is None or not spec.has_location:
+                return
+            if any(Path(spec.origin).resolve().is_relative_to(f) for f in INSTALLED):
+                return
+            source = Path(spec.origin).read_bytes()
+        except (ImportError, ValueError, OSError):  # it would fail in the model too
+            return
+        try:
+            code = compile(source, spec.origin, "exec")
+        except (SyntaxError, ValueError):
+            self._note("unloaded", name, hashlib.sha256(source).hexdigest())
+            return
+        known = {"__package__": spec.parent, "__name__": name}
+        self._note("unloaded", name, self._code(code, known))
+
     def _class(self, cls: type) -> None:
         for base in cls.__mro__[1:]:
             self.todo.append(base)
         if self._outside(cls):
             return
+        where = f"{cls.__module__}.{cls.__qualname__}"
         bases = [f"{b.__module__}.{b.__qualname__}" for b in cls.__bases__]
-        self._note("class", cls.__module__, cls.__qualname__, bases)
+        self._note("class", where, bases)
         for name, value in vars(cls).items():
             if name not in SKIPPED and not isinstance(
                 value, (types.GetSetDescriptorType, types.MemberDescriptorType)
             ):
-                self._value(f"{cls.__module__}.{cls.__qualname__}.{name}", value)
+                self._value(f"{where}.{name}", value)
 
     def _function(self, function: types.FunctionType) -> None:
         if self._outside(function):
             return
-        name = f"{function.__module__}.{function.__qualname__}"
-        known = function.__globals__
-        self._note("function", name, self._code(function.__code__, known))
-        self._value(f"{name} defaults", function.__defaults__)
-        self._value(f"{name} keywords", function.__kwdefaults__)
-        self._value(f"{name} attributes", function.__dict__)
-        for free, cell in zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        where = f"{function.__module__}.{function.__qualname__}"
+        self._note("function", where, self._identity(function))
+        for free, content in closure_of(function).items():
+            self._value(f"{where} closure {free}", content)
+        for name, value in vars(function).items():
+            self._value(f"{where}.{name}", value)
+
+    def _identity(self, value: Any) -> str:
+        """Tell apart what has one name: by code, defaults and closure, or by state."""
+        if isinstance(value, types.ModuleType):
+            return f"module {value.__name__}"
+        where = (
+            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+        )
+        if id(value) in self.open or is_installed(
+            getattr(value, "__module__", "") or ""
         ):
-            try:
-                self._value(f"{name} closure {free}", cell.cell_contents)
-            except ValueError:  # not yet set
-                continue
+            return where
+        self.open.add(id(value))
+        try:
+            if isinstance(value, type):
+                inner = {
+                    name: self._identity(own)
+                    for name, own in vars(value).items()
+                    if isinstance(own, (types.FunctionType, type))
+                }
+                return f"class {where} {inner}"
+            code = self._code(value.__code__, value.__globals__)
+            inner = {
+                name: self._identity(own)
+                if isinstance(own, (types.FunctionType, type, types.ModuleType))
+                else self._state(f"{where} closure {name}", own)
+                for name, own in closure_of(value).items()
+            }
+            defaults = self._state(f"{where} defaults", value.__defaults__)
+            keywords = self._state(f"{where} keywords", value.__kwdefaults__)
+            return f"function {where} {code} {defaults} {keywords} {inner}"
+        finally:
+            self.open.discard(id(value))
 
     def _code(self, code: types.CodeType, known: dict[str, Any]) -> str:
         """Hash a code object; queue what its names stand for."""
-        for name in code.co_names:
-            if name in known:
-                self._value(f"{known.get('__name__')}.{name}", known[name])
-            elif hasattr(builtins, name):
-                continue
-        for name in _imported(code, known):
-            self._import(name)
+        if (id(code), id(known)) not in self.seen:
+            self.seen[id(code), id(known)] = code, known
+            for name in code.co_names:
+                if name in known and name not in ("__name__", "__package__"):
+                    self._value(f"{known.get('__name__')}.{name}", known[name])
+            for name in _imported(code, known):
+                module = sys.modules.get(name)
+                self.todo.append(Unloaded(name) if module is None else module)
         consts = [
             self._code(c, known) if isinstance(c, types.CodeType) else _constant(c)
             for c in code.co_consts
@@ -183,35 +241,70 @@ class CodeHasher:
         parts = (code.co_code.hex(), table.hex(), code.co_flags, consts, names, counts)
         return hashlib.sha256(repr(parts).encode("utf8", "surrogatepass")).hexdigest()
 
-    def _import(self, name: str) -> None:
-        """Queue a module that a function imports as it runs."""
-        if name not in sys.modules:
-            try:
-                importlib.import_module(name)
-            except Exception:  # it would fail in the model too, or is no module
-                return
-        self.todo.append(sys.modules[name])
-
     def _value(self, name: str, value: Any) -> None:
-        """Note a value that code refers to, and queue the code behind it."""
+        """Note what a name stands for in code, and queue the code behind it."""
         if isinstance(value, (staticmethod, classmethod)):
+            self._note(name, "is a", type(value).__name__)
             value = value.__func__
-        if isinstance(value, property):
-            parts = (value.fget, value.fset, value.fdel)
-            self.todo += [part for part in parts if part is not None]
+        if isinstance(value, (property, functools.cached_property)):
+            for part in ("fget", "fset", "fdel", "func"):
+                if (inner := getattr(value, part, None)) is not None:
+                    self._value(f"{name} {part}", inner)
             return
-        wrapped = getattr(value, "__wrapped__", None)
-        if wrapped is not None and not isinstance(value, types.FunctionType):
-            value = inspect.unwrap(value)
+        if hasattr(type(value), "cache_info"):  # functools.lru_cache
+            value = value.__wrapped__
         if isinstance(value, (types.ModuleType, type, types.FunctionType)):
-            self._note(name, "is", getattr(value, "__qualname__", value.__name__))
+            self._note(name, "is", self._identity(value))
             self.todo.append(value)
-        elif isinstance(value, (types.BuiltinFunctionType, *INERT)):
-            self._note(name, ADDRESS.sub("", repr(value)))
-        elif value is not None and value != ():
+        else:
+            self._note(name, self._state(name, value))
+
+    def _state(self, name: str, value: Any) -> str:
+        """Hash a value, piece by piece where it cannot be pickled as a whole."""
+        if value is None or (isinstance(value, tuple) and not value):
+            return repr(value)
+        inert = (types.BuiltinFunctionType, types.WrapperDescriptorType, *INERT)
+        if isinstance(value, inert) or type(value).__module__ == "typing":
+            return ADDRESS.sub("", repr(value))
+        try:
             state, code = self.state_of(value)
-            self._note(name, state)
-            self.todo += code
+        except Unknowable:
+            return self._pieces(name, value)
+        self.todo += code
+        return state
+
+    def _pieces(self, name: str, value: Any) -> str:
+        """Note the parts of a container or an object; refuse what has none."""
+        if id(value) in self.open:
+            return "again"
+        if isinstance(value, (dict, types.MappingProxyType)):
+            parts = {repr(key): own for key, own in value.items()}
+        elif isinstance(value, (list, tuple)):
+            parts = {str(i): own for i, own in enumerate(value)}
+        elif hasattr(value, "__dict__") and not is_installed(type(value).__module__):
+            parts = vars(value)
+        else:
+            raise Unknowable(name)
+        self.open.add(id(value))
+        try:
+            self.todo.append(type(value))
+            for key, own in parts.items():
+                self._value(f"{name}[{key}]", own)
+        finally:
+            self.open.discard(id(value))
+        return f"{type(value).__qualname__} of {len(parts)}"
+
+
+def closure_of(function: types.FunctionType) -> dict[str, Any]:
+    """Return what a function's free variables stand for, as far as they are set."""
+    found = {}
+    cells = function.__closure__ or ()
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not yet set
+            continue
+    return found
 
 
 def _constant(value: Any) -> str:

@@ -22,18 +22,22 @@ class _Hasher(NumpyHasher):
         self.code: list[Any] = []
 
     def save(self, obj: Any) -> None:
-        if isinstance(obj, type) or hasattr(obj, "__code__"):
+        if isinstance(obj, type) or hasattr(type(obj), "__code__"):
             self.code.append(obj)
-        elif hasattr(obj, "__wrapped__"):  # as of functools.lru_cache
+        elif hasattr(type(obj), "cache_info"):  # functools.lru_cache
             self.code.append(obj.__wrapped__)
         else:
             self.code.append(type(obj))
-        if hasattr(obj, "untyped_storage") and hasattr(obj, "detach"):
+        kind = type(obj)
+        if hasattr(kind, "untyped_storage") and hasattr(kind, "detach"):
             values = obj.detach().cpu()
+            values = values.to_dense() if values.is_sparse else values
             values = values.float() if str(values.dtype) == "torch.bfloat16" else values
             obj = ("tensor", str(obj.dtype), values.numpy())
-        elif isinstance(obj, dict) and IDENTITIES & obj.keys():
+        elif kind is dict and IDENTITIES & obj.keys():
             obj = {k: v for k, v in obj.items() if k not in IDENTITIES}
+        elif kind is frozenset:  # joblib sorts sets, but not these
+            obj = ("frozenset", set(obj))
         super().save(obj)
 
 
@@ -63,7 +67,7 @@ def content_hash(model: Any) -> str | None:
     """
     try:
         state, found = state_hash(model)
-        code = CodeHasher(lambda value: state_hash(value)).digest(found)
+        code = CodeHasher(state_hash).digest(found)
     except Unknowable:
         return None
     return hashlib.sha256(f"{state}|{code}".encode()).hexdigest()

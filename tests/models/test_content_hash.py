@@ -1,6 +1,7 @@
 """Models are told apart by state and loaded code, the same in every process."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -116,6 +117,7 @@ def loaded(tmp_path, monkeypatch):
     write(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
+    importlib.import_module("lazy_mod")
     yield importlib.import_module("model_mod")
     for name in FILES:
         sys.modules.pop(name, None)
@@ -319,3 +321,96 @@ def test_bfloat16_and_wrapped_functions_have_a_state():
         half.weight += 1
     assert content_hash(half) != before
     assert content_hash(functools.partial(len)) is not None
+
+
+ALL_IN_ONE = """
+import json, sys, types
+from fute_sklearn.models._content_hash import content_hash
+found = {}
+for i, (name, body) in enumerate(json.load(open("edits.json")).items()):
+    module = sys.modules[f"edited{i}"] = types.ModuleType(f"edited{i}")
+    module.run = sys.argv[1]
+    exec(compile(body, f"edited{i}", "exec"), vars(module))
+    found[name] = content_hash(module.Rule())
+print(json.dumps(found))
+"""
+PREDICT = "class Rule:\n    def predict(self, X): return [{} for x in X]\n"
+OVER = (
+    "def over(k):\n    def test(x): return len(x) > k\n    return test\n"
+    "hi, lo = (over(20), over(5)) if run == '1' else (over(5), over(20))\n"
+)
+EDITS = {
+    "closures swapped": OVER + PREDICT.format("hi(x) or lo(x)"),
+    "lambdas swapped": "f, g = (lambda x: 1, lambda x: 2)[:: 1 if run == '1' else -1]\n"
+    + PREDICT.format("f(x) - g(x)"),
+    "lambdas of a class swapped": "class Rule:\n"
+    "    f, g = (lambda s, x: 1, lambda s, x: 2)[:: 1 if run == '1' else -1]\n"
+    "    def predict(self, X): return [self.f(x) - self.g(x) for x in X]\n",
+    "a property's lambda": "class Rule:\n"
+    "    k = property((lambda s: 1) if run == '1' else (lambda s: 2))\n"
+    "    def predict(self, X): return [self.k for x in X]\n",
+    "None instead of a value": "class Base:\n    words = ['fine']\n"
+    "    def predict(self, X): return [self.words for x in X]\n"
+    "class Rule(Base):\n    if run == '1':\n        words = None\n    x = 1\n",
+    "() instead of None": "W = None if run == '1' else ()\n" + PREDICT.format("W"),
+    "a static method": "def pick(*a): return len(a)\n"
+    "class Rule:\n    pick = staticmethod(pick) if run == '1' else pick\n"
+    "    def predict(self, X): return [self.pick() for x in X]\n",
+    "an array": "import numpy as np\nW = np.array([0.5, 1.0 if run == '1' else 2.0])\n"
+    + PREDICT.format("W[1]"),
+    "an array of the class": "import numpy as np\nclass Rule:\n"
+    "    W = np.array([float(run)])\n"
+    "    def predict(self, X): return [self.W for x in X]\n",
+    "a table": "import pandas as pd\nW = pd.DataFrame({'a': [int(run)]})\n"
+    + PREDICT.format("W"),
+    "a frozenset": "W = frozenset({'x', 'y', 'z' + run})\n" + PREDICT.format("x in W"),
+    "a dataclass": "import dataclasses\n@dataclasses.dataclass\n"
+    "class Rule:\n    w: int = int(run)\n    def predict(self, X): return X\n",
+    "an abstract base": "import abc\nclass Base(abc.ABC):\n"
+    "    @abc.abstractmethod\n    def predict(self, X): ...\n"
+    "class Rule(Base):\n    k = int(run)\n"
+    "    def predict(self, X): return [self.k for x in X]\n",
+    "a wrapped helper": "import functools\ndef deco(f):\n    @functools.wraps(f)\n"
+    "    def inner(*a): return f(*a), run\n    return inner\n"
+    "@deco\ndef help(x): return x\n" + PREDICT.format("help(x)"),
+    "a table of functions": "f, g = lambda x: 1, lambda x: 2\n"
+    "T = {'f': f if run == '1' else g}\n" + PREDICT.format("T['f'](x)"),
+    "a type alias": "from typing import Optional\nA = Optional[int]\nK = run\n"
+    + PREDICT.format("(A, K)"),
+}
+
+
+def test_edits_that_are_easily_missed(tmp_path):
+    """Every one gives another hash, the same in every process."""
+    (tmp_path / "edits.json").write_text(json.dumps(EDITS))
+    found = []
+    for run, seed in (("1", "1"), ("1", "2"), ("2", "1")):
+        said = subprocess.run(
+            [sys.executable, "-c", ALL_IN_ONE, run],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+        )
+        found.append(json.loads(said.stdout))
+    assert [name for name, value in found[0].items() if value is None] == []
+    assert found[0] == found[1]
+    assert [name for name in EDITS if found[0][name] == found[2][name]] == []
+
+
+def test_modules_that_are_not_loaded_are_not_run(tmp_path):
+    (tmp_path / "exiting_mod.py").write_text("import sys\nsys.exit(3)\n")
+    code = (
+        "class Rule:\n"
+        "    def predict(self, X):\n"
+        "        if not X:\n"
+        "            import exiting_mod\n"
+        "        return X\n"
+        "from fute_sklearn.models._content_hash import content_hash\n"
+        "print(content_hash(Rule()))\n"
+    )
+    before = hash_in_new_process(tmp_path, code)
+    assert before == hash_in_new_process(tmp_path, code) != "None"
+    (tmp_path / "exiting_mod.py").write_text("import sys\nsys.exit(4)\n")
+    assert hash_in_new_process(tmp_path, code) != before
