@@ -354,7 +354,8 @@ def check_gains_by_name(estimator: Any) -> None:
     plain = est.score(ROWS[:3], gains)
     shuffled = {name: gains[:, NAMES.index(name)] for name in reversed(NAMES)}
     np.testing.assert_allclose(est.score(ROWS[:3], pd.DataFrame(shuffled)), plain)
-    _raises(ValueError, "net", lambda: est.score(ROWS[:3], pd.DataFrame(gains[:, :4])))
+    some = pd.DataFrame(gains[:, :4], columns=NAMES[:4])
+    _raises(ValueError, "net", lambda: est.score(ROWS[:3], some))
     _raises(ValueError, "names", lambda: clone(estimator).fit(ROWS, names=NAMES[:4]))
     _raises(ValueError, "several", lambda: clone(estimator).fit(ROWS, names=["a"] * 5))
 

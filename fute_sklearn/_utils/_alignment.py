@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._columns import has, plain
+from ._columns import has, label_name, plain
 
 SHOWN = 5
 
@@ -20,6 +20,7 @@ class Named:
     values: np.ndarray
     candidates: list[str] | None = None
     tasks: list[str] | None = None
+    numbered: bool = False  # the candidates' names are numbers that pandas gave
 
 
 def index_names(values: Any) -> list[str] | None:
@@ -27,22 +28,24 @@ def index_names(values: Any) -> list[str] | None:
     index = values.index if has(values, "index") else None
     if index is None or callable(index) or type(index).__name__ == "RangeIndex":
         return None
-    return [str(name) for name in index]
+    return [label_name(name) for name in index]
 
 
 def named(values: Any) -> Named:
     """Read gains or scores: dicts, Series and tables of pandas and polars, arrays."""
     if isinstance(values, Mapping):
         row = np.array([list(values.values())], dtype=np.float64)
-        return Named(row, [str(name) for name in values])
+        return Named(row, [label_name(name) for name in values])
     if has(values, "columns"):
         array = np.asarray(values, dtype=np.float64)
-        names = [str(name) for name in values.columns]
-        return Named(array, names, index_names(values))
+        numbered = type(values.columns).__name__ == "RangeIndex"
+        names = [label_name(name) for name in values.columns]
+        return Named(array, names, index_names(values), numbered)
     array = np.asarray(plain(values), dtype=np.float64)
     index = values.index if has(values, "index") else None
     if array.ndim == 1 and index is not None and not callable(index):
-        return Named(array[None], [str(name) for name in index])
+        numbered = type(index).__name__ == "RangeIndex"
+        return Named(array[None], [label_name(n) for n in index], numbered=numbered)
     return Named(np.atleast_2d(array))
 
 
@@ -74,12 +77,24 @@ def align(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray, list[str] 
     gains, scores = named(y_true), named(y_score)
     values = scores.values
     if gains.candidates is not None and scores.candidates is not None:
-        order = order_of(scores.candidates, gains.candidates, "the scores' candidates")
-        values = values[:, order]
-    if gains.tasks is not None and scores.tasks is not None:
-        values = values[order_of(scores.tasks, gains.tasks, "the scores' tasks")]
-    known = gains.candidates if gains.candidates is not None else scores.candidates
-    return gains.values, values, known
+        what = "the candidates of gains and scores"
+        values = values[:, order_of(scores.candidates, gains.candidates, what)]
+    if (rows := _row_order(scores.tasks, gains.tasks, "the scores' tasks")) is not None:
+        values = values[rows]
+    known = [n.candidates for n in (gains, scores) if n.candidates and not n.numbered]
+    return gains.values, values, known[0] if known else None
+
+
+def _row_order(
+    given: Sequence[str] | None, wanted: Sequence[str] | None, what: str
+) -> list[int] | None:
+    """Order of named rows; None where one side has names and the other numbers."""
+    if given is None or wanted is None:
+        return None
+    numbers = [
+        all(name.lstrip("-").isdigit() for name in side) for side in (given, wanted)
+    ]
+    return None if numbers[0] != numbers[1] else order_of(given, wanted, what)
 
 
 def align_gains(
@@ -88,7 +103,8 @@ def align_gains(
     """Return gains (n_tasks, n_models) in the order of models, and tasks if named."""
     found, models = named(gains), list(models)
     values = found.values
-    if found.candidates is not None:
+    unnamed = found.numbered and set(found.candidates or ()) != set(models)
+    if found.candidates is not None and not unnamed:
         order = order_of(found.candidates, models, "the gains' columns")
         values = values[:, order]
     if values.shape[1] != len(models):
@@ -96,8 +112,8 @@ def align_gains(
             f"gains have {values.shape[1]} columns for {len(models)} models; give one "
             "column per model, in the models' order or as a DataFrame with their names."
         )
-    if found.tasks is not None and tasks is not None:
-        values = values[order_of(found.tasks, tasks, "the gains' rows")]
+    if (rows := _row_order(found.tasks, tasks, "the gains' rows")) is not None:
+        values = values[rows]
     return values
 
 
@@ -115,6 +131,8 @@ def row_names(X: Any) -> list[str] | None:
 
 def aligned_column(values: Any, rows: list[str] | None, what: str) -> list[Any]:
     """Return one value per row, by the rows' names where both have names."""
+    if isinstance(values, (set, frozenset)):
+        raise TypeError(f"{what} are a set, which has no order; give a sequence.")
     names = index_names(values)
     out = list(values)
     if names is None or rows is None:

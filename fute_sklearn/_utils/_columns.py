@@ -88,7 +88,12 @@ def is_missing(value: Any) -> bool:
     return real and math.isnan(value)
 
 
-def _scalar(value: Any) -> Any:
+def scalar(value: Any) -> Any:
+    """Turn a scalar of another library into Python's own."""
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return str(value)
+    if isinstance(value, np.floating) and value.itemsize < 8:
+        return float(str(value))  # .1 in single precision is meant to be .1
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
     return value.as_py() if hasattr(value, "as_py") else value
@@ -107,7 +112,7 @@ def column_of(values: Any, name: str) -> list[Any]:
         raise ValueError(
             f"{name} has {values.ndim} dimensions; expected one target per text."  # type: ignore[attr-defined]
         )
-    out = [_scalar(value) for value in values]
+    out = [scalar(value) for value in values]
     for i, value in enumerate(out):
         if is_missing(value):
             raise ValueError(
@@ -143,3 +148,23 @@ def typed_array(values: list[Any]) -> np.ndarray:
     out = np.empty(len(values), dtype=object)
     out[:] = values
     return out
+
+
+def label_name(label: Any) -> str:
+    """Return the text by which labels are compared: 1, 1.0 and "1" are one label."""
+    if isinstance(label, (bool, np.bool_)):
+        return str(bool(label))
+    if isinstance(label, numbers.Rational) and label.denominator == 1:
+        return _digits(int(label.numerator))
+    if isinstance(label, numbers.Real) and math.isfinite(label):
+        whole = math.trunc(label)
+        if label == whole:
+            return _digits(int(whole))
+    return str(label).strip()
+
+
+def _digits(number: int) -> str:
+    try:
+        return str(number)
+    except ValueError:  # more digits than Python writes in decimals
+        return hex(number)

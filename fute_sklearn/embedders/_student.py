@@ -18,10 +18,11 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
+from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils._columns import column_names, typed_array
+from .._utils._columns import column_names, column_of, plain, typed_array
 from .._utils._config import expanded
 from ..tasks._targets import parse_targets
 from ..tasks._validation import check_same_length, label_name
@@ -369,7 +370,7 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
         return self.classes_[self.predict_log_proba(X).argmax(1)]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy of the predicted classes.
+        """Accuracy of the predicted classes, with labels compared by name.
 
         Parameters
         ----------
@@ -385,7 +386,14 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
         score : float
             Weighted share of the texts that get their label.
         """
-        return super().score(X, y, sample_weight)
+        wanted = [label_name(label) for label in column_of(plain(y), "y")]
+        if not set(wanted) & set(self.label_names_):
+            raise ValueError(
+                f"y holds labels {sorted(set(wanted))}, the fit saw "
+                f"{list(self.label_names_)}; labels are compared by name."
+            )
+        found = [label_name(label) for label in self.predict(X)]
+        return float(accuracy_score(wanted, found, sample_weight=sample_weight))
 
 
 class StudentRegressor(RegressorMixin, BaseStudent):

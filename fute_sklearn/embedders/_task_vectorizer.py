@@ -103,7 +103,8 @@ class TaskVectorizer(
         context.  On a GPU leave it: one process makes better use of it.
     memory : str, path or None, default=None
         Folder where embeddings are kept by the content of task, embedder and
-        surrogate, in a format that is never unpickled.
+        surrogate, in a format that is never unpickled.  Embedders of your own that name
+        no space beforehand (``space_of``) are not kept.
 
     Attributes
     ----------
@@ -220,7 +221,7 @@ class TaskVectorizer(
         for i, task in enumerate(tasks):
             known = self._known.get(task.key)
             if known is None:
-                known = store.get(keys[i]) if self.memory is not None else None
+                known = store.get(keys[i]) if keys[i] else None
             if known is not None:
                 found[i] = known
         todo = [i for i in range(len(tasks)) if i not in found]
@@ -233,7 +234,8 @@ class TaskVectorizer(
         )
         for i, one in zip(todo, fitted, strict=True):
             found[i] = np.asarray(one)
-            store.put(keys[i], found[i])
+            if keys[i]:
+                store.put(keys[i], found[i])
         if space[0] is None:  # an embedder that names its space with the vector only
             space = common_space(*fitted)
         rows = [found[i] for i in range(len(tasks))]
@@ -246,10 +248,12 @@ class TaskVectorizer(
         return next(iter(spaces.items()))
 
     def _key(self, task: Task) -> str:
-        if self.memory is None:
+        space, kind = self.embedder_.space_of(task)[0], type(self.embedder_)
+        if self.memory is None or space is None:
             return ""
+        name = f"{kind.__module__}.{kind.__qualname__}"
         params = joblib.hash(self.embedder_.get_params())
-        return text_key(params, str(self.embedder_.space_of(task)[0]), task.key)
+        return text_key(name, params, space, task.key)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

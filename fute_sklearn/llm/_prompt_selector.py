@@ -104,7 +104,7 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "prompts": [Mapping, "array-like"],
+        "prompts": [Mapping, "array-like", None],
         "criterion": [StrOptions({*LABEL_FREE, *EMBEDDED, *ASKING})],
         "texts": ["array-like", Iterable, None],
         "embedder": [HasMethods(["fit", "embed"]), None],
@@ -194,7 +194,8 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         """Return the prompts by distinct names."""
         if self.prompts is None:
             raise ValueError(
-                "prompts are not part of a pickle, as their clients may hold keys: "
+                "there are no prompts: they are not part of a pickle, as their clients "
+                "may hold keys, and so do not reach other processes (n_jobs) either. "
                 "set_params(prompts=...) with the same ones, or fit again."
             )
         prompts = self.prompts
@@ -241,11 +242,34 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         metric = "dot" if self.criterion == "moment" else "cosine"
         return ModelRanker(metric).fit(vectors[:-1]).decision_function(vectors[-1:])[0]
 
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the chosen prompt, by which its predictions are kept."""
+        return self._best().fingerprint
+
     def _best(self) -> Any:
         check_is_fitted(self, "ranking_")
         if not hasattr(self, "best_prompt_"):
-            self.best_prompt_ = self._candidates()[self.ranking_[0]]
+            candidates, name = self._candidates(), self.ranking_[0]
+            if name not in candidates:
+                raise ValueError(
+                    f"the chosen prompt {name!r} is not among those that were set, "
+                    f"{list(candidates)}; set the prompts of the fit, or fit again."
+                )
+            labels = sorted(map(label_name, candidates[name].labels))
+            if labels != sorted(map(label_name, self.classes_)):
+                raise LabelMismatchError(
+                    f"the prompt {name!r} has the labels {labels}, that of the fit had "
+                    f"{list(self.classes_)}."
+                )
+            self.best_prompt_ = candidates[name]
         return self.best_prompt_
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PromptSelector:
+        """Copy the fit; prompts are kept by reference, as their clients may be open."""
+        other = type(self)(**self.get_params(deep=False))
+        other.__dict__.update(self.__dict__)
+        return other
 
     def predict(self, X: Any) -> np.ndarray:
         """Label texts with the chosen prompt.

@@ -54,6 +54,20 @@ def checked_answers(found: Any, count: int, method: str) -> ModelAnswers:
     return ModelAnswers(values, names)
 
 
+def in_rows_order(found: Any, chunk: Any) -> Any:
+    """Bring a pandas object whose index is that of the texts into their order."""
+    index = getattr(found, "index", None)
+    if index is None or callable(index) or not hasattr(found, "iloc"):
+        return found
+    texts = getattr(chunk, "index", None) if hasattr(chunk, "iloc") else None
+    wanted = list(range(len(chunk))) if texts is None else list(texts)
+    given = list(index)
+    if given == wanted or len(set(given)) < len(given) or set(given) != set(wanted):
+        return found
+    place = {name: i for i, name in enumerate(given)}
+    return found.iloc[[place[name] for name in wanted]]
+
+
 def _one_column(found: Any) -> bool:
     shape = getattr(found, "shape", None)
     return shape[1] == 1 if shape is not None else {len(row) for row in found} == {1}

@@ -13,12 +13,13 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils._columns import scalar
 from .._utils._parameters import validate_params
 from .._utils._stack_level import find_stack_level
 from .._utils._store import ArrayStore, cache_folder, text_key
 from ..exceptions import ModelLabelError, ModelLabelWarning
 from ..tasks._task import Task
-from ..tasks._validation import check_texts, label_name
+from ..tasks._validation import check_label_names, check_texts, label_name
 from ._content_hash import content_hash
 from ._model_answers import (
     MemoryStore,
@@ -27,6 +28,7 @@ from ._model_answers import (
     checked_answers,
     chunk_of,
     in_classes_order,
+    in_rows_order,
     joined,
     looks_one_vs_one,
     probabilities,
@@ -203,6 +205,19 @@ class MTEWrapper(BaseEstimator):
         """Name of the model: the parameter ``name``, or the name of its class."""
         return self.name or type(self.estimator).__name__
 
+    def _model(self) -> Any:
+        if self.estimator is None:
+            raise ValueError(
+                "the model is not part of a pickle: set_params(estimator=model) first."
+            )
+        return self.estimator
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MTEWrapper:
+        """Copy the fit; the model is kept by reference, as in a clone."""
+        other = type(self)(**self.get_params(deep=False))
+        other.__dict__.update(self.__dict__)
+        return other
+
     # Labelling ------------------------------------------------------------------
 
     def label(self, X: Any) -> Task:
@@ -227,10 +242,7 @@ class MTEWrapper(BaseEstimator):
             If the model raises or returns a wrong number of predictions; the message
             names the model and the rows.
         """
-        if self.estimator is None:
-            raise ValueError(
-                "the model is not part of a pickle: set_params(estimator=model) first."
-            )
+        self._model()
         validate_params(self)
         if not hasattr(self.estimator, self.response_method):
             raise AttributeError(
@@ -259,9 +271,9 @@ class MTEWrapper(BaseEstimator):
         Returns
         -------
         labels : list or None
-            Its ``classes_`` and the parameter ``classes``, under the names that
-            ``label_names`` gives; None where a model without ``classes_`` is asked for
-            labels, or the answers are no labels.
+            Its ``classes_``, or the parameter ``classes`` where that names columns,
+            under the names that ``label_names`` gives; None where a model without
+            ``classes_`` is asked for labels, or the answers are no labels.
         """
         own = getattr(self.estimator, "classes_", None)
         if own is None and self.response_method != "predict":
@@ -269,16 +281,19 @@ class MTEWrapper(BaseEstimator):
         if own is None or self.kind in ("number", "text"):
             return None
         renaming = Renaming(self.label_names)
-        labels = [renaming.of(label) for label in [*own, *self._more_classes()]]
+        labels = [renaming.of(scalar(label)) for label in own]
         return list({label_name(label): label for label in labels}.values())
 
     def _more_classes(self) -> list[Any]:
-        return [] if self.classes is None else list(self.classes)
+        if self.classes is None:
+            return []
+        check_label_names(self.classes)
+        return [scalar(label) for label in self.classes]
 
     def _targets(self, answers: ModelAnswers) -> tuple[Any, list[Any] | None]:
         """Labels or probabilities with all classes that the model could give."""
         own = getattr(self.estimator, "classes_", None)
-        own = [] if own is None else list(own)
+        own = [] if own is None else [scalar(label) for label in own]
         more = self._more_classes()
         renaming = Renaming(self.label_names)
         values, method = answers.values, self.response_method
@@ -299,6 +314,11 @@ class MTEWrapper(BaseEstimator):
         y = values.tolist()
         if own:
             renaming.check([*own, *more, *y])
+        elif renaming.names and not set(map(label_name, y)) & set(renaming.names):
+            raise ValueError(
+                f"label_names names {sorted(renaming.names)}, but the model answers "
+                f"{sorted(set(map(label_name, y)))[:5]}."
+            )
         y = [renaming.of(label) for label in y]
         named = [renaming.of(label) for label in own + more]
         named += renaming.names.values()
@@ -378,6 +398,7 @@ class MTEWrapper(BaseEstimator):
                 f"{where}: {method} raised {type(error).__name__}: {error}"
             ) from error
         try:
+            found = in_rows_order(found, chunk)
             answers = checked_answers(found, len(part), method)
             if method == "decision_function":
                 self._check_scores(answers.values, chunk)
@@ -437,7 +458,7 @@ class MTEWrapper(BaseEstimator):
         y : object
             What the model returns.
         """
-        return self.estimator.predict(X)
+        return self._model().predict(X)
 
     def score(self, X: Any, y: Any) -> float:
         """Mean log-likelihood of targets by the model's student, in nats per text.

@@ -150,7 +150,12 @@ class RankingDisplay:
             )
         if names is None:
             names = known or [f"model{i}" for i in range(true.shape[1])]
-        names = list(names)
+        names = [str(name) for name in names]
+        if known is not None and names != known:
+            raise ValueError(
+                f"names={names} contradict those of gains or scores, {known}; leave "
+                "names out, or give plain arrays."
+            )
         if len(names) != true.shape[1]:
             raise ValueError(f"{len(names)} names for {true.shape[1]} models.")
         return cls(predicted[0], true[0], names, label=label).plot(ax)

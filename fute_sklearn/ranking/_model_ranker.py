@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
@@ -125,6 +126,7 @@ class ModelRanker(BaseRanker):
         self._squares = squares.astype(precision)
 
     def _register_gains(self, y: Any, names: Any, index: list[str] | None) -> None:
+        y = pd.DataFrame(y) if isinstance(y, Mapping) else y
         if np.ndim(y) == 1:
             try:
                 column = np.asarray(y, dtype=np.float64)

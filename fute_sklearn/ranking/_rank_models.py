@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
+from .._utils._columns import has
 from .._utils._stack_level import find_stack_level
 from ..embedders._base_embedder import seed_of
 from ..embedders._moment_embedder import MomentEmbedder
@@ -22,7 +23,11 @@ from ..embedders._task_vectorizer import TaskVectorizer
 from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..exceptions import LabelMismatchWarning, ReferenceStatisticsError
 from ..models._mte_wrapper import MTEWrapper
-from ..tasks._label_spaces import answers_as_labels, check_label_spaces
+from ..tasks._label_spaces import (
+    answered_names,
+    answers_as_labels,
+    check_label_spaces,
+)
 from ..tasks._task import Task
 from ..tasks._validation import check_texts, first_seen, label_name
 from ._model_ranker import ModelRanker
@@ -217,7 +222,8 @@ def _check_settings(sort_by: str, n_labelled: int, scoring: Any) -> None:
             f"sort_by={sort_by!r}, expected one of {SORTS}; 'labelled' needs "
             "n_labelled."
         )
-    if not isinstance(n_labelled, Integral) or n_labelled < 0:
+    whole = isinstance(n_labelled, Integral) and not isinstance(n_labelled, bool)
+    if not whole or n_labelled < 0:
         raise ValueError(f"n_labelled={n_labelled!r}, expected 0 or a positive int.")
     if isinstance(scoring, str):
         get_scorer(scoring)  # a wrong name is refused before the work
@@ -235,7 +241,7 @@ def _label(
     for name, wrapper in wrapped.items():
         task = answers_as_labels(wrapper.label(texts), target.targets)
         if name not in known:
-            check_label_spaces({name: task.targets.names}, names, complete=False)
+            check_label_spaces({name: answered_names(task)}, names, complete=False)
         if name not in known or len(task.targets.names) == 1:
             task = task.with_classes(target.targets.classes.tolist())
         labelled.append(task)
@@ -309,21 +315,24 @@ def _wrap(
     models: Any, label_names: Mapping[str, Mapping[Any, Any]] | None
 ) -> dict[str, MTEWrapper]:
     """Wrap the models under distinct names, with what their labels are called."""
-    pairs = (
-        list(models.items())
-        if isinstance(models, Mapping)
-        else [(None, model) for model in models]
-    )
+    if hasattr(models, "predict"):
+        raise TypeError(
+            f"models is one {type(models).__name__}; expected several, as a dict by "
+            "their names or a list: [model]."
+        )
+    named = isinstance(models, Mapping) or has(models, "items")  # a Series too
+    pairs = list(models.items()) if named else [(None, model) for model in models]
     if not pairs:
         raise ValueError("there are no models to rank.")
     out: dict[str, MTEWrapper] = {}
     for name, model in pairs:
         wrapper = model if isinstance(model, MTEWrapper) else MTEWrapper(model)
-        name = str(name or wrapper.model_name)
+        name = str(wrapper.model_name if name is None else name)
         count = sum(n == name or n.startswith(f"{name}-") for n in out)
         name = f"{name}-{count + 1}" if name in out else name
         out[name] = MTEWrapper(**{**wrapper.get_params(deep=False), "name": name})
-    for name, renaming in dict(label_names or {}).items():
+    for key, renaming in dict(label_names or {}).items():
+        name = str(key)
         if name not in out or not isinstance(renaming, Mapping):
             raise ValueError(
                 f"label_names has the entry {name!r}: {renaming!r}; expected, by the "

@@ -190,7 +190,8 @@ def score_predictions(predictions: Predictions, task: Task, scoring: Any) -> flo
     if predictions.kind != targets.kind:
         raise ValueError(
             f"the model gives targets of kind {predictions.kind!r}, the task has "
-            f"{targets.kind!r}."
+            f"{targets.kind!r}. Where one was told wrongly, say which: Task(X, y, "
+            "kind=...), MTEWrapper(model, kind=...)."
         )
     if targets.kind != "label":
         proxy: Any = _Regressor(predictions)
@@ -198,23 +199,35 @@ def score_predictions(predictions: Predictions, task: Task, scoring: Any) -> flo
     else:
         rows = targets.proba.argmax(1)
         present = np.unique(rows)
-        strange = set(predictions.names) - set(targets.names)
-        # Scorers take no labels of mixed types or with decimals, and answers outside
-        # the target's labels can only be told apart as names.
+        # Scorers take no labels of mixed types or with decimals: names stand for them.
         own = targets.classes
         decimals = own.dtype.kind == "f" and (own != np.round(own)).any()
-        named = strange or own.dtype == object or decimals
+        named = own.dtype == object or decimals
         labels = np.array(targets.names) if named else own
+        known = dict(zip(targets.names, labels.tolist(), strict=True))
+        known |= _stand_ins(set(predictions.names) - set(known), labels)
         present = present[np.argsort(labels[present])]
         proxy = _Classifier(
             predictions,
             [targets.names[i] for i in present],
             labels[present],
-            dict(zip(targets.names, labels, strict=True)),
+            known,
         )
         truth = labels[rows]
     scorer = check_scoring(proxy, scoring=scoring)
     return float(scorer(proxy, list(task.texts), truth))
+
+
+def _stand_ins(strange: set[str], labels: np.ndarray) -> dict[str, Any]:
+    """Labels of the target's own type for predictions that the target does not know."""
+    if labels.dtype.kind not in "iu":
+        return {name: name for name in strange}
+    out, free = {}, int(labels.max()) + 1
+    for name in sorted(strange):
+        whole = name.lstrip("-").isdigit() and int(name) not in labels
+        out[name] = int(name) if whole else free
+        free += not whole
+    return out
 
 
 class _Classifier(ClassifierMixin, BaseEstimator):

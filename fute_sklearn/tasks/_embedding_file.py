@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._utils._alignment import index_names
+from .._utils._alignment import aligned_column, index_names
 from .._utils._config import expanded
 from ._names import check_names
 from ._vectors import TaskVectors, space_of
@@ -51,7 +51,8 @@ def save_embeddings(
             f"embeddings have shape {array.shape} and type {array.dtype}; expected "
             "floats (n, dim). Put a single embedding in a list."
         )
-    names = index_names(embeddings) if names is None else names
+    index = index_names(embeddings)
+    names = index if names is None else aligned_column(names, index, "names")
     found = check_names(names, len(array))
     metadata = {"names": json.dumps(list(found))}
     fingerprint, label_names = space_of(embeddings)
@@ -59,7 +60,9 @@ def save_embeddings(
         metadata["fingerprint"] = fingerprint
     if label_names is not None:
         metadata["label_names"] = json.dumps(label_names)
-    save_file({"embeddings": np.asarray(array)}, expanded(path), metadata=metadata)
+    if not (target := expanded(path)).absolute().parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist.")
+    save_file({"embeddings": np.asarray(array)}, target, metadata=metadata)
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str]]:
@@ -101,7 +104,8 @@ def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str
 
     path = expanded(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist.")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}; expected a file of save_embeddings.")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -128,6 +128,12 @@ def _mismatch(
     return message
 
 
+def answered_names(task: Task) -> list[str]:
+    """Return the names of the labels that occur in a task, not those that could."""
+    present = task.targets.proba.max(0).tolist()
+    return [n for n, occurs in zip(task.targets.names, present, strict=True) if occurs]
+
+
 def labels_of(tasks: Sequence[Task]) -> dict[str, Any]:
     """All labels of tasks by their names."""
     return {
@@ -163,7 +169,9 @@ def answers_as_labels(task: Task, target: TargetSet) -> Task:
     targets = task.targets
     if targets.kind == "number":
         found = Task(task.texts, targets.values, name=task.name, kind="label")
-        if set(found.targets.names) <= set(target.names):
+        shared = set(found.targets.names) & set(target.names)
+        # A probability may happen to be 0 or 1; ratings are mostly known.
+        if 2 * len(shared) >= len(found.targets.names):
             return found
         low, high = targets.values.min(), targets.values.max()
         guess = "probabilities of one class" if 0 <= low and high <= 1 else "scores"

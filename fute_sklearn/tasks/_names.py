@@ -12,6 +12,11 @@ def check_names(names: Any, n_models: int) -> np.ndarray:
     """Return model names as given, first-seen order kept; refuse doubles."""
     if names is None:
         return np.array([f"model{i}" for i in range(n_models)], dtype=object)
+    if isinstance(names, (str, bytes, set, frozenset)):
+        raise TypeError(
+            f"the names are a {type(names).__name__}; expected a sequence, whose order "
+            "is that of the models."
+        )
     found = [str(name) for name in names]
     if len(found) != n_models:
         raise ValueError(

@@ -16,6 +16,7 @@ from .._utils._columns import (
     column_of,
     is_table,
     plain,
+    scalar,
     table_of,
     typed_array,
 )
@@ -97,7 +98,10 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
             "y is None; a task embedding is learnt from texts with their targets. Give "
             "labels, class probabilities, numbers or target texts."
         )
-    y, classes = plain(y), plain(classes)
+    y = plain(y)
+    if classes is not None:
+        check_label_names(classes := plain(classes))
+        classes = [scalar(label) for label in classes]
     if is_table(y):
         if kind not in (None, "label"):
             raise ValueError(

@@ -118,15 +118,23 @@ class Task:
 
         Parameters
         ----------
-        rows : array-like of int
-            Positions of the rows.
+        rows : array-like of int, or of bool (n_samples,)
+            Positions of the rows, or a mask.
 
         Returns
         -------
         task : Task
             The chosen rows in the given order.
         """
-        rows = np.asarray(rows, dtype=np.intp)
+        rows = np.asarray(rows)
+        if rows.dtype == bool and len(rows) == len(self.texts):
+            rows = np.flatnonzero(rows)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise ValueError(
+                f"rows={rows!r}; expected positions (int), or a mask of bools with one "
+                f"for each of the {len(self.texts)} texts."
+            )
+        rows = rows.astype(np.intp)
         found = object.__new__(Task)
         texts = tuple(self.texts[i] for i in rows)
         found._set(texts, self.targets.take(rows), self.name)

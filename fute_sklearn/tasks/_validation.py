@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from .._utils._columns import is_missing, plain
+from .._utils._columns import is_missing, label_name, plain
 
 
 def check_texts(X: Any, name: str = "X") -> list[str]:
@@ -53,31 +49,12 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
     return [str(text) for text in texts]
 
 
-def label_name(label: Any) -> str:
-    """Return the text by which labels are compared: 1, 1.0 and "1" are one label."""
-    if isinstance(label, (bool, np.bool_)):
-        return str(bool(label))
-    if isinstance(label, numbers.Rational) and label.denominator == 1:
-        return _digits(int(label.numerator))
-    if isinstance(label, numbers.Real) and math.isfinite(label):
-        whole = math.trunc(label)
-        if label == whole:
-            return _digits(int(whole))
-    return str(label).strip()
-
-
-def _digits(number: int) -> str:
-    try:
-        return str(number)
-    except ValueError:  # more digits than Python writes in decimals
-        return hex(number)
-
-
 def check_label_names(labels: Sequence[Any]) -> list[str]:
     """Return the labels' names, or raise where one is empty or stands twice."""
-    if isinstance(labels, (str, bytes)):
+    if isinstance(labels, (str, bytes, set, frozenset, Mapping)):
         raise TypeError(
-            f"the labels are one string, {labels!r}; expected a sequence of labels."
+            f"the labels are one {type(labels).__name__}, {labels!r}; expected a "
+            "sequence of labels, whose order counts where they name columns."
         )
     names = [label_name(label) for label in labels]
     for label, name in zip(labels, names, strict=True):

@@ -83,6 +83,10 @@ class TaskVectors(np.ndarray):
         self.fingerprint, self.label_names = state[:2]
         super().__setstate__(state[2])
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        common_space(self, value)
+        super().__setitem__(key, value)
+
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any
     ) -> Any:

@@ -161,7 +161,7 @@ def test_what_is_no_sequence_is_refused(y):
 def test_several_columns_are_no_numbers_and_no_texts():
     with pytest.raises(ValueError, match="kind='number'"):
         Task(X, np.full((4, 2), 0.5), kind="number")
-    with pytest.raises(TypeError, match="the labels are one string, 'ab'"):
+    with pytest.raises(TypeError, match="the labels are one str, 'ab'"):
         Task(X, LABELS, classes="ab")
 
 
