@@ -17,7 +17,8 @@ from fute_sklearn._utils._compat import cache_argument, cache_of
 from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFoundError
 
 from ._encoder import halving
-from ._load import DTYPES, resolve_device
+from ._load import DTYPES, resolve_device, update_with_weights
+from ._padding import padded
 
 LAYER_TYPES = {"full_attention", "sliding_attention"}
 BATCH_TOKENS = 2048
@@ -108,12 +109,8 @@ class CausalModel:
 
         Scores are those of the last ``keep`` places, of all with 0.
         """
-        length = max(map(len, parts))
-        ids = torch.zeros(len(parts), length, dtype=torch.long)
-        seen = torch.zeros(len(parts), length, dtype=torch.long)
-        for i, part in enumerate(parts):
-            ids[i, length - len(part) :] = torch.tensor(part)
-            seen[i, length - len(part) :] = 1
+        ids, seen = padded(parts, left=True)
+        length = ids.shape[1]
         mask = seen if after is None else torch.cat([after.mask, seen], 1)
         places = (mask.cumsum(1) - 1).clamp(min=0)[:, -length:]
         found = self.model(
@@ -209,21 +206,15 @@ class CausalModel:
         def run(budget: int) -> None:
             left = [i for i in order if i not in out]
             room = [0] * max_tokens
-            padded = [_Row([], rows[i] + room, []) for i in left]
-            for part in _batches(padded, budget):
-                length = len(rows[left[part[0]]])
-                ids = torch.zeros(len(part), length, dtype=torch.long)
-                seen = torch.zeros(len(part), length, dtype=torch.long)
-                for row, at in enumerate(part):
-                    known = rows[left[at]]
-                    ids[row, length - len(known) :] = torch.tensor(known)
-                    seen[row, length - len(known) :] = 1
+            with_room = [_Row([], rows[i] + room, []) for i in left]
+            for part in _batches(with_room, budget):
+                ids, seen = padded([rows[left[at]] for at in part], left=True)
                 found = self.model.generate(
                     input_ids=ids.to(self.device),
                     attention_mask=seen.to(self.device),
                     generation_config=greedy,
                 )
-                tails = found[:, length:]
+                tails = found[:, ids.shape[1] :]
                 said = self.tokenizer.batch_decode(tails, skip_special_tokens=True)
                 out.update(zip([left[at] for at in part], said, strict=True))
 
@@ -354,8 +345,5 @@ def load_causal(
     digest = hashlib.sha256(f"{dtype}|{model.config.to_json_string()}".encode())
     rules = getattr(tokenizer, "backend_tokenizer", None)
     digest.update(repr(rules.to_str() if rules else tokenizer.get_vocab()).encode())
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        flat = value.detach().cpu().contiguous().view(torch.uint8)
-        digest.update(flat.numpy().tobytes())
+    update_with_weights(digest, model.state_dict())
     return CausalModel(model, tokenizer, target, digest.hexdigest()[:16])

@@ -17,6 +17,7 @@ from fute_sklearn.exceptions import TruncationWarning, UnknownTokensWarning
 
 from ._encoder_cache import EncoderCache
 from ._load import Surrogate
+from ._padding import padded
 from ._t5 import FrozenOps, encode
 
 Found = TypeVar("Found")
@@ -71,14 +72,9 @@ class Encoded:
 
     def batch_ids(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Pad the rows' token ids to (B, S) with a mask of ones and zeros."""
-        length = int(self.lengths[rows].max())
-        block = np.zeros((len(rows), length), np.int64)
-        mask = np.zeros((len(rows), length), np.float32)
-        for i, row in enumerate(rows):
-            block[i, : self.lengths[row]] = self.ids[row]
-            mask[i, : self.lengths[row]] = 1
+        ids, mask = padded([self.ids[row] for row in rows])
         device = self.surrogate.device
-        return torch.from_numpy(block).to(device), torch.from_numpy(mask).to(device)
+        return ids.to(device), mask.float().to(device)
 
     def pooled(self) -> np.ndarray:
         """Mean of each text's token states, (n, d_model), float32."""

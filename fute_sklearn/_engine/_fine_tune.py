@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ._encoder import Encoded, halving
 from ._likelihood import Objective
-from ._load import Surrogate
+from ._load import Surrogate, head_of
 from ._t5 import Ops, decode, encode, remember
 from ._tuning import batches, flushed_denormals
 
@@ -48,7 +48,7 @@ def fine_tune(
     if which == "full":
         tuned = {k: _master(v) for k, v in frozen.items()}
     else:
-        head = frozen.get("lm_head.weight", frozen["shared.weight"])
+        head = head_of(frozen)
         tuned = {"lm_head.weight": _master(head)}
     optimizer = torch.optim.AdamW(tuned.values(), lr=learning_rate, weight_decay=0.01)
     rng = np.random.default_rng([seed, len(encoded)])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ._load import Surrogate
+from ._load import Surrogate, head_of
 from ._t5 import Ops, Targets
 
 IMPOSSIBLE = -1e9
@@ -107,7 +107,7 @@ def label_tree(surrogate: Surrogate, names: Sequence[str]) -> LabelTree:
 
 def head_rows(ops: Ops, ids: Tensor) -> Tensor:
     """Output word vectors."""
-    weight = ops.weights.get("lm_head.weight", ops.weights["shared.weight"])
+    weight = head_of(ops.weights)
     return F.embedding(ids, weight)
 
 
@@ -261,7 +261,7 @@ class TextObjective:
         Scores over the vocabulary exist for some positions at a time, and again when
         gradients are taken: they would be the largest numbers by far.
         """
-        head = ops.weights.get("lm_head.weight", ops.weights["shared.weight"])
+        head = head_of(ops.weights)
         wanted, weight = self._padded(rows)
         used = weight.flatten().nonzero()[:, 0]
         states, tokens = hidden.flatten(0, 2)[used], wanted.flatten()[used]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,19 @@ def _tiny_random() -> tuple[Any, Any]:
         return T5ForConditionalGeneration(config), ByT5Tokenizer()
 
 
+def update_with_weights(digest: Any, weights: Mapping[str, torch.Tensor]) -> None:
+    """Feed names and bytes of weights to a digest, in the order of their names."""
+    for key in sorted(weights):
+        digest.update(key.encode())
+        flat = weights[key].detach().cpu().contiguous().view(torch.uint8)
+        digest.update(flat.numpy().tobytes())
+
+
+def head_of(weights: Mapping[str, Any]) -> Any:
+    """Return the weights of the output head, which may be the word vectors."""
+    return weights.get("lm_head.weight", weights["shared.weight"])
+
+
 def _fingerprint(
     weights: dict[str, torch.Tensor],
     architecture: Architecture,
@@ -271,10 +285,7 @@ def _fingerprint(
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = json.dumps(tokenizer.get_vocab(), sort_keys=True)
     digest.update((backend.to_str() if backend is not None else rules).encode())
-    for key in sorted(weights):
-        digest.update(key.encode())
-        flat = weights[key].detach().cpu().contiguous().view(torch.uint8)
-        digest.update(flat.numpy().tobytes())
+    update_with_weights(digest, weights)
     for key in sorted(starts):
         digest.update(key.encode())
         digest.update(starts[key].tobytes())

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ._encoder import Encoded, halving
 from ._fine_tune import encoder_states
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
-from ._load import Surrogate
+from ._load import Surrogate, head_of
 from ._t5 import FrozenOps, Targets, Tuned, decode, remember
 from ._tuned_parameters import Parameters, layer_parts
 from ._tuning import batches, flushed_denormals
@@ -127,7 +127,7 @@ class Student:
         arch, end = self.surrogate.architecture, self.surrogate.tokenizer.eos_token_id
         states, mask = encoder_states(self.ops, encoded, rows, self.own_encoder)
         memory = remember(self.ops, arch, states, mask)
-        head = self.ops.weights.get("lm_head.weight", self.ops.weights["shared.weight"])
+        head = head_of(self.ops.weights)
         device = self.surrogate.device
         tokens = torch.full((1, len(rows), 1), arch.start_token, device=device)
         for length in range(1, max_tokens + 1):
