@@ -41,6 +41,21 @@ TARGETS = {
 }
 
 
+# Tuning magnifies last bits, which differ between processors and versions of torch.
+TUNED = ("tupate", "taskemb tuned")
+
+
+def where_made():
+    """Hash of what last bits depend on."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf8").splitlines() if info.is_file() else []
+    models = sorted({line for line in lines if line.startswith("model name")})
+    parts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), *models]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
 def embeddings():
     """Yield names and embeddings, of single fits and of several tasks at once."""
     import torch
@@ -71,9 +86,10 @@ def main():
         for name, value in found.items()
     }
     if write:
-        STORED.write_text(json.dumps(records, indent=1) + "\n", encoding="utf8")
+        content = {"where": where_made(), "embeddings": records}
+        STORED.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
         return
-    stored = json.loads(STORED.read_text(encoding="utf8"))
+    stored = json.loads(STORED.read_text(encoding="utf8"))["embeddings"]
     other = [n for n in stored if records[n]["sha256"] != stored[n]["sha256"]]
     same = len(stored) - len(other)
     print(f"{same} of {len(stored)} embeddings are bit for bit equal")
