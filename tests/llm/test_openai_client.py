@@ -711,3 +711,14 @@ def test_killed_jobs_go_on_and_repeat_nothing(server, tmp_path):
     job(server.url, folder, broken)
     assert len(server.asked) == len(ROWS) - len(known)
     assert broken.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["n_concurrent", "n_samples", "top_logprobs"])
+def test_least_numbers_are_taken_and_less_refused(name):
+    least = {"n_concurrent": 1, "n_samples": 1, "top_logprobs": 1, "max_retries": 0}
+    assert (
+        getattr(OpenAIClient("m", base_url="http://localhost:1/v1", **least), name) == 1
+    )
+    for change in ({name: 0}, {"max_retries": -1}):
+        with pytest.raises(ValueError, match="expected 1 or more"):
+            OpenAIClient("m", base_url="http://localhost:1/v1", **{**least, **change})

@@ -266,3 +266,19 @@ def test_bad_candidates_are_refused(prompts):
     away = clone(prompts["Blunt"]).set_params(client=Client())
     with pytest.raises(ValueError, match="one client"):
         PromptSelector({**prompts, "away": away}, "self_select").fit(TEXTS)
+
+
+def test_self_select_numbers_the_prompts_from_one(prompts):
+    asked = []
+    client = prompts["Sharp"].client
+    whole = client.score
+
+    def score(contexts, continuations):
+        asked.extend(contexts)
+        return whole(contexts, continuations)
+
+    client.score = score
+    PromptSelector(prompts, "self_select").fit(TEXTS)
+    for text in asked:
+        lines = [line for line in text.splitlines() if "{text}" in line]
+        assert [line.split(".")[0] for line in lines] == ["1", "2", "3"]
