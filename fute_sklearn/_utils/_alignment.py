@@ -35,17 +35,17 @@ def named(values: Any) -> Named:
     """Read gains or scores: dicts, Series and tables of pandas and polars, arrays."""
     if isinstance(values, Mapping):
         row = np.array([list(values.values())], dtype=np.float64)
-        return Named(row, [label_name(name) for name in values])
+        return Named(row, [str(name) for name in values])
     if has(values, "columns"):
         array = np.asarray(values, dtype=np.float64)
         numbered = type(values.columns).__name__ == "RangeIndex"
-        names = [label_name(name) for name in values.columns]
+        names = [str(name) for name in values.columns]
         return Named(array, names, index_names(values), numbered)
     array = np.asarray(plain(values), dtype=np.float64)
     index = values.index if has(values, "index") else None
     if array.ndim == 1 and index is not None and not callable(index):
         numbered = type(index).__name__ == "RangeIndex"
-        return Named(array[None], [label_name(n) for n in index], numbered=numbered)
+        return Named(array[None], [str(n) for n in index], numbered=numbered)
     return Named(np.atleast_2d(array))
 
 

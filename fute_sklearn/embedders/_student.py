@@ -110,7 +110,7 @@ class BaseStudent(BaseEstimator):
         self.__dict__.update(
             (name, value)
             for name, value in vars(fitted.student_).items()
-            if name.endswith("_") or name.startswith("_n_")
+            if name.endswith("_")
         )
         return self
 

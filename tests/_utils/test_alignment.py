@@ -242,6 +242,13 @@ def test_a_report_keeps_what_can_be_computed():
     assert report.loc["spearman", "value"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("columns", [[1.0, 2.0], [" svm", "tree "]])
+def test_a_rankers_own_names_are_always_found_again(columns):
+    gains = pd.DataFrame([[0.9, 0.1], [0.2, 0.8]], columns=columns)
+    ranker = ModelRanker("dot").fit(np.eye(2), gains)
+    assert ranker.score(np.eye(2), gains[columns[::-1]]) == pytest.approx(1)
+
+
 def test_names_in_a_series_follow_the_index():
     E = pd.DataFrame(np.eye(3), index=["p", "q", "r"])
     names = pd.Series(["tree", "svm", "bayes"], index=["q", "p", "r"])
