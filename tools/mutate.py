@@ -35,6 +35,7 @@ SWAPS = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
+BESIDE = {"_engine": ["tests/embedders", "tests/llm"]}
 ALSO = ["tests/test_common.py", "-k", "own_checks or other_estimators"]
 
 
@@ -68,7 +69,7 @@ def tests_of(path):
     parts = path.relative_to(PACKAGE).parts
     folder = ROOT / "tests" / parts[0]
     if len(parts) > 1 and folder.is_dir():
-        return [f"tests/{parts[0]}"]
+        return [f"tests/{parts[0]}", *BESIDE.get(parts[0], [])]
     near = sorted((ROOT / "tests").glob(f"test_{path.stem.strip('_')}*.py"))
     return [str(p.relative_to(ROOT)) for p in near] or ["tests/test_common.py"]
 
