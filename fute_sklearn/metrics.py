@@ -1,13 +1,17 @@
-"""Metrics of rankings, each with what a random ranking is expected to reach.
+"""Metrics of rankings (NDCG, regret, rank correlation) and of free-text answers.
 
-Gains and scores may be arrays, dicts, Series or tables of pandas and polars.  Where
-both name their candidates (by dict key, index or column) or tasks (by a table's index)
-they are aligned by name, and refused if the names differ; arrays go by position.
+A gain is the true performance of a candidate on a task, a score the number by which a
+ranking orders the candidates.  Both may be arrays, dicts, Series or tables of pandas
+and polars.  If both name their candidates (by dict key, index or column) or tasks (by a
+table's index), they are aligned by name, and differing names raise a ValueError; arrays
+are aligned by position.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -15,12 +19,15 @@ from typing import Any
 import numpy as np
 import sklearn.metrics
 from scipy.stats import rankdata, spearmanr
+from sklearn.metrics import make_scorer
+from sklearn.utils import check_consistent_length
 
 from ._utils._alignment import align, align_gains, row_names
 from ._utils._stack_level import find_stack_level
 
 __all__ = [
     "average_rank_loss",
+    "exact_match_score",
     "ndcg_score",
     "ndcg_scorer",
     "performance_rate_score",
@@ -29,6 +36,7 @@ __all__ = [
     "regret_loss",
     "regret_scorer",
     "spearman_score",
+    "token_f1_score",
 ]
 
 
@@ -64,7 +72,7 @@ def _gain(gains: np.ndarray, gain: str) -> np.ndarray:
 
 
 def _choice(gains: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Gain of the chosen candidate, the mean over those tied for the top."""
+    """Gain of the top-scored candidate of each task; the mean over ties."""
     top = scores == scores.max(1, keepdims=True)
     return (gains * top).sum(1) / top.sum(1)
 
@@ -72,25 +80,31 @@ def _choice(gains: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def ndcg_score(
     y_true: Any, y_score: Any, *, gain: str = "linear", k: int | None = None
 ) -> float:
-    """Normalised discounted cumulative gain of rankings.
+    """Compute the normalised discounted cumulative gain (NDCG) of rankings.
 
     Parameters
     ----------
     y_true : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
         True gains, not negative; for instance accuracies.
     y_score : array-like of the same shape, or dict
-        Scores by which the candidates are ranked, high is better.  Ties count as the
-        mean over their orders, never as the order that happens to be best.
+        Scores by which the candidates are ranked, high is better.  Tied scores count
+        as the mean over all orders of the tied candidates.
     gain : {"linear", "exponential"}, default="linear"
-        ``"linear"`` agrees with `sklearn.metrics.ndcg_score`; ``"exponential"`` is the
-        literature's ``2 ** gain - 1``.
+        ``"linear"`` takes the gains as they are, like `sklearn.metrics.ndcg_score`;
+        ``"exponential"`` takes ``2 ** gain - 1``.
     k : int or None, default=None
-        Look at the first k only, 1 or more.
+        Number of top-ranked candidates that count; None counts all.
 
     Returns
     -------
     score : float
         Mean over the tasks, between 0 and 1; a task whose gains are all 0 counts 0.
+
+    Raises
+    ------
+    ValueError
+        If gains are negative, shapes or names differ, values are not finite, there are
+        fewer than two candidates, or ``gain`` or ``k`` is invalid.
 
     Examples
     --------
@@ -105,18 +119,24 @@ def ndcg_score(
 
 
 def average_rank_loss(y_true: Any, y_score: Any) -> float:
-    """Average rank that the rankings give to the truly best candidate; 1 is best.
+    """Compute the average rank of the candidate with the highest gain; 1 is best.
 
     Parameters
     ----------
-    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,)
-        True gains and scores.
+    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
+        True gains, and scores by which the candidates are ranked, high is better.
 
     Returns
     -------
     rank : float
-        The paper's rho, mean over the tasks.  Ties take their mean rank, and where
-        several candidates are truly best, the one ranked first counts.
+        Mean over the tasks (rho in the FUTE paper).  Tied scores take their mean rank;
+        if several candidates have the highest gain, the one ranked first counts.
+
+    Raises
+    ------
+    ValueError
+        If shapes or names differ, values are not finite, or there are fewer than two
+        candidates.
 
     Examples
     --------
@@ -131,17 +151,24 @@ def average_rank_loss(y_true: Any, y_score: Any) -> float:
 
 
 def performance_rate_score(y_true: Any, y_score: Any) -> float:
-    """Gain of the chosen candidate over the best gain; 1 is best.
+    """Compute the gain of the top-ranked candidate over the highest gain; 1 is best.
 
     Parameters
     ----------
-    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,)
-        True gains, of which at least one per task is positive, and scores.
+    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
+        True gains, of which at least one per task is positive, and scores by which the
+        candidates are ranked, high is better.
 
     Returns
     -------
     rate : float
-        Mean over the tasks.
+        Mean over the tasks; candidates tied for the top count with their mean gain.
+
+    Raises
+    ------
+    ValueError
+        If the highest gain of a task is not positive, shapes or names differ, values
+        are not finite, or there are fewer than two candidates.
 
     Examples
     --------
@@ -157,17 +184,24 @@ def performance_rate_score(y_true: Any, y_score: Any) -> float:
 
 
 def regret_loss(y_true: Any, y_score: Any) -> float:
-    """Best gain minus the gain of the chosen candidate; 0 is best.
+    """Compute the regret: highest gain minus that of the top-ranked candidate.
 
     Parameters
     ----------
-    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,)
-        True gains and scores.
+    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
+        True gains, and scores by which the candidates are ranked, high is better.
 
     Returns
     -------
     regret : float
-        Mean over the tasks, in the unit of the gains.
+        Mean over the tasks, in the unit of the gains; 0 is best.  Candidates tied for
+        the top count with their mean gain.
+
+    Raises
+    ------
+    ValueError
+        If shapes or names differ, values are not finite, or there are fewer than two
+        candidates.
 
     Examples
     --------
@@ -180,17 +214,24 @@ def regret_loss(y_true: Any, y_score: Any) -> float:
 
 
 def spearman_score(y_true: Any, y_score: Any) -> float:
-    """Rank correlation of scores and gains; 1 is best, 0 is random.
+    """Compute Spearman's rank correlation of scores and gains; 1 is best.
 
     Parameters
     ----------
-    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,)
-        True gains and scores.
+    y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
+        True gains, and scores by which the candidates are ranked, high is better.
 
     Returns
     -------
     correlation : float
-        Mean over the tasks; a task with constant gains or scores counts 0.
+        Mean over the tasks, between -1 and 1; 0 is expected of a random ranking.  A
+        task with constant gains or scores counts 0.
+
+    Raises
+    ------
+    ValueError
+        If shapes or names differ, values are not finite, or there are fewer than two
+        candidates.
 
     Examples
     --------
@@ -207,20 +248,32 @@ def spearman_score(y_true: Any, y_score: Any) -> float:
 
 
 def ranking_report(y_true: Any, y_score: Any) -> Any:
-    """All metrics of rankings beside the expected values of a random ranking.
+    """Compute all metrics of rankings and their expected values for a random ranking.
 
-    A random order often reaches an NDCG above .8; its rank correlation is 0.
+    The random values are needed to read the others: a random ranking often has an NDCG
+    above .8, whereas its expected rank correlation is 0.
 
     Parameters
     ----------
     y_true, y_score : array-like (n_tasks, n_candidates) or (n_candidates,), or dict
-        True gains and scores.
+        True gains, and scores by which the candidates are ranked, high is better.
 
     Returns
     -------
     report : DataFrame
-        One row per metric; columns ``"value"`` and ``"random"``.  A metric that is not
-        defined, as NDCG of negative gains, is NaN with a warning.
+        Rows ``"ndcg"``, ``"ndcg_exponential"``, ``"spearman"``, ``"average_rank"``,
+        ``"performance_rate"`` and ``"regret"``; columns ``"value"`` and ``"random"``.
+
+    Raises
+    ------
+    ValueError
+        If shapes or names differ, values are not finite, or there are fewer than two
+        candidates.
+
+    Warns
+    -----
+    UserWarning
+        If a metric is not defined, such as the NDCG of negative gains; it is NaN.
 
     Examples
     --------
@@ -241,8 +294,8 @@ def ranking_report(y_true: Any, y_score: Any) -> Any:
         "performance_rate": performance_rate_score,
         "regret": regret_loss,
     }
-    # Scores that are all tied average over every order, which is a random ranking;
-    # only the rank of the best of several best needs a formula of its own.
+    # Metrics of constant scores average over all orders, as the expectation of a
+    # random ranking does.  Only average_rank with tied best gains differs; see below.
     rows: dict[str, dict[str, float]] = {}
     for name, function in functions.items():
         try:
@@ -262,8 +315,89 @@ def ranking_report(y_true: Any, y_score: Any) -> Any:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def _words(text: Any) -> list[str]:
+    """Split an answer into lower-case words without punctuation and articles."""
+    plain = re.sub(r"[^\w\s]", "", str(text).lower())
+    return re.sub(r"\b(?:a|an|the)\b", " ", plain).split()
+
+
+def exact_match_score(y_true: Any, y_pred: Any) -> float:
+    """Compute the share of answers that match the true answer (exact match).
+
+    Case, punctuation and articles are ignored, as in SQuAD (Rajpurkar et al. 2016).
+
+    Parameters
+    ----------
+    y_true, y_pred : sequence of str of length n_samples
+        True and predicted answers.
+
+    Returns
+    -------
+    score : float
+        Between 0 and 1; 1 is best.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> from fute_sklearn.metrics import exact_match_score
+    >>> exact_match_score(["The red door.", "blue"], ["red door", "green"])
+    0.5
+    """
+    check_consistent_length(y_true, y_pred)
+    found = [_words(a) == _words(b) for a, b in zip(y_true, y_pred, strict=True)]
+    return float(np.mean(found))
+
+
+def token_f1_score(y_true: Any, y_pred: Any) -> float:
+    """Compute the mean token F1 score of predicted and true answers.
+
+    Case, punctuation and articles are ignored, as in SQuAD (Rajpurkar et al. 2016).
+
+    Parameters
+    ----------
+    y_true, y_pred : sequence of str of length n_samples
+        True and predicted answers.
+
+    Returns
+    -------
+    score : float
+        Between 0 and 1; 1 is best.  A pair of answers without words counts 1.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> from fute_sklearn.metrics import token_f1_score
+    >>> token_f1_score(["the red door", "blue"], ["a red wall", "blue"])
+    0.75
+    """
+    check_consistent_length(y_true, y_pred)
+    scores = []
+    for right, given in zip(map(_words, y_true), map(_words, y_pred), strict=True):
+        shared = (Counter(right) & Counter(given)).total()
+        total = len(right) + len(given)
+        scores.append(2 * shared / total if total else 1.0)
+    return float(np.mean(scores))
+
+
+TEXT_SCORERS: dict[str, Any] = {
+    "exact_match": make_scorer(exact_match_score),
+    "token_f1": make_scorer(token_f1_score),
+}
+
+
 class _RankingScorer:
-    """Score a ranker, or a pipeline that ends in one, with gains aligned by name."""
+    """scikit-learn scorer of a ranker, or of a pipeline that ends in one.
+
+    Columns and rows of the gains are aligned with models and targets by name.
+    """
 
     def __init__(self, metric: Callable[..., float], sign: int) -> None:
         self.metric = metric

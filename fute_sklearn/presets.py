@@ -1,4 +1,4 @@
-"""The settings and the prompts of the FUTE paper, in one place."""
+"""Hyperparameters and prompts of the FUTE paper (Wang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -23,25 +23,33 @@ FISHER_RATES = {**dict.fromkeys(CASES, 2e-5), "dte-qa": 3e-5}
 
 
 def paper_settings(method: str, case: str) -> dict[str, Any]:
-    """Return the parameters of an embedder as the authors of FUTE ran it.
+    """Return the hyperparameters that the FUTE paper uses for an embedder.
 
-    T5-base; AdamW with weight decay 0.01, gradients clipped at 1, a linear schedule
-    with 5 % warm-up; prefixes of 16 positions with dropout 0.15; data sets are tuned
-    until early stopping, models for a fixed number of epochs.  The defects of that
-    code (untrained cross-attention prefixes, no seeds, the square of mean gradients)
-    are not reproduced, and labels are scored over the label words.
+    The surrogate is T5-base.  For TuPaTE: AdamW with weight decay 0.01, gradients
+    clipped at norm 1, a linear schedule with 5 % warm-up, and prefixes of 16 positions
+    with dropout 0.15; data sets are tuned with early stopping, models for a fixed
+    number of epochs.  Three properties of the authors' code are not reproduced:
+    untrained cross-attention prefixes, missing seeds, and squared mean gradients in
+    place of mean squared ones.  Label probabilities are normalised over the labels.
 
     Parameters
     ----------
     method : {"tupate", "taskemb"}
-        Parameters of `TuPaTEEmbedder` or `TaskEmbedder`.
+        Whether to return parameters of `TuPaTEEmbedder` or of `TaskEmbedder`.
     case : {"mte-language-model", "mte-llm", "dte-classification", "dte-qa"}
-        Whether a model or a data set is embedded, and of which kind.
+        What is embedded: a fine-tuned language model or a prompted LLM (model task
+        embedding, MTE), or a classification or question answering data set (data set
+        task embedding, DTE).
 
     Returns
     -------
     params : dict
-        Keyword arguments.
+        Keyword arguments of the embedder.
+
+    Raises
+    ------
+    ValueError
+        If ``method`` or ``case`` is unknown.
 
     References
     ----------
@@ -62,7 +70,7 @@ def paper_settings(method: str, case: str) -> dict[str, Any]:
         raise ValueError(f"case={case!r}, expected one of {sorted(CASES)}.")
     shared = {"surrogate": SURROGATE, **CASES[case]}
     if method == "taskemb":
-        # Early stopping belongs to tuning; three epochs are its usual length here.
+        # TaskEmbedder has no early stopping, so its default of 3 epochs is the limit.
         shared["max_epochs"] = min(shared["max_epochs"], 3)
         return {
             **shared,
@@ -73,6 +81,7 @@ def paper_settings(method: str, case: str) -> dict[str, Any]:
     return {
         **shared,
         "tuning": "prompt",
+        "space": "parameters",
         "prefix_length": 16,
         "learning_rate": TUNING_RATES[case],
         "weight_decay": 0.01,
@@ -85,7 +94,7 @@ def paper_settings(method: str, case: str) -> dict[str, Any]:
 
 REASON = "Reason step by step before answering."
 YES_NO = {"positive": "Yes", "negative": "No"}
-# Template and what the model says for each label, from Tables A1 and A2.
+# Templates of Tables A1 and A2, each with a verbalizer (label to answer) of our own.
 SENTIMENT: list[tuple[str, dict[str, str]]] = [
     (
         "Does the movie review below make someone want to watch it? {text}",
@@ -114,7 +123,7 @@ SENTIMENT: list[tuple[str, dict[str, str]]] = [
         {"positive": "positive", "negative": "negative"},
     ),
 ]
-SENTIMENT_ORDER = (0, 1, 2, 3, 4, 5, 6, 7, 2, 5)  # the paper has two prompts twice
+SENTIMENT_ORDER = (0, 1, 2, 3, 4, 5, 6, 7, 2, 5)  # Table A1 lists two prompts twice
 
 
 def _inference(*words: str) -> dict[str, str]:
@@ -170,7 +179,7 @@ INFERENCE: list[tuple[str, dict[str, str]]] = [
     ),
 ]
 
-# Ours: texts that a language model goes on with, rather than questions.
+# Not from the paper: prompts to be continued with a label word, for base models.
 GOOD_BAD = {"positive": "good", "negative": "bad"}
 POLARITY = {"positive": "positive", "negative": "negative"}
 SENTIMENT_COMPLETIONS: list[tuple[str, dict[str, str]]] = [
@@ -239,15 +248,16 @@ def _check_kind(task: str) -> None:
 
 
 def completion_prompts(task: str) -> list[dict[str, Any]]:
-    """Return ten prompts of our own that a language model simply goes on with.
+    """Return ten completion prompts, which a label word continues.
 
-    Most start with the text, so that a client that reads shared beginnings once reads
-    it once for all of them.
+    They are not from the paper.  Most start with the text, so that
+    `TransformersClient`, which computes a common beginning of contexts once, processes
+    each text once for all of these prompts.
 
     Parameters
     ----------
     task : {"sentiment", "inference"}
-        As in `paper_prompts`.
+        Kind of the task; see `paper_prompts`.
 
     Returns
     -------
@@ -258,7 +268,7 @@ def completion_prompts(task: str) -> list[dict[str, Any]]:
     Raises
     ------
     ValueError
-        If the task is neither.
+        If ``task`` is unknown.
 
     Examples
     --------
@@ -275,21 +285,27 @@ def completion_prompts(task: str) -> list[dict[str, Any]]:
 def paper_prompts(task: str) -> list[dict[str, Any]]:
     """Return the 13 prompts that the FUTE paper compares on a kind of task.
 
-    Prompts 11 to 13 are the first three with reasoning.  Sentiment prompts 9 and 10
-    are 3 and 6 once more, as in the paper's table.  The words that stand for the
-    labels follow from each question; the paper names none.
+    Prompts 11 to 13 are the first three with a chain-of-thought instruction.  Sentiment
+    prompts 9 and 10 repeat 3 and 6, as in the paper's table.  The paper gives no
+    verbalizers; they were derived from the questions.
 
     Parameters
     ----------
     task : {"sentiment", "inference"}
-        Texts in ``{text}`` with the labels positive and negative, or pairs in
-        ``{premise}`` and ``{hypothesis}`` with entailment, contradiction and neutral.
+        ``"sentiment"``: the template has the field ``{text}``, the labels are positive
+        and negative.  ``"inference"``: the fields are ``{premise}`` and
+        ``{hypothesis}``, the labels entailment, contradiction and neutral.
 
     Returns
     -------
     prompts : list of dict
-        ``template``, ``labels``, ``verbalizer`` and, with reasoning, ``cot``: keyword
-        arguments of `PromptedLLM`.
+        ``template``, ``labels``, ``verbalizer`` and, for chain of thought, ``cot``:
+        keyword arguments of `PromptedLLM`.
+
+    Raises
+    ------
+    ValueError
+        If ``task`` is unknown.
 
     References
     ----------

@@ -1,8 +1,8 @@
-"""Checks for embedders, rankers and clients: the package's own, and yours.
+"""Checks of custom embedders, rankers and language model clients.
 
-scikit-learn's own suite runs on numbers; `RowsToText` lets it run on text estimators,
-and the checks here cover what it cannot know of: sequences of strings, targets by name,
-seeds, pickles without weights.
+They complement `sklearn.utils.estimator_checks`, whose samples are numbers, by checks
+of text input, label names, seeds and the size of pickles.  With `RowsToText`,
+scikit-learn's own checks can be run on embedders.
 """
 
 from __future__ import annotations
@@ -32,14 +32,21 @@ TINY_SURROGATE = "fute-tiny-random"
 
 
 class RowsToText(TransformerMixin, BaseEstimator):
-    """Let an embedder take rows of numbers, each written as a text.
+    """Adapt an embedder to numeric input by formatting each row as a text.
 
-    For scikit-learn's check suite, whose samples are numbers.
+    It serves to run scikit-learn's estimator checks, whose samples are numbers.
 
     Parameters
     ----------
     estimator : embedder
-        The embedder under test.
+        The embedder under test, which ``fit`` clones.
+
+    Attributes
+    ----------
+    estimator_ : embedder
+        The fitted embedder.
+    n_features_in_ : int
+        Number of columns of X.
 
     Examples
     --------
@@ -57,12 +64,12 @@ class RowsToText(TransformerMixin, BaseEstimator):
         return [" ".join(f"{value:.4g}" for value in row) for row in X]
 
     def fit(self, X: Any, y: Any) -> RowsToText:
-        """Fit the embedder on the rows' texts.
+        """Fit the embedder to the rows, formatted as texts.
 
         Parameters
         ----------
         X : array-like (n_samples, n_features)
-            Numbers.
+            Numbers; each row is one text.
         y : array-like (n_samples,)
             Targets.
 
@@ -76,17 +83,22 @@ class RowsToText(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features of the rows' texts.
+        """Compute the embedder's features of the rows, formatted as texts.
 
         Parameters
         ----------
         X : array-like (n_samples, n_features)
-            Numbers.
+            Numbers; each row is one text.
 
         Returns
         -------
         features : ndarray (n_samples, d_model)
             One row per row of X.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` was not called.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
@@ -102,19 +114,21 @@ class RowsToText(TransformerMixin, BaseEstimator):
 def estimator_checks_generator(
     estimator: Any,
 ) -> Iterator[tuple[Any, Callable[[Any], None]]]:
-    """Yield an estimator with every check that fits its kind of input.
+    """Yield an estimator with every check of its kind.
 
     Parameters
     ----------
     estimator : estimator instance, or client of a language model
-        An embedder (texts), an estimator on tasks, a ranker of embeddings, or a client.
+        An embedder (derived from `BaseTaskEmbedder`), a ranker of embeddings (derived
+        from `BaseRanker`, without parameter ``embedder``), a client (with
+        ``capabilities``), or else an estimator whose samples are tasks.
 
     Yields
     ------
     estimator : estimator instance
-        The instance.
+        The given object.
     check : callable
-        Takes the estimator; raises AssertionError.
+        Function of the estimator that raises AssertionError if the check fails.
 
     Examples
     --------
@@ -137,17 +151,17 @@ def estimator_checks_generator(
 
 
 def check_estimator(estimator: Any) -> None:
-    """Run every check that fits the estimator.
+    """Run every check of the estimator's kind.
 
     Parameters
     ----------
     estimator : estimator instance, or client of a language model
-        An embedder, an estimator on tasks, a ranker of embeddings, or a client.
+        The object to check, as in `estimator_checks_generator`.
 
     Raises
     ------
     AssertionError
-        From the first check that fails.
+        If a check fails; the first failure ends the run.
 
     Examples
     --------
@@ -164,19 +178,20 @@ def parametrize_with_checks(
     *,
     expected_failed_checks: Callable[[Any], dict[str, str]] | None = None,
 ) -> Any:
-    """Decorate a pytest function with all checks of several estimators.
+    """Parametrise a pytest function by the checks of several estimators.
 
     Parameters
     ----------
     estimators : list of estimator instances
-        Each gets the checks that fit it.
+        Objects to check, as in `estimator_checks_generator`.
     expected_failed_checks : callable, optional
-        Maps an estimator to names of checks with the reason why they fail.
+        Function of an estimator that returns a dict from names of checks to the reason
+        why they fail; these are marked as strict xfail.  By default none is.
 
     Returns
     -------
     decorator : pytest.MarkDecorator
-        Parametrises ``estimator`` and ``check``.
+        Decorator of functions with the arguments ``estimator`` and ``check``.
 
     Examples
     --------

@@ -25,9 +25,17 @@ TEXTS = ["a fine film", "a dull film", "what joy", "how sad", "so slow", "fine f
 LABELS = ["pos", "neg", "pos", "neg", "neg", "pos"]
 TINY, MINI = "fute-tiny-random", "fute-mini"
 EMBEDDERS = {
-    "tupate lora": TuPaTEEmbedder(MINI, max_epochs=2),
-    "tupate prompt": TuPaTEEmbedder(MINI, tuning="prompt", max_epochs=2),
-    "tupate bias": TuPaTEEmbedder(TINY, tuning="bias", max_epochs=2),
+    "tupate lora": TuPaTEEmbedder(MINI, space="parameters", max_epochs=2),
+    "tupate prompt": TuPaTEEmbedder(
+        MINI, tuning="prompt", space="parameters", max_epochs=2
+    ),
+    "tupate bias": TuPaTEEmbedder(
+        TINY, tuning="bias", space="parameters", max_epochs=2
+    ),
+    "tupate function": TuPaTEEmbedder(MINI, max_epochs=2),
+    "tupate function student": TuPaTEEmbedder(
+        TINY, reference=TEXTS, data_set="student", max_epochs=2
+    ),
     "moment": MomentEmbedder(MINI),
     "moment text": MomentEmbedder(TINY, reference=TEXTS, target_encoding="text"),
     "taskemb": TaskEmbedder(TINY),

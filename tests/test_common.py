@@ -27,9 +27,13 @@ from fute_sklearn._estimator_checks import TEXTS
 from fute_sklearn.testing import TINY_SURROGATE, RowsToText, parametrize_with_checks
 
 EMBEDDERS = [
-    TuPaTEEmbedder(TINY_SURROGATE, tuning="prompt", max_epochs=2, batch_size=4),
+    TuPaTEEmbedder(
+        TINY_SURROGATE, tuning="prompt", space="parameters", max_epochs=2, batch_size=4
+    ),
     TuPaTEEmbedder(TINY_SURROGATE, tuning="bias", max_epochs=2, batch_size=4),
-    TuPaTEEmbedder(TINY_SURROGATE, tuning="lora", max_epochs=2, batch_size=4),
+    TuPaTEEmbedder(
+        TINY_SURROGATE, reference=TEXTS, data_set="student", max_epochs=2, batch_size=4
+    ),
     TuPaTEEmbedder(
         TINY_SURROGATE, early_stopping=True, validation_fraction=0.3, max_epochs=2
     ),

@@ -247,7 +247,7 @@ def test_ratings_with_one_that_is_unknown_are_labels(texts, embedder):
             embedder=embedder.set_params(target_encoding="text"),
             kind="label",
         )
-    assert table["student_score"].notna().all()
+    assert table["score"].notna().all()
 
 
 def test_tables_of_gains_without_names_are_arrays(texts, labels, embedder):

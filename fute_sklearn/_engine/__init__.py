@@ -1,4 +1,4 @@
-"""The engine: the only part of the package that knows torch and transformers."""
+"""All code that imports torch and transformers: models, tuning, Fisher information."""
 
 from ._causal import CausalModel, load_causal
 from ._encoder import Encoded, encode_texts, unreadable_share

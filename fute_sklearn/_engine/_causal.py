@@ -1,4 +1,4 @@
-"""A causal language model in this process: exact log-likelihoods and greedy text."""
+"""Causal language models: exact log-likelihoods and greedy generation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CausalModel:
     fingerprint: str
 
     def _ids(self, text: str) -> list[int]:
-        """Tokens of a text to go on from: a start token if there is one, no end."""
+        """Tokenise a context: without end tokens, and never empty."""
         ids = list(self.tokenizer(text)["input_ids"])
         ends = {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id}
         while ids and ids[-1] in ends:
@@ -55,7 +55,7 @@ class CausalModel:
         config = self.model.config
         limit = getattr(config, "max_position_embeddings", None)
         if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-            # Beyond the window, what is seen would depend on the batch's padding.
+            # Beyond the window, attention would depend on the padding of the batch.
             limit = min(limit or length, config.sliding_window)
         if limit is not None and length > limit:
             raise ValueError(
@@ -65,7 +65,7 @@ class CausalModel:
             )
 
     def _tail(self, root: list[int], context: str, continuation: str) -> list[int]:
-        """Tokens after the context's, cut as in the whole where that fits."""
+        """Tokens of a continuation, as tokenised with its context if that agrees."""
         whole = self._ids(context + continuation)
         self._check_length(len(whole), context)
         if whole[: len(root)] == root and len(whole) > len(root):
@@ -80,8 +80,8 @@ class CausalModel:
     ) -> list[np.ndarray]:
         """Log-likelihood of each context's continuations, in nats.
 
-        A context is read once for all its continuations, and a beginning that
-        several contexts share once for all of these.
+        A context is processed once for all its continuations, and a common beginning of
+        several contexts once for all of these.
         """
         rows = []
         for context, options in zip(contexts, continuations, strict=True):
@@ -105,9 +105,9 @@ class CausalModel:
     def _read(
         self, parts: list[list[int]], after: _Read | None = None, keep: int = 1
     ) -> _Read:
-        """Read parts, padded on the left, after what has been read.
+        """Run the model on left-padded parts, after cached states if given.
 
-        Scores are those of the last ``keep`` places, of all with 0.
+        Logits are returned for the last ``keep`` positions; 0 returns all.
         """
         ids, seen = padded(parts, left=True)
         length = ids.shape[1]
@@ -141,7 +141,7 @@ class CausalModel:
             for j, tail in enumerate(row.tails)
             if len(tail) > 1
         ]
-        # Every string needs the context's keys and a row of scores per token.
+        # Each string takes the memory of the context's keys and of logits per token.
         most = max((len(tail) for row in rows for tail in row.tails), default=1)
         width = read.mask.shape[1] + most
         each = max(width, most * first.shape[1] // SCORES_PER_TOKEN)
@@ -155,7 +155,7 @@ class CausalModel:
         return out
 
     def _rest(self, after: _Read, tails: list[list[int]]) -> list[float]:
-        """Log-likelihood of the tails' tokens after their first."""
+        """Log-likelihood of all tokens of the tails except the first of each."""
         logits = self._read([tail[:-1] for tail in tails], after, keep=0).logits
         length = logits.shape[1]
         wanted = torch.full((len(tails), length), -1)
@@ -225,7 +225,7 @@ class CausalModel:
 
 @dataclass(eq=False)
 class _Row:
-    """A context, cut where others go on differently, and what may follow it."""
+    """A context, split into a beginning shared with others and the rest, and tails."""
 
     head: list[int]
     body: list[int]
@@ -234,7 +234,7 @@ class _Row:
 
 @dataclass(eq=False)
 class _Read:
-    """What a model says after parts it has read, and what it keeps of them."""
+    """Logits, cached keys and values, and attention mask of processed tokens."""
 
     logits: Tensor
     cache: Any
@@ -250,7 +250,7 @@ class _Read:
 
 
 def _likelihoods(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Sum the log-likelihood of the wanted tokens per row; -1 is nothing wanted."""
+    """Sum the log-likelihood of the wanted tokens per row; -1 marks no token."""
     logits = logits.float()
     chosen = logits.gather(-1, wanted.clamp(min=0)[..., None])[..., 0]
     steps = chosen - torch.logsumexp(logits, -1)
@@ -258,10 +258,10 @@ def _likelihoods(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _share_heads(rows: list[_Row]) -> list[int]:
-    """Cut shared beginnings off the bodies; return an order that keeps them together.
+    """Move common beginnings from bodies to heads; return an order that groups them.
 
-    Examples that stand before every text, or one text before several questions, are
-    then read once.
+    Few-shot examples before every text, or one text before several questions, are then
+    processed once.
     """
     order = sorted(range(len(rows)), key=lambda i: rows[i].body)
     groups: list[tuple[int, list[int]]] = []
@@ -270,7 +270,7 @@ def _share_heads(rows: list[_Row]) -> list[int]:
             shared, members = groups[-1]
             body, last = rows[i].body, rows[members[-1]].body
             most = min(len(body), len(last), shared if len(members) > 1 else len(last))
-            # A body keeps one token at least: its last place is what is asked.
+            # A body keeps at least one token, whose logits are needed.
             most = min(most, len(body) - 1, len(last) - 1)
             same = next((k for k in range(most) if body[k] != last[k]), most)
             if same >= max(SHARED_TOKENS, shared // 2):
@@ -287,9 +287,10 @@ def _share_heads(rows: list[_Row]) -> list[int]:
 
 
 def _batches(rows: list[_Row], budget: int) -> Iterator[list[int]]:
-    """Cut rows into runs of at most so many padded tokens, with heads or without.
+    """Split rows into batches of at most ``budget`` padded tokens.
 
-    A head is read once, but every row holds its keys.
+    Rows with and without heads are not mixed.  A head is processed once, but every row
+    takes the memory of its keys and values.
     """
     part: list[int] = []
     longest = held = 0
@@ -340,7 +341,7 @@ def load_causal(
             f"of a text cannot be shared; expected {sorted(LAYER_TYPES)}."
         )
     model = model.to(target).eval().requires_grad_(False)
-    # The folder's own settings may ask for beams, samples and penalties.
+    # Generation settings in the folder may enable beam search, sampling or penalties.
     model.generation_config = GenerationConfig()
     digest = hashlib.sha256(f"{dtype}|{model.config.to_json_string()}".encode())
     rules = getattr(tokenizer, "backend_tokenizer", None)

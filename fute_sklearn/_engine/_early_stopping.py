@@ -1,4 +1,4 @@
-"""Early stopping of tasks tuned together: each keeps its own best and patience."""
+"""Early stopping of tasks that are tuned together, separately for each task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class BestSoFar:
-    """Each task's best parameters so far, and its patience."""
+    """Each task's best parameters so far, and epochs since the last improvement."""
 
     def __init__(self, stacked: dict[str, Tensor], patience: int) -> None:
         self.parameters = {k: v.detach().clone() for k, v in stacked.items()}
@@ -21,7 +21,7 @@ class BestSoFar:
         self.patience = patience
 
     def update(self, loss: Tensor, stacked: dict[str, Tensor]) -> bool:
-        """Take in an epoch's held-out losses; True when every task has stopped."""
+        """Record an epoch's validation losses; return whether all tasks stopped."""
         running = self.waited < self.patience
         better = running & (loss < self.loss)
         self.loss = torch.where(better, loss, self.loss)

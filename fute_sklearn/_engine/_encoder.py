@@ -1,4 +1,4 @@
-"""Encode each distinct text once."""
+"""Compute and cache the encoder states of distinct texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOSTLY = 0.5
 
 
 class Encoded:
-    """Encoder outputs of n texts, in their order.
+    """Encoder states of n texts, in their order (EncodedTexts in docstrings).
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Encoded:
 
 
 def tokenize(surrogate: Surrogate, texts: Sequence[str]) -> list[np.ndarray]:
-    """Tokenise and cut at ``max_length``, keeping the end-of-sequence token."""
+    """Tokenise and truncate to ``max_length``, keeping the end-of-sequence token."""
     limit = surrogate.max_length
     rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
         "input_ids"
@@ -121,7 +121,7 @@ def tokenize(surrogate: Surrogate, texts: Sequence[str]) -> list[np.ndarray]:
 
 
 def unknown_shares(surrogate: Surrogate, rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Share of each text's tokens that stand for what the vocabulary lacks."""
+    """Share of each text's tokens that are the unknown token."""
     unknown = surrogate.tokenizer.unk_token_id
     others = set(surrogate.tokenizer.all_special_ids) - {unknown}
     shares = np.zeros(len(rows))
@@ -133,7 +133,7 @@ def unknown_shares(surrogate: Surrogate, rows: Sequence[Sequence[int]]) -> np.nd
 
 
 def unreadable_share(surrogate: Surrogate, texts: Sequence[str]) -> float:
-    """Share of the texts that consist mostly of what the vocabulary lacks."""
+    """Share of the texts with half or more unknown tokens."""
     rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
         "input_ids"
     ]
@@ -141,10 +141,10 @@ def unreadable_share(surrogate: Surrogate, texts: Sequence[str]) -> float:
 
 
 def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:
-    """Encode texts, each distinct one once, through the cache on disk.
+    """Return the encoder states of texts; compute those that are not cached.
 
-    Batches have fixed shapes (length rounded up, rows filled up), so that a text's
-    states do not depend on the texts it is encoded with.
+    Batches have fixed shapes (length rounded up, missing rows padded), so that a text's
+    states do not depend on the other texts of the batch.
     """
     folder = cache_folder(f"encoder/{surrogate.fingerprint}")
     cache = EncoderCache(folder, get_config()["max_cache_bytes"])
@@ -207,7 +207,7 @@ def _encode_batch(
 
 
 def halving(run: Callable[[int], Found], size: int) -> Found:
-    """Call ``run(size)`` and, out of memory, again with half the size."""
+    """Call ``run(size)``; after an out-of-memory error, repeat with half the size."""
     warned = False
     while True:
         try:

@@ -1,8 +1,8 @@
-"""Encoder outputs on disk: immutable, memory-mapped segments with checksums.
+"""Cache of encoder states on disk: immutable, memory-mapped segments with checksums.
 
 A segment is an ``.npy`` file with the token states of some texts and a ``.json``
-index, written last.  Segments never change, so several processes may read and
-write one folder, and a killed process leaves at worst a file without an index.
+index, which is written last.  Segments are never changed, so that several processes can
+use one folder, and a killed process leaves at most a file without an index.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAPPED_BYTES = 2**20
 
 
 class EncoderCache:
-    """Token states by text hash.
+    """Cache of token states by text hash.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class EncoderCache:
                 warn_damaged(path, error)
 
     def get(self, key: str) -> np.ndarray | None:
-        """Return (n_tokens, width) states, or None where there are no sound ones."""
+        """Return (n_tokens, width) states, or None if they are missing or damaged."""
         if key in self._kept:
             return self._kept[key]
         if key not in self._where:
@@ -92,12 +92,12 @@ class EncoderCache:
         return found
 
     def kept(self, key: str) -> np.ndarray:
-        """Return states that `get` has found or `put` was given."""
+        """Return states that `get` returned or `put` stored before."""
         return self._kept[key]
 
     @staticmethod
     def _load(data: Path) -> np.ndarray:
-        # Every map keeps a file open: small segments are read whole instead.
+        # A memory map keeps its file open, so small segments are loaded instead.
         mode: Literal["r"] | None
         mode = "r" if data.stat().st_size > MAPPED_BYTES else None
         return np.load(data, mmap_mode=mode, allow_pickle=False)
@@ -107,9 +107,9 @@ class EncoderCache:
         self._where = {k: v for k, v in self._where.items() if v[0] != path}
 
     def put(self, states: dict[str, np.ndarray]) -> None:
-        """Keep new states; they survive this process once this returns.
+        """Store new states on disk.
 
-        This object goes on serving them, also when the files are removed meanwhile.
+        This object keeps returning them even if the files are removed.
         """
         if self.folder is None or not states:
             self._kept.update(states)
@@ -136,7 +136,7 @@ class EncoderCache:
             warn_unusable(self.folder, error)
 
     def _shrink(self) -> None:
-        """Remove the oldest segments above the size limit, and stale leftovers."""
+        """Remove the oldest segments above the size limit, and old partial files."""
         assert self.folder is not None
         now, sizes = time.time(), []
         for path in self.folder.iterdir():

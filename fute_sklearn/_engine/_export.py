@@ -1,4 +1,4 @@
-"""Tuned surrogates as files that stock transformers and peft load."""
+"""Save tuned surrogates in the formats of transformers and peft."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def save_model(
     if weights:
         state = {name: value.detach().cpu().float() for name, value in weights.items()}
         if "lm_head.weight" in state and model.config.tie_word_embeddings:
-            # The head was tuned apart from the word vectors that it was tied to.
+            # The tuned head differs from the word embeddings to which it was tied.
             model.config.tie_word_embeddings = False
             model.lm_head.weight = torch.nn.Parameter(state["lm_head.weight"].clone())
         with torch.no_grad():

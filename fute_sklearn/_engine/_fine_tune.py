@@ -1,4 +1,4 @@
-"""Fine-tune copies of the surrogate's own weights on one task."""
+"""Fine-tune copies of the surrogate's weights on one task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._tuning import batches, flushed_denormals
 def encoder_states(
     ops: Ops, encoded: Encoded, rows: np.ndarray, anew: bool
 ) -> tuple[Tensor, Tensor]:
-    """States of a batch: the cached ones, or through ``ops`` where weights changed."""
+    """Encoder states of a batch: cached ones, or computed by ``ops`` if ``anew``."""
     if not anew:
         return encoded.batch(rows)
     ids, mask = encoded.batch_ids(rows)
@@ -41,8 +41,8 @@ def fine_tune(
 ) -> dict[str, Tensor]:
     """Return fine-tuned copies of all weights (``"full"``) or the output head.
 
-    The head of a tied surrogate gets a copy of its own, so that the input side
-    stays as it is.
+    The head is tuned as a separate copy even if it is tied to the input embeddings,
+    which stay as they are.
     """
     frozen = surrogate.weights
     if which == "full":
@@ -55,7 +55,7 @@ def fine_tune(
     at_once = batch_size
 
     def accumulate(rows: np.ndarray, size: int) -> float:
-        """Take the gradient of a batch in parts; the loss."""
+        """Accumulate the gradient of a batch in parts; return the loss."""
         nonlocal at_once
         at_once, total = size, 0.0
         optimizer.zero_grad(set_to_none=True)
@@ -88,5 +88,5 @@ def fine_tune(
 
 
 def _master(weight: Tensor) -> Tensor:
-    """Copy to float32: small steps would be lost in a shorter format."""
+    """Copy to float32, because small updates are rounded away in bfloat16."""
     return weight.float().clone().requires_grad_()

@@ -31,8 +31,8 @@ from ._t5 import Ops, decode, remember
 from ._tuning import batches, flushed_denormals
 
 FISHER_ROWS = 32
-KEEP_BATCHES = 16  # what running out of memory costs at most
-BYTES_PER_NUMBER = 12  # float32 of some batches, float64 of all
+KEEP_BATCHES = 16  # batches that are repeated at most after running out of memory
+BYTES_PER_NUMBER = 12  # a float32 sum of some batches and a float64 sum of all
 
 
 class _SquaredLinear(torch.autograd.Function):
@@ -66,7 +66,7 @@ class _SquaredScale(torch.autograd.Function):
 
 
 class FisherOps(Ops):
-    """Uses of the weights that record squared per-example gradients in ``sums``."""
+    """Operations on the weights that record squared per-example gradients."""
 
     def __init__(
         self, weights: dict[str, Tensor], epsilon: float, sums: SquareSums
@@ -88,7 +88,7 @@ class FisherOps(Ops):
         return found
 
     def position_bias(self, name: str, buckets: Tensor, batch: int) -> Tensor:
-        # One leaf per example: its gradient then is that example's own.
+        # One leaf tensor per example, so that gradients are per example.
         found = super().position_bias(name, buckets, batch).detach()
         if found.ndim == 3:
             found = found[None]
@@ -98,7 +98,7 @@ class FisherOps(Ops):
         return leaf
 
     def add_bias_squares(self) -> None:
-        """Add what the position biases of a finished batch have gathered."""
+        """Add the squared per-example gradients of the position biases of a batch."""
         for name, buckets, leaf in self.biases:
             if name in self.sums.totals and leaf.grad is not None:
                 flat = leaf.grad.float().flatten(1, 2)
@@ -107,7 +107,7 @@ class FisherOps(Ops):
                 self.sums.add(name, summed.square())
 
     def input_vectors(self) -> list[tuple[Tensor, Tensor]]:
-        """Ids (B, n) and gradients (B, n, D) of the word vectors that were read."""
+        """Ids (B, n) and gradients (B, n, D) of the input word embeddings."""
         return [
             (ids.flatten(0, -2), leaf.grad.float().flatten(0, -3))
             for ids, leaf in self.embedded
@@ -116,7 +116,7 @@ class FisherOps(Ops):
 
 
 def wanted_weights(weights: dict[str, Tensor], params: str) -> list[str]:
-    """Names whose Fisher is taken, sorted: all, or the decoder's own."""
+    """Sorted names of the weights whose Fisher information is computed."""
     names = sorted(weights)
     if params == "decoder":
         names = [n for n in names if n.startswith("decoder.")]
@@ -170,7 +170,7 @@ def fisher_diagonals(
 
 
 class _FisherRun:
-    """One task's weights, texts and targets, or those that several tasks share."""
+    """Computation of the Fisher diagonals of one task, or of several at once."""
 
     def __init__(
         self,
@@ -194,9 +194,9 @@ class _FisherRun:
         self.head_name = "lm_head.weight" if untied else "shared.weight"
 
     def tasks_at_once(self, proba: Tensor) -> int:
-        """How many tasks (K, n, C) can share gradients in the memory allowed."""
+        """Number of tasks (K, n, C) that fit in memory and can share gradients."""
         if proba.shape[2] > 2 and not ((proba == 0) | (proba == 1)).all():
-            return 1  # mixtures of more than two labels have directions of their own
+            return 1  # soft targets over more than two labels share no gradients
         bytes_each = BYTES_PER_NUMBER * sum(map(math.prod, self.shapes.values()))
         return max(1, int(get_config()["max_batch_bytes"] // bytes_each))
 
@@ -241,7 +241,7 @@ class _FisherRun:
         if proba is not None and len(proba) > 1 and proba.shape[2] > 2:
             rows = np.tile(rows, proba.shape[2])  # every label of every text
         targets = objective.targets(rows)
-        # Every example needs decoder inputs of its own for a gradient of its own.
+        # Decoder inputs are repeated per example, so that gradients are per example.
         targets = targets._replace(
             tokens=targets.tokens.expand(-1, len(rows), -1).contiguous()
         )
@@ -277,7 +277,7 @@ class _FisherRun:
         scores: Tensor,
         hidden: Tensor,
     ) -> None:
-        """Word vectors: their parts as inputs and, where tied, in the head."""
+        """Add squared gradients of word embeddings, as inputs and as output head."""
         tied = self.head_name == "shared.weight"
         grads, states = scores.grad[0].float(), hidden.detach()[0].float()  # type: ignore[index]
         if isinstance(self.objective, TextObjective):
@@ -305,12 +305,12 @@ class _FisherRun:
 
 
 def _directions(log_proba: Tensor, proba: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum whose gradients all tasks share, and their shares (K, n) of the squares.
+    """Loss whose gradients all tasks share, and factors (K, n) of their squares.
 
     ``log_proba`` (n, C) has gradients g_c with sum_c q_c g_c = 0, where q are the
     probabilities.  With two labels the gradient of every expected log-likelihood is
-    hence (p_1 q_2 - p_2 q_1)(g_1 - g_2).  With more, hard targets choose one of the
-    labels, and the rows come once per label.
+    hence (p_1 q_2 - p_2 q_1)(g_1 - g_2).  With more labels targets are one-hot, and
+    every row occurs once per label.
     """
     count, n_rows, n_classes = proba.shape
     if count == 1:

@@ -1,9 +1,9 @@
-"""What the decoder has to say for a target, and how likely it finds it.
+"""Decoder inputs and log-likelihoods of targets: label names or free texts.
 
 Label names form a tree of tokens.  A label's probability is the product, over the
-branching points on its path, of a softmax over the branches there: the likelihood
-of the label's text, renormalised over the label texts.  Names that differ in their
-first token need one decoder position and no end-of-sequence token.
+branching points on its path, of a softmax over the branches there, so that the
+probabilities of the labels sum to 1.  Names that differ in their first token need one
+decoder position and no end-of-sequence token.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LabelTree:
 
 
 def label_tokens(surrogate: Surrogate, names: Sequence[str]) -> list[list[int]]:
-    """Tokenise label names; refuse names that nothing can tell apart."""
+    """Tokenise label names; raise if names have no tokens or the same tokens."""
     rows = [
         list(surrogate.tokenizer(name, add_special_tokens=False)["input_ids"])
         for name in names
@@ -89,7 +89,7 @@ def label_tree(surrogate: Surrogate, names: Sequence[str]) -> LabelTree:
     children = np.full((len(nodes), width), -1, np.int64)
     paths = np.zeros((len(names), len(nodes), width), np.float32)
     for fork in forks:
-        # Sorted, so that the order of the labels changes nothing.
+        # Sorted, so that results do not depend on the order of the labels.
         below = sorted(branches[fork])
         children[place[fork], : len(below)] = below
         for c, row in enumerate(rows):
@@ -106,7 +106,7 @@ def label_tree(surrogate: Surrogate, names: Sequence[str]) -> LabelTree:
 
 
 def head_rows(ops: Ops, ids: Tensor) -> Tensor:
-    """Output word vectors."""
+    """Rows of the output head for token ids."""
     weight = head_of(ops.weights)
     return F.embedding(ids, weight)
 
@@ -256,10 +256,10 @@ class TextObjective:
         )
 
     def log_likelihood(self, ops: Ops, hidden: Tensor, rows: np.ndarray) -> Tensor:
-        """Log-likelihood of each row's text with its end, (1, B).
+        """Log-likelihood of each row's text with its end-of-sequence token, (1, B).
 
-        Scores over the vocabulary exist for some positions at a time, and again when
-        gradients are taken: they would be the largest numbers by far.
+        To save memory, logits over the vocabulary are computed for some positions at a
+        time, and recomputed for the gradient.
         """
         head = head_of(ops.weights)
         wanted, weight = self._padded(rows)

@@ -27,7 +27,7 @@ STARTS_FILE = "starts.safetensors"
 
 @dataclass(frozen=True)
 class Architecture:
-    """The numbers of a T5 that its forward pass needs."""
+    """Hyperparameters of a T5 that its forward pass needs."""
 
     n_encoder_layers: int
     n_decoder_layers: int
@@ -66,13 +66,19 @@ class Surrogate:
     starts: dict[str, np.ndarray] = field(default_factory=dict)
     folder: Path | None = None
 
+    @property
+    def n_weights(self) -> int:
+        """Number of distinct weights."""
+        distinct = {w.data_ptr(): w.numel() for w in self.weights.values()}
+        return sum(distinct.values())
+
 
 _LOADED: dict[tuple[str, str, str, int], Surrogate] = {}
 _LOCK = threading.Lock()
 
 
 def global_random_state() -> bytes:
-    """Return torch's global random state, which nothing here may touch."""
+    """Return torch's global random state, to check that it stays unchanged."""
     return torch.get_rng_state().numpy().tobytes()
 
 
@@ -268,7 +274,7 @@ def update_with_weights(digest: Any, weights: Mapping[str, torch.Tensor]) -> Non
 
 
 def head_of(weights: Mapping[str, Any]) -> Any:
-    """Return the weights of the output head, which may be the word vectors."""
+    """Return the weights of the output head, which may be the word embeddings."""
     return weights.get("lm_head.weight", weights["shared.weight"])
 
 

@@ -1,4 +1,4 @@
-"""Rows of tokens of different lengths as one block."""
+"""Pad token sequences of different lengths to one tensor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def padded(
     rows : sequence of sequences of int
         At least one row.
     left : bool, default=False
-        Pad on the left, as models that go on writing need it.
+        Pad on the left, as generation needs it.
 
     Returns
     -------

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK_NUMBERS = 2**20  # stays in the cache of a processor
+BLOCK_NUMBERS = 2**20  # size of a block that fits in a processor's cache
 
 
 class SquareSums:
     """Weighted sums over examples of squared gradients, by weight name.
 
-    Tasks that share their texts and label names share the gradients' directions: each
-    takes its own share of an example's squares.
+    The gradients of tasks that share their texts and label names differ by a factor per
+    example only, so that their squares are computed once.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class SquareSums:
     totals : dict of Tensor (K, ...)
         The sums, float32.
     shares : Tensor (K, n)
-        What each task takes of the squares of the batch at hand.
+        Factors of the squares of the current batch, by task and example.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class SquareSums:
         self.shares = torch.ones(n_tasks, 0, device=device)
 
     def clear(self) -> None:
-        """Start anew."""
+        """Set the sums to 0."""
         for total in self.totals.values():
             total.zero_()
 

@@ -1,4 +1,4 @@
-"""The tuned surrogate at work: label probabilities, features, generated text."""
+"""Predictions of a tuned surrogate: label probabilities, features, generated text."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Student:
     surrogate : Surrogate
         Frozen.
     parameters : dict of ndarray or None
-        Tuned parameters of a `TuneResult`; None for the surrogate as it is.
+        Tuned parameters of a `TuneResult`; None for no tuned parameters.
     weights : dict of Tensor or None
-        Fine-tuned weights that replace the surrogate's own.
+        Fine-tuned weights that replace the surrogate's; None replaces none.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """T5's forward pass as functions of its weights.
 
-Stock modules run the encoder with every step and know neither several tuned tasks
-over one batch nor gradients per example.  Here the decoder reads cached encoder
-outputs, carries K tasks at once, and asks an ``ops`` object for every use of a
-weight, so that the Fisher diagonal can be taken from the same code.
+The modules of transformers support neither several tuned tasks over one batch nor
+per-example gradients.  Here the decoder takes cached encoder outputs, computes K tasks
+at once, and applies all weights through an ``ops`` object, so that the Fisher diagonal
+is computed by the same code.
 
 Shapes: K tasks, B texts, S source tokens, T target positions, H heads, P prefix
 positions, D = d_model.
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ._load import Architecture
 
 ACTIVATIONS = {
-    "relu": torch.relu_,  # what comes before it is needed no more
+    "relu": torch.relu_,  # in place, as its input is not needed later
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "gelu": F.gelu,
     "silu": F.silu,
@@ -29,7 +29,7 @@ ACTIVATIONS = {
 
 
 class _Norm(torch.autograd.Function):
-    """Root mean square norm with a frozen weight, in few passes over the numbers."""
+    """Root mean square norm with a frozen weight, with few memory passes."""
 
     @staticmethod
     def forward(ctx, x, weight, epsilon):  # type: ignore[no-untyped-def]
@@ -49,7 +49,7 @@ class _Norm(torch.autograd.Function):
 
 
 class Ops:
-    """Uses of the weights by name."""
+    """Operations with weights, which are given by name."""
 
     def __init__(self, weights: dict[str, Tensor], epsilon: float) -> None:
         self.weights = weights
@@ -78,7 +78,7 @@ class Ops:
 
 
 class FrozenOps(Ops):
-    """Uses of weights that need no gradient."""
+    """Operations with weights that need no gradient."""
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         """Root mean square norm, in float32 as T5 has it."""
@@ -86,7 +86,7 @@ class FrozenOps(Ops):
 
 
 class Tuned(NamedTuple):
-    """What one decoder layer gets from K tuned tasks; absent parts are None.
+    """Tuned parameters of K tasks for one decoder layer; absent kinds are None.
 
     ``prefix`` holds self keys, self values, cross keys and cross values, each
     (K, H, P, d_kv); ``bias`` maps module names to (K, width); ``low_rank`` maps module
@@ -99,11 +99,11 @@ class Tuned(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Encoder outputs of a batch and what every task shares of them."""
+    """Encoder outputs of a batch, and cross-attention keys and values of all tasks."""
 
     states: Tensor  # (B, S, D)
     mask: Tensor  # (B, S), additive
-    keys: list[Tensor]  # per layer (B, H, S, d_kv); empty where queries absorb them
+    keys: list[Tensor]  # per layer (B, H, S, d_kv); empty if not precomputed
     values: list[Tensor]
 
 
@@ -144,7 +144,7 @@ def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def feed_forward(
     ops: Ops, arch: Architecture, name: str, x: Tensor, add=None
 ) -> Tensor:
-    """Apply the dense block; ``add`` lays the tuned part of a module on its output."""
+    """Apply the dense block; ``add`` adds a module's tuned part to its output."""
     act = ACTIVATIONS[arch.activation]
     add = add or (lambda module, inputs, out: out)
     if arch.gated:
@@ -188,14 +188,15 @@ def remember(
     """Compute the cross-attention keys and values that all tasks share.
 
     With few queries per text (``n_queries`` = K * T, 0 for unknown) it is cheaper to
-    lay the key and value weights on the queries, (qW)s in place of q(Ws), and none
-    are computed.
+    multiply the queries by the key weights, (qW)s in place of q(Ws), and likewise for
+    values; then none are computed here.
     """
     batch, length, _ = states.shape
     sides: dict[str, list[Tensor]] = {"k": [], "v": []}
     inner = arch.n_heads * arch.d_kv
     absorbed = 3 * n_queries * (inner + arch.n_heads * length) < length * inner
-    # In half precision both ways differ: a task would depend on the others.
+    # In half precision both ways round differently, so that a task's result would
+    # depend on the number of tasks.
     if not n_queries or not absorbed or states.dtype != torch.float32:
         shape = (batch, length, arch.n_heads, arch.d_kv)
         for i in range(arch.n_decoder_layers):
@@ -237,7 +238,7 @@ def decode(
 
 
 def _add_tuned(part: Tuned, module: str, inputs: Tensor, out: Tensor) -> Tensor:
-    """Lay biases and low-rank products of K tasks on a frozen module's output."""
+    """Add biases and low-rank products of K tasks to a frozen module's output."""
     if part.bias is not None and module in part.bias:
         out = out + part.bias[module][:, None, None, :]
     if part.low_rank is not None and module in part.low_rank:
@@ -277,7 +278,7 @@ def _heads(x: Tensor, arch: Architecture) -> Tensor:
 def _self_attention(ops, arch, name, h, bias, part: Tuned, add) -> Tensor:
     v = _heads(ops.linear(f"{name}.v.weight", h), arch)
     if part.prefix is None and v.shape[3] == 1:
-        mixed = v  # a lone position's only weight is 1, whatever query and key are
+        mixed = v  # with one position, the attention weight is 1
     else:
         q = _heads(ops.linear(f"{name}.q.weight", h), arch)
         k = _heads(ops.linear(f"{name}.k.weight", h), arch)
@@ -290,7 +291,7 @@ def _attend(q, k, v, bias, prefix: tuple[Tensor, ...] | None) -> Tensor:
     """Attend to target and prefix positions; all (K, B, H, T, d_kv)."""
     if prefix is None:
         return torch.softmax((q @ k.mT + bias).float(), -1).to(v.dtype) @ v
-    # With one position products of single numbers do better without batched matmuls.
+    # With one position, elementwise products are faster than batched matmuls.
     alone = v.shape[3] == 1
     scores = (q * k).sum(-1, keepdim=True) if alone else q @ k.mT
     scores = torch.cat([_by_task(q, prefix[0].mT), scores], -1)
@@ -302,13 +303,13 @@ def _attend(q, k, v, bias, prefix: tuple[Tensor, ...] | None) -> Tensor:
 def _cross_attention(
     ops, arch, name, h, memory: Memory, layer: int, part: Tuned, add
 ) -> Tensor:
-    """Attend to the shared memory; low-rank keys and values are never spelt out.
+    """Attend to the encoder outputs; tasks' keys and values are not materialised.
 
     With k' = (W + BA) s the score is q.Ws + (B'q).(As), so each task adds only r
     numbers per source token.
     """
     q = _heads(add("cross_q", h, ops.linear(f"{name}.q.weight", h)), arch)
-    # Up to here the first layer is the same for all texts.
+    # In the first layer, queries are the same for all texts up to here.
     q = q.expand(-1, memory.states.shape[0], -1, -1, -1)
     scores = _frozen_scores(ops, arch, f"{name}.k.weight", q, memory, layer)
     low_rank = part.low_rank or {}

@@ -1,4 +1,4 @@
-"""The small sets of decoder parameters that TuPaTE tunes, and where they start."""
+"""The decoder parameters that TuPaTE tunes, and their initial values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parameters = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """How to tune; see `TuPaTEEmbedder` for the meaning of each."""
+    """Hyperparameters of the tuning; see `TuPaTEEmbedder`."""
 
     tuning: str
     prefix_length: int
@@ -37,9 +37,9 @@ class TuneSettings:
 
 
 def initial_parameters(surrogate: Surrogate, settings: TuneSettings) -> Parameters:
-    """Return the one starting point of all tasks, (n_layers, ...) per part.
+    """Return the initial parameters of all tasks, (n_layers, ...) for each name.
 
-    Prefix positions that the surrogate has learnt come first.
+    The first prefix positions take the pretrained values of the surrogate, if any.
     """
     arch = surrogate.architecture
     layers, inner = arch.n_decoder_layers, arch.n_heads * arch.d_kv
@@ -82,8 +82,8 @@ def layer_parts(
     stacked: dict[str, Tensor],
     drop: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Tuned]:
-    """Split stacked parameters (K, n_layers, ...) into what each layer gets."""
-    # The gradient of unbind is one copy, that of a slice a whole of zeros per layer.
+    """Split stacked parameters (K, n_layers, ...) by layer."""
+    # unbind has a cheaper gradient than slices, which fill a full tensor per layer.
     split = {k: v.to(surrogate.dtype).unbind(1) for k, v in stacked.items()}
     parts = []
     for i in range(surrogate.architecture.n_decoder_layers):

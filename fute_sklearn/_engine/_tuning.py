@@ -41,7 +41,7 @@ class TuneResult:
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Treat denormal numbers as zero: they make a softmax several times slower."""
+    """Treat denormal numbers as zero, because they slow a softmax down severalfold."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -52,7 +52,7 @@ def flushed_denormals() -> Iterator[None]:
 def batches(
     lengths: np.ndarray, size: int, rng: np.random.Generator | None = None
 ) -> Iterator[np.ndarray]:
-    """Cut rows into batches of like lengths, shuffled where ``rng`` is given."""
+    """Split rows into batches of similar lengths; shuffled if ``rng`` is given."""
     if rng is None:
         order = np.argsort(lengths, kind="stable")
         for start in range(0, len(order), size):
@@ -81,11 +81,11 @@ class BatchTuner:
     objective : LabelObjective or TextObjective
         The targets; a `TextObjective` holds one task.
     n_tasks : int
-        K.
+        Number of tasks, K.
     settings : TuneSettings
-        How to tune.
+        Hyperparameters.
     on_epoch : callable
-        Called with the epoch's number when it has ended.
+        Called with the epoch's number at its end.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class BatchTuner:
         self.n_tasks = n_tasks
         positions = objective.targets(np.arange(1)).depth.shape[1]
         at_once = tasks_at_once(surrogate, positions, settings.batch_size)
-        # Pairs of a task and a text that are worked on at once.
+        # Number of (task, text) pairs per forward pass.
         self.cells = min(at_once, n_tasks) * settings.batch_size
         self.ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
         self.initial = initial_parameters(surrogate, settings)
@@ -207,7 +207,7 @@ class BatchTuner:
         )
 
     def _memory(self, rows: np.ndarray) -> Memory:
-        """What all tasks share of the rows."""
+        """Encoder outputs of the rows, with the keys and values all tasks share."""
         states, mask = self.encoded.batch(rows)
         n_queries = self.objective.targets(rows).depth.numel()
         return remember(self.ops, self.surrogate.architecture, states, mask, n_queries)
@@ -215,7 +215,7 @@ class BatchTuner:
     def _gradient(
         self, rows: np.ndarray, n_rows: int, noise: torch.Generator
     ) -> Tensor:
-        """Add some rows' part in the gradient of a batch; their part in the losses."""
+        """Add the gradient of some rows of a batch; return their part of the losses."""
         keep = 1 - self.settings.dropout
 
         def drop(x: Tensor) -> Tensor:
@@ -224,7 +224,7 @@ class BatchTuner:
 
         memory, state, losses = self._memory(rows), noise.get_state(), []
         for tasks in self._task_parts():
-            # One mask for all tasks keeps a task's result free of the others'.
+            # The same dropout mask for all tasks: results do not depend on the batch.
             noise.set_state(state)
             leaves = {}
             for key, value in self.stacked.items():
@@ -245,7 +245,7 @@ class BatchTuner:
         return -objective.log_likelihood(self.ops, hidden, rows).sum(1)
 
     def _clip(self) -> None:
-        """Clip the norm of each task's gradient by itself."""
+        """Clip the norm of each task's gradient separately."""
         grads = [p.grad for p in self.stacked.values() if p.grad is not None]
         each = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads]
         norms = torch.linalg.vector_norm(torch.stack(each), dim=0)
@@ -266,10 +266,10 @@ class BatchTuner:
 
 
 def tasks_at_once(surrogate: Surrogate, positions: int, batch_size: int) -> int:
-    """Return how many tasks may share a forward pass in the memory allowed.
+    """Return the number of tasks per forward pass that fit in ``max_batch_bytes``.
 
-    Counts what autograd keeps of one task's decoder positions, for texts of
-    ``max_length``.
+    The estimate counts the activations that autograd keeps per task, for texts of
+    ``max_length`` tokens.
     """
     arch = surrogate.architecture
     attended = 4 * arch.n_heads * (surrogate.max_length + positions)
@@ -279,7 +279,7 @@ def tasks_at_once(surrogate: Surrogate, positions: int, batch_size: int) -> int:
 
 
 def task_batches(n_tasks: int, most: int = BATCH_TASKS) -> list[slice]:
-    """Cut tasks into parts of like size; more than 32 together save no time."""
+    """Split tasks into parts of similar size; above 32 tasks no time is saved."""
     count = -(-n_tasks // most)
     ends = [n_tasks * i // max(count, 1) for i in range(count + 1)]
     return [slice(*pair) for pair in pairwise(ends)]
@@ -293,7 +293,7 @@ def tune_labels(
     settings: TuneSettings,
     on_epoch: Callable[[int], None],
 ) -> list[TuneResult]:
-    """Tune one task per tree over the same texts."""
+    """Tune one task per label tree over the same texts."""
     results: list[TuneResult] = []
     with flushed_denormals():
         for part in task_batches(len(trees)):
@@ -312,7 +312,7 @@ def tune_texts(
     settings: TuneSettings,
     on_epoch: Callable[[int], None],
 ) -> TuneResult:
-    """Tune one task whose targets are texts of their own."""
+    """Tune one task whose targets are free texts."""
     objective = TextObjective(surrogate, texts)
     with flushed_denormals():
         tuner = BatchTuner(surrogate, encoded, objective, 1, settings, on_epoch)

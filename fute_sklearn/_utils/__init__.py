@@ -1,1 +1,1 @@
-"""Leaves that know nothing of tasks: settings, stores, columns, alignment by name."""
+"""Utilities: configuration, caches, conversion of tables, alignment by name."""

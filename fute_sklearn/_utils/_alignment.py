@@ -1,4 +1,4 @@
-"""Put named values side by side by their names; by position only where none are."""
+"""Align gains and scores by the names of candidates and tasks, or by position."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Named:
     values: np.ndarray
     candidates: list[str] | None = None
     tasks: list[str] | None = None
-    numbered: bool = False  # the candidates' names are numbers that pandas gave
+    numbered: bool = False  # the candidates' names are a default pandas RangeIndex
 
 
 def index_names(values: Any) -> list[str] | None:
-    """Return the row names of a pandas object; numbers that pandas gave are none."""
+    """Return the row names of a pandas object, or None for a default RangeIndex."""
     index = values.index if has(values, "index") else None
     if index is None or callable(index) or type(index).__name__ == "RangeIndex":
         return None
@@ -32,7 +32,7 @@ def index_names(values: Any) -> list[str] | None:
 
 
 def named(values: Any) -> Named:
-    """Read gains or scores: dicts, Series and tables of pandas and polars, arrays."""
+    """Convert a dict, Series, table or array of gains or scores to `Named`."""
     if isinstance(values, Mapping):
         row = np.array([list(values.values())], dtype=np.float64)
         return Named(row, [str(name) for name in values])
@@ -50,7 +50,7 @@ def named(values: Any) -> Named:
 
 
 def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
-    """Positions in ``given`` of the names ``wanted``; the sets must be the same."""
+    """Return the positions in ``given`` of ``wanted``; raise if the names differ."""
     if list(given) == list(wanted):
         return list(range(len(given)))
     missing = [name for name in dict.fromkeys(wanted) if name not in given]
@@ -70,9 +70,9 @@ def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int
 
 
 def align(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    """Return gains and scores with the same rows and columns, and the columns' names.
+    """Return aligned gains and scores, and the names of the columns if known.
 
-    Tasks and candidates that both sides name are brought into the order of the gains.
+    Tasks and candidates named on both sides are sorted in the order of the gains.
     """
     gains, scores = named(y_true), named(y_score)
     values = scores.values
@@ -88,7 +88,7 @@ def align(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray, list[str] 
 def _row_order(
     given: Sequence[str] | None, wanted: Sequence[str] | None, what: str
 ) -> list[int] | None:
-    """Order of named rows; None where one side has names and the other numbers."""
+    """Return the order of rows; None if a side is unnamed or only one is numbered."""
     if given is None or wanted is None:
         return None
     numbers = [
@@ -100,7 +100,7 @@ def _row_order(
 def align_gains(
     gains: Any, models: Iterable[str], tasks: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Return gains (n_tasks, n_models) in the order of models, and tasks if named."""
+    """Return gains (n_tasks, n_models) in the order of models and of named tasks."""
     found, models = named(gains), list(models)
     values = found.values
     unnamed = found.numbered and set(found.candidates or ()) != set(models)
@@ -118,7 +118,7 @@ def align_gains(
 
 
 def row_names(X: Any) -> list[str] | None:
-    """Names of targets: a table's index, or the names of tasks that all have one."""
+    """Return the index of a table, or the names of tasks if all have distinct ones."""
     if hasattr(X, "index") and not isinstance(X, (list, tuple)):
         return index_names(X)
     if isinstance(X, (list, tuple)):
@@ -130,7 +130,7 @@ def row_names(X: Any) -> list[str] | None:
 
 
 def aligned_column(values: Any, rows: list[str] | None, what: str) -> list[Any]:
-    """Return one value per row, by the rows' names where both have names."""
+    """Return values as a list, sorted by the rows' names if both are named."""
     if isinstance(values, (set, frozenset)):
         raise TypeError(f"{what} are a set, which has no order; give a sequence.")
     names = index_names(values)

@@ -1,4 +1,4 @@
-"""Progress through scikit-learn's callbacks, whose authors call these members."""
+"""Report the progress of fits to scikit-learn's callbacks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _subtasks(context: Any, estimator: Any, name: str) -> Iterator[Callable[[], 
 def fit_progress(
     estimator: Any, n_steps: int, name: str
 ) -> Iterator[Callable[[], None]]:
-    """Open the context of a fit; call what it yields after each of its steps."""
+    """Open the callback context of a fit; yield a function to call after each step."""
     context = estimator._init_callback_context(  # noqa: SLF001 - as in fit methods
         max_subtasks=n_steps
     )
@@ -53,7 +53,11 @@ def fit_progress(
 def nested_progress(
     estimator: Any, n_groups: int, name: str
 ) -> Iterator[Callable[[int], Any]]:
-    """Open a fit of groups; what it yields opens one group with its steps."""
+    """Open the callback context of a fit of groups; yield a context manager per group.
+
+    The inner context manager takes the group's number of steps and yields a function
+    to call after each of them.
+    """
     context = estimator._init_callback_context(  # noqa: SLF001 - as in fit methods
         max_subtasks=n_groups
     )

@@ -1,4 +1,4 @@
-"""Columns and tables of any library, read as plain values; refused where unclear."""
+"""Convert columns and tables of any library to lists and arrays."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ EXACT_FLOAT = 2**53
 
 
 def has(values: Any, name: str) -> bool:
-    """Tell what a type has; tables of pandas also show their labels as attributes."""
+    """Return whether the type has an attribute.
+
+    Instances are not asked, because pandas tables have their columns as attributes.
+    """
     return hasattr(type(values), name)
 
 
 def plain(values: Any) -> Any:
-    """Turn tensors, arrow arrays, masked arrays and iterators into arrays or lists."""
+    """Convert tensors, arrow arrays, masked arrays and iterators to arrays or lists."""
     if has(values, "detach"):  # a torch tensor
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
@@ -34,9 +37,9 @@ def plain(values: Any) -> Any:
 
 
 def column_names(values: Any) -> list[Any] | None:
-    """Return the column labels of a table of pandas or polars, None for others.
+    """Return the column names of a pandas or polars table, or None.
 
-    A table whose columns pandas has numbered has no names, like an array.
+    The default RangeIndex of pandas does not count as names.
     """
     columns = values.columns if has(values, "columns") else None
     if columns is None or type(columns).__name__ == "RangeIndex":
@@ -52,7 +55,7 @@ def categories_of(values: Any) -> list[Any] | None:
 
 
 def is_table(values: Any) -> bool:
-    """Tell rows of several values from single values."""
+    """Return whether values are two-dimensional: rows of several values."""
     if has(values, "ndim") or has(values, "columns"):
         return (values.ndim if has(values, "ndim") else 2) == 2
     return (
@@ -81,7 +84,7 @@ def table_of(values: Any, name: str) -> np.ndarray:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell None, NaN and pandas' NA from values."""
+    """Return whether a value is None, NaN or pandas' NA or NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     real = isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational)
@@ -89,18 +92,18 @@ def is_missing(value: Any) -> bool:
 
 
 def scalar(value: Any) -> Any:
-    """Turn a scalar of another library into Python's own."""
+    """Convert a scalar of numpy, arrow or torch to a Python object."""
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return str(value)
     if isinstance(value, np.floating) and value.itemsize < 8:
-        return float(str(value))  # .1 in single precision is meant to be .1
+        return float(str(value))  # float32(0.1) becomes 0.1, not 0.10000000149
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
     return value.as_py() if hasattr(value, "as_py") else value
 
 
 def column_of(values: Any, name: str) -> list[Any]:
-    """Return one plain value per row, or raise naming the first row that has none."""
+    """Return one Python scalar per row; raise naming the first invalid row."""
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{name} is one string; expected one target per text.")
     if not isinstance(values, Iterable) or isinstance(values, (dict, set, frozenset)):
@@ -132,10 +135,10 @@ def column_of(values: Any, name: str) -> list[Any]:
 
 
 def typed_array(values: list[Any]) -> np.ndarray:
-    """Make an array in which no two different values become one.
+    """Create an array that keeps values distinct.
 
-    Values of one of Python's own types keep it; where numpy would merge values (whole
-    numbers beyond 64 bits, mixtures of types), the array holds objects.
+    Values of one type (str, bool, int or float) keep it; if numpy would change values
+    (ints beyond 64 bits, mixed types), the array has dtype object.
     """
     kinds = {type(value) for value in values}
     if len(kinds) == 1 and issubclass(next(iter(kinds)), (str, bool, int, float)):
@@ -151,7 +154,7 @@ def typed_array(values: list[Any]) -> np.ndarray:
 
 
 def label_name(label: Any) -> str:
-    """Return the text by which labels are compared: 1, 1.0 and "1" are one label."""
+    """Return the text by which labels are compared; 1, 1.0 and "1" have the same."""
     if isinstance(label, (bool, np.bool_)):
         return str(bool(label))
     if isinstance(label, numbers.Rational) and label.denominator == 1:
@@ -166,5 +169,5 @@ def label_name(label: Any) -> str:
 def _digits(number: int) -> str:
     try:
         return str(number)
-    except ValueError:  # more digits than Python writes in decimals
+    except ValueError:  # beyond Python's limit of decimal digits
         return hex(number)

@@ -1,4 +1,4 @@
-"""Where caches lie, how large they may grow, and what memory a batch of tasks takes."""
+"""Configuration of cache folder, cache size and memory per batch of tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _config: dict[str, Any] = {
     "max_cache_bytes": 8 * 2**30,
     "max_batch_bytes": 2 * 2**30,
 }
-# Settings of `config_context`, which other threads do not see.
+# Settings of `config_context`, which are local to a thread or asynchronous task.
 _context: ContextVar[dict[str, Any] | None] = ContextVar("fute_sklearn", default=None)
 
 
@@ -26,15 +26,13 @@ def _in_force() -> dict[str, Any]:
 
 
 def get_config() -> dict[str, Any]:
-    """Return the settings in force.
+    """Return the current configuration.
 
     Returns
     -------
     config : dict
-        ``cache_dir``: the folder of the caches as `pathlib.Path`, or None when they
-        are off; ``max_cache_bytes``: the size at which the oldest encoder outputs
-        are removed; ``max_batch_bytes``: about what the tasks that are embedded
-        together may take.
+        ``cache_dir`` (`pathlib.Path`, or None if caches on disk are off),
+        ``max_cache_bytes`` and ``max_batch_bytes`` (int); see `set_config`.
 
     Examples
     --------
@@ -50,10 +48,10 @@ def get_config() -> dict[str, Any]:
 
 
 def _default_folder() -> Path:
-    """Folder of the environment: FUTE_SKLEARN_CACHE, else the user's cache folder.
+    """Return FUTE_SKLEARN_CACHE, else a subfolder of the user's cache folder.
 
-    Variables that are set to nothing count as not set.  A ``~`` that stands for no
-    folder stays as it is: whether a folder can be used shows when it is.
+    Empty environment variables count as not set.  Whether the folder can be used is
+    checked on use.
     """
     given = os.environ.get("FUTE_SKLEARN_CACHE", "").strip()
     if given:
@@ -63,7 +61,7 @@ def _default_folder() -> Path:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with ``~`` replaced by the home folder, where there is one."""
+    """Return a path with ``~`` replaced by the home folder, if there is one."""
     if not os.fspath(path):
         raise ValueError("an empty path names no folder and no file.")
     return Path(os.path.expanduser(path))
@@ -75,24 +73,33 @@ def set_config(
     max_cache_bytes: int | None = None,
     max_batch_bytes: int | None = None,
 ) -> None:
-    """Set where caches lie and what memory to use, for all threads of this process.
+    """Set the cache folder, the cache size and the memory per batch of tasks.
+
+    The settings hold for all threads of the process, or, inside of `config_context`,
+    until its end.  Arguments that are not given leave their setting unchanged.
 
     Parameters
     ----------
     cache_dir : path-like or None, optional
-        Folder for encoder outputs, predictions and answers.  None turns the caches on
-        disk off: texts are then encoded, and models called, again for every fit.
-        Unset, the environment variable ``FUTE_SKLEARN_CACHE`` counts, then the
-        user's cache folder; ``~`` is the home folder.  A folder that cannot be used
-        is done without, with one warning.  Caches hold numbers and hashes of texts, no
-        texts but what language models wrote.
+        Folder that caches encoder outputs, predictions of models and answers of
+        language models; ``~`` is the home folder.  None turns caches on disk off, so
+        that texts are encoded and models called again for every fit.  If it was never
+        set, it is the environment variable ``FUTE_SKLEARN_CACHE``, else a subfolder of
+        the user's cache folder.  If the folder cannot be used, a warning is given once
+        and there is no cache.  Texts are stored as hashes, except for generated answers
+        of language models.
     max_cache_bytes : int, optional
-        Size in bytes that the encoder outputs of one surrogate may reach before the
-        oldest files are removed; 8 GiB by default.
+        Size in bytes of one surrogate's encoder outputs above which the oldest files
+        are removed; initially 8 GiB.
     max_batch_bytes : int, optional
-        Memory in bytes that the tasks of one pass may take beside the surrogate, by an
-        estimate; a pass holds fewer where they would take more, with the same results.
-        2 GiB by default.
+        Estimated memory in bytes, beside the surrogate, of the tasks that are embedded
+        in one pass; initially 2 GiB.  It limits their number, which affects speed but
+        not results.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive int, or the path is empty.
 
     Examples
     --------
@@ -116,12 +123,19 @@ def set_config(
 
 @contextmanager
 def config_context(**settings: Any) -> Iterator[None]:
-    """Set the configuration inside a ``with`` block, for the present thread only.
+    """Set the configuration within a ``with`` block, for the current thread only.
 
     Parameters
     ----------
     **settings : dict
-        As in `set_config`; `set_config` inside the block counts to its end.
+        Keyword arguments of `set_config`.  Calls of `set_config` within the block hold
+        until its end.
+
+
+    Raises
+    ------
+    ValueError
+        If a setting is invalid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Imports of optional packages, with a hint when they are missing."""
+"""Imports of optional dependencies, with installation advice if they are missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def import_optional_dependency(module: str, extra: str, use: str) -> Any:
-    """Import a module, or say which extra of this package brings it."""
+    """Import a module; raise ImportError naming the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

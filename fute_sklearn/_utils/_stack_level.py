@@ -1,4 +1,4 @@
-"""Where a warning was caused: the caller outside this package."""
+"""Stack level of warnings: the first caller outside this package."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def find_stack_level() -> int:
-    """Level of the first caller outside this package, for warnings that name it."""
+    """Return the stack level of the first caller outside this package."""
     frame, level = sys._getframe(1), 1  # noqa: SLF001 - Python's only way
-    # Estimators' methods are called through a wrapper of scikit-learn's.
+    # sklearn.base holds the wrapper through which fit methods are called.
     while frame is not None and frame.f_globals.get("__name__", "").startswith(
         ("fute_sklearn", "sklearn.base")
     ):

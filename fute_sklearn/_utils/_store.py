@@ -1,4 +1,4 @@
-"""Content-addressed arrays on disk, checked on reading, never pickled."""
+"""Cache of arrays on disk by hash of their input, with checksums, without pickles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def text_key(*parts: str) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write so that a kill leaves no half-written file under the final name."""
+    """Write to a temporary file and rename it, so that no partial file remains."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -43,7 +43,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def warn_damaged(path: Path, reason: object) -> None:
-    """Remove a damaged cache file and say that its content is computed again."""
+    """Warn about a damaged cache file and remove it."""
     warnings.warn(
         f"the cache file {path.name} is damaged ({reason}); it is removed and its "
         "content computed again",
@@ -59,9 +59,9 @@ _stand_in: list[Path] = []
 
 
 def usable_folder(folder: Path | None) -> Path | None:
-    """Return a folder that can be made, read and written, or else None.
+    """Create a folder and return it, or None if it cannot be read and written.
 
-    A folder is tried until it can be used, and warned about once.
+    The first failure warns; later calls try again.
     """
     if folder is None:
         return None
@@ -80,13 +80,13 @@ def usable_folder(folder: Path | None) -> Path | None:
 
 
 def cache_folder(name: str) -> Path | None:
-    """Return a folder in the caches', or None where they are off or of no use."""
+    """Return a subfolder of the cache folder, or None if caches are off or unusable."""
     root = usable_folder(get_config()["cache_dir"])
     return None if root is None else root / name
 
 
 def warn_unusable(folder: Path, error: object) -> None:
-    """Say once that a folder of caches cannot be used, and what to do."""
+    """Warn, once per folder, that a cache folder cannot be used."""
     if folder not in _warned:
         _warned.add(folder)
         warnings.warn(
@@ -101,16 +101,16 @@ def warn_unusable(folder: Path, error: object) -> None:
 
 
 def answers_folder(folder: Path | None) -> Path | None:
-    """Return where language models' answers are kept."""
+    """Return the folder of language models' answers; a temporary one if unusable."""
     if folder is None or usable_folder(folder) is not None:
         return folder
     return stand_in_folder()
 
 
 def stand_in_folder() -> Path:
-    """Return a temporary folder that keeps answers while this process lives.
+    """Return a temporary folder for answers, which is removed when the process ends.
 
-    Answers may have cost money, so that they are kept even without a usable cache.
+    Answers may have cost money, so they are kept even if the cache cannot be used.
     """
     if not _stand_in:
         _stand_in.append(Path(tempfile.mkdtemp(prefix="fute_sklearn-")))
@@ -119,16 +119,16 @@ def stand_in_folder() -> Path:
 
 
 class ArrayStore:
-    """One small file per array: a line with the checksum, then npy bytes.
+    """Store with one file per array: a line with the checksum, then npy bytes.
 
-    A store whose folder is None keeps nothing.
+    If the folder is None, nothing is stored.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = usable_folder(folder)
 
     def get(self, key: str) -> np.ndarray | None:
-        """Return the array of ``key``, or None where there is no sound one."""
+        """Return the array of ``key``, or None if it is missing or damaged."""
         if self.folder is None:
             return None
         path = self.folder / f"{key}.array"
@@ -148,7 +148,7 @@ class ArrayStore:
             return None
 
     def put(self, key: str, array: np.ndarray) -> None:
-        """Keep ``array``; a store that cannot be written stays silent but warns."""
+        """Store an array; warn, but do not raise, if the folder cannot be written."""
         if self.folder is None:
             return
         body = io.BytesIO()

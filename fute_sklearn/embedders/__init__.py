@@ -1,1 +1,1 @@
-"""From a task to a vector: moments, tuned parameters, Fisher information, texts."""
+"""Task embedders: moments, tuned parameters, Fisher information, mean text features."""

@@ -1,4 +1,4 @@
-"""What all embedders share: one task in, one vector and one student out."""
+"""Base class of task embedders: a fit maps one task to a vector and a student."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def seed_of(random_state: Any) -> int:
 
 
 def nothing() -> None:
-    """Follow no progress."""
+    """Do nothing; the default progress callback."""
 
 
 class BaseTaskEmbedder(
@@ -44,12 +44,13 @@ class BaseTaskEmbedder(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Base of all embedders: derive from it to write your own.
+    """Base class of task embedders.
 
-    ``fit`` takes one task, texts X with their targets y, and leaves the task's vector
-    in ``embedding_``.  A subclass gives `_embed_tasks`, which embeds several tasks over
-    the same texts at once, and may give ``space_of``, ``n_steps`` and, in the fitted
-    attributes, a ``student_`` that answers for the task.
+    ``fit`` maps one task, texts X with targets y, to a vector, ``embedding_``.
+    Subclasses must implement `_embed_tasks`, which embeds several tasks over the same
+    texts at once, and may override ``space_of``, ``n_steps`` and ``learn_space``.  They
+    may set the fitted attribute ``student_``, an estimator that predicts the targets;
+    ``transform`` and ``score`` need it.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {}
@@ -65,18 +66,19 @@ class BaseTaskEmbedder(
         tasks : sequence of Task
             At least one; all have the same texts in the same order.
         on_step : callable
-            To be called after each step that ``n_steps`` counts.
+            Function without arguments, to be called after each step that ``n_steps``
+            counts.
 
         Returns
         -------
         fitted : list of dict
-            Fitted attributes for each task: ``"embedding_"`` (dim,) at least, and
-            ``"fingerprint_"``, the name of the space, so that vectors of different
-            spaces are told apart.
+            Fitted attributes of each task: at least ``"embedding_"`` (dim,), and
+            ``"fingerprint_"``, the identifier of the space.  Without the latter,
+            vectors of different spaces are not told apart.
         """
 
     def n_steps(self, tasks: Sequence[Task]) -> int:
-        """Count the steps of progress that embedding some tasks together takes.
+        """Return the number of progress steps of embedding some tasks together.
 
         Parameters
         ----------
@@ -86,12 +88,12 @@ class BaseTaskEmbedder(
         Returns
         -------
         n_steps : int
-            0 where there is nothing to follow.
+            Number of calls of ``on_step``; 0 by default, for no progress reports.
         """
         return 0
 
     def space_of(self, task: Task) -> tuple[str | None, tuple[str, ...] | None]:
-        """Name the space that a task's vector would lie in, without embedding it.
+        """Return the identifier of a task's embedding space without embedding the task.
 
         Parameters
         ----------
@@ -101,11 +103,24 @@ class BaseTaskEmbedder(
         Returns
         -------
         fingerprint : str or None
-            Name of the space; None where it shows in the vector only.
+            Identifier of the space; None, the default, if it is known only after
+            embedding.
         label_names : tuple of str or None
-            Label names of the vector's columns, where it has a column for each.
+            Label names of the vector's columns, if it has columns for each label.
         """
         return None, None
+
+    def learn_space(self, tasks: Sequence[Task]) -> None:  # noqa: B027
+        """Set parameters of the embedding space from the tasks to be compared.
+
+        `TaskVectorizer` and `StudentRanker` call it on a clone of their embedder before
+        they embed tasks.  By default it does nothing.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+            The tasks given to ``fit``.
+        """
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -120,14 +135,20 @@ class BaseTaskEmbedder(
         y : sequence of length n_samples, or array-like (n_samples, n_classes)
             Labels, class probabilities, numbers or free texts, as in `Task`.
         classes : sequence, optional
-            All labels that could occur; the columns of probabilities.
+            All labels that could occur; for class probabilities, the labels of the
+            columns.  By default those seen in ``y``; see `Task`.
         kind : {"label", "number", "text"}, optional
-            Kind of the targets, where it shall not be told from them; see `Task`.
+            Kind of the targets; by default inferred from ``y``, see `Task`.
 
         Returns
         -------
         self : object
             The fitted embedder.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If texts or targets are invalid, or there is a single class.
         """
         task = Task(X, y, classes=classes, kind=kind)
         with fit_progress(self, self.n_steps([task]), "epoch") as step:
@@ -137,19 +158,22 @@ class BaseTaskEmbedder(
     def embed(
         self, tasks: Sequence[Task], on_step: OnStep = nothing
     ) -> list[BaseTaskEmbedder]:
-        """Embed tasks that share their texts, together where that is quicker.
+        """Embed several tasks over the same texts.
+
+        The results agree with those of separate fits; common computations are shared.
 
         Parameters
         ----------
         tasks : sequence of Task
-            Tasks over the same texts, as models labelled on the same texts are.
+            Tasks with the same texts in the same order.
         on_step : callable, optional
-            Is called after each step that ``n_steps`` counts.
+            Function without arguments, called after each step that ``n_steps`` counts;
+            by default nothing is called.
 
         Returns
         -------
         fitted : list of embedders
-            A fitted copy of this embedder for each task; this one stays as it is.
+            A fitted clone of this embedder per task; this object is not changed.
 
         Raises
         ------
@@ -191,16 +215,16 @@ class BaseTaskEmbedder(
         return found
 
     def _take_over(self, fitted: Fitted) -> None:
-        """Take over fitted attributes; none of an earlier fit stays."""
+        """Set fitted attributes and remove those of an earlier fit."""
         for name in self.__dict__.pop("_fitted_names", ()):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted, _fitted_names=tuple(fitted))
         if isinstance(fitted.get("student_"), BaseStudent):
-            # A change of device or surrogate by set_params counts for the student too.
+            # set_params(device=..., surrogate=...) then applies to the student too.
             self.student_.embedder = self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features of the texts under the task's student.
+        """Compute features of texts with the student of the fitted task.
 
         Parameters
         ----------
@@ -211,12 +235,17 @@ class BaseTaskEmbedder(
         -------
         features : ndarray (n_samples, n_features)
             One row per text.
+
+        Raises
+        ------
+        NotFittedError
+            If the embedder is not fitted.
         """
         check_is_fitted(self, "embedding_")
         return self.student_.transform(X)
 
     def score(self, X: Any, y: Any) -> float:
-        """Mean log-likelihood of the targets given the texts, in nats per text.
+        """Compute the mean log-likelihood of targets under the fitted task's student.
 
         Parameters
         ----------
@@ -228,7 +257,16 @@ class BaseTaskEmbedder(
         Returns
         -------
         score : float
-            The mean; 0 is perfect.
+            Nats per text, at most 0 for labels; high is better.
+
+        Raises
+        ------
+        NotFittedError
+            If the embedder is not fitted.
+        ValueError
+            If y holds labels that were not seen in ``fit``.
+        AttributeError
+            If the student gives no likelihood to targets of this kind.
         """
         check_is_fitted(self, "embedding_")
         return float(self.student_.log_likelihood(X, y).mean())

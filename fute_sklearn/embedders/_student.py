@@ -39,12 +39,15 @@ class Predictions:
     """What a student or a model predicts for some texts.
 
     ``values`` holds log-probabilities (n, n_classes) in the order of the label
-    ``names``, or numbers or texts (n,).
+    ``names``, or numbers or texts (n,).  ``spread`` (n,) is the standard deviation of
+    the numbers, ``likelihood`` (n,) that of given target texts, where known.
     """
 
     kind: str
     names: tuple[str, ...]
     values: np.ndarray
+    spread: np.ndarray | None = None
+    likelihood: np.ndarray | None = None
 
 
 class StudentState(Protocol):
@@ -56,8 +59,11 @@ class StudentState(Protocol):
     def log_proba(self, encoded: Encoded, names: tuple[str, ...]) -> np.ndarray:
         """Log-probabilities of the labels (n, n_classes)."""
 
-    def values(self, encoded: Encoded, kind: str) -> np.ndarray:
-        """Numbers or texts (n,)."""
+    def predicted_numbers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and their standard deviations, (n,) each."""
+
+    def texts(self, encoded: Encoded) -> np.ndarray:
+        """Texts (n,)."""
 
     def log_likelihood(self, encoded: Encoded, texts: Sequence[str]) -> np.ndarray:
         """Log-likelihood of a target text per row (n,)."""
@@ -155,8 +161,10 @@ class BaseStudent(BaseEstimator):
         if self.target_kind_ == "label":
             values = self.state_.log_proba(encoded, self.label_names_)
             return Predictions("label", self.label_names_, values)
-        values = self.state_.values(encoded, self.target_kind_)
-        return Predictions(self.target_kind_, (), values)
+        if self.target_kind_ == "number":
+            values, spread = self.state_.predicted_numbers(encoded)
+            return Predictions("number", (), values, spread)
+        return Predictions("text", (), self.state_.texts(encoded))
 
     def log_likelihood(self, X: Any, y: Any) -> np.ndarray:
         """Log-likelihood of each target given its text, in nats.

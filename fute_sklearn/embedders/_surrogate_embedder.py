@@ -1,4 +1,4 @@
-"""What the embedders over a T5 share: loading it, encoding texts, naming the space."""
+"""Base class of embedders on a T5 surrogate: loading, encoding, fingerprints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ SURROGATE_CONSTRAINTS: dict[str, list[Any]] = {
 
 
 class SurrogateEmbedder(BaseTaskEmbedder):
-    """Base of the embedders over a T5; subclasses give `_fit_group` and `_space`."""
+    """Base class of embedders that use a T5 surrogate.
+
+    Subclasses implement `_fit_group` and `_space`.
+    """
 
     surrogate: Any
     max_length: int
@@ -39,7 +42,7 @@ class SurrogateEmbedder(BaseTaskEmbedder):
 
     @abstractmethod
     def _space(self, surrogate: Surrogate, task: Task, seed: int) -> tuple[Any, ...]:
-        """Parameters that change the space, beside the surrogate."""
+        """Return the parameters that, with the surrogate, determine the space."""
 
     @abstractmethod
     def _fit_group(
@@ -50,10 +53,14 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         seed: int,
         on_step: OnStep,
     ) -> list[tuple[Fitted, StudentState]]:
-        """Fit tasks whose texts are ``encoded``: attributes and student of each."""
+        """Fit tasks over the encoded texts; return attributes and student states."""
+
+    def _of_weights(self, task: Task) -> bool:
+        """Whether a task's space belongs to one surrogate's weights."""
+        return True
 
     def _column_labels(self, task: Task) -> tuple[str, ...] | None:
-        """Label names of an embedding's columns, where it has one for each label."""
+        """Return the label names of the embedding's columns, or None if it has none."""
         return None
 
     def _embed_tasks(self, tasks: Sequence[Task], on_step: OnStep) -> list[Fitted]:
@@ -61,7 +68,7 @@ class SurrogateEmbedder(BaseTaskEmbedder):
 
         seed = seed_of(getattr(self, "random_state", 0))
         surrogate = self.load_surrogate()
-        # A task is a set of pairs: a fixed order keeps the rows' order out of it.
+        # Rows are sorted by text, so that the embedding does not depend on their order.
         order = sorted(range(tasks[0].n_samples), key=tasks[0].texts.__getitem__)
         rows = np.array(order)
         encoded = encode_texts(surrogate, [tasks[0].texts[i] for i in order])
@@ -84,7 +91,7 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         return out
 
     def space_of(self, task: Task) -> tuple[str | None, tuple[str, ...] | None]:
-        """Name the space that a task's vector would lie in, without embedding it.
+        """Return the identifier of a task's embedding space without embedding the task.
 
         Parameters
         ----------
@@ -94,39 +101,40 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         Returns
         -------
         fingerprint : str
-            Name of the space.
+            Hash of all that determines the space, such as surrogate and parameters.
         label_names : tuple of str or None
-            Label names of the vector's columns, where it has a column for each.
+            Label names of the vector's columns, if it has columns for each label.
         """
         seed = seed_of(getattr(self, "random_state", 0))
         fingerprint = self._fingerprint(self.load_surrogate(), task, seed)
         return fingerprint, self._column_labels(task)
 
     def _fingerprint(self, surrogate: Surrogate, task: Task, seed: int) -> str:
-        parts = (
-            type(self).__name__,
-            surrogate.weights_fingerprint,
-            *self._space(surrogate, task, seed),
-        )
+        weights = surrogate.weights_fingerprint if self._of_weights(task) else ""
+        parts = (type(self).__name__, weights, *self._space(surrogate, task, seed))
         return text_key(*map(str, parts))[:16]
 
     def load_surrogate(self, fingerprint: str | None = None) -> Surrogate:
-        """Load the surrogate, once per process.
+        """Load the surrogate, or return it if this process has loaded it before.
 
         Parameters
         ----------
         fingerprint : str, optional
-            Fingerprint that it must have.
+            Fingerprint that the surrogate must have; by default it is not checked.
 
         Returns
         -------
         surrogate : Surrogate
-            The frozen weights on the device.
+            The frozen weights on the device, with tokenizer and architecture.
 
         Raises
         ------
         FingerprintMismatchError
-            If the fingerprint is another.
+            If the surrogate has another fingerprint.
+        SurrogateError
+            If the model is not a T5 or mT5.
+        SurrogateNotFoundError
+            If the model cannot be loaded.
         """
         from .._engine import load_surrogate
 
@@ -145,20 +153,26 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         return surrogate
 
     def encode(self, X: Any, fingerprint: str | None = None) -> Encoded:
-        """Read texts with the surrogate's encoder, each distinct one once.
+        """Compute the surrogate's encoder states of texts, using the cache.
 
         Parameters
         ----------
-        X : sequence of str of length n_samples, or what this method returns
-            The texts; what is encoded already passes through.
+        X : sequence of str of length n_samples, or EncodedTexts
+            The texts.  EncodedTexts, the return value of this method, are returned as
+            they are.
         fingerprint : str, optional
-            Fingerprint that the surrogate must have.
+            Fingerprint that the surrogate must have; by default it is not checked.
 
         Returns
         -------
         encoded : EncodedTexts
-            Token states, which students over the same surrogate take in place of the
-            texts.
+            Token ids and encoder states of each text.  Students on the same surrogate
+            accept them in place of the texts.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If the surrogate has another fingerprint, or another one encoded X.
         """
         from .._engine import Encoded, encode_texts
 
@@ -173,7 +187,7 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         return encode_texts(surrogate, check_texts(X))
 
     def unreadable_share(self, X: Any) -> float:
-        """Share of texts that the surrogate cannot read.
+        """Compute the share of texts that consist mostly of unknown tokens.
 
         Parameters
         ----------
@@ -183,8 +197,8 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         Returns
         -------
         share : float
-            Part of the texts, 0 to 1, of which half the tokens or more stand for
-            characters or words that the surrogate's vocabulary lacks.
+            Share of the texts, 0 to 1, in which half or more of the tokens are the
+            surrogate's unknown token.
         """
         from .._engine import unreadable_share
 

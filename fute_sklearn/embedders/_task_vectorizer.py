@@ -162,6 +162,7 @@ class TaskVectorizer(
         if hasattr(self.embedder_, "random_state"):
             # One space for all tasks, also where every fit would draw a new one.
             self.embedder_.random_state = seed_of(self.embedder_.random_state)
+        self.embedder_.learn_space(tasks)
         self._known: dict[str, np.ndarray] = {}
         self._spaces: dict[str | None, tuple[str, ...] | None] = {}
         self._labels = labels_of(tasks)
@@ -217,7 +218,7 @@ class TaskVectorizer(
         space = self._common_space(tasks)
         store = ArrayStore(None if self.memory is None else expanded(self.memory))
         found: dict[int, np.ndarray] = {}
-        keys = [self._key(task) for task in tasks]
+        keys = self._keys(tasks)
         for i, task in enumerate(tasks):
             known = self._known.get(task.key)
             if known is None:
@@ -247,13 +248,18 @@ class TaskVectorizer(
         check_spaces(spaces)
         return next(iter(spaces.items()))
 
-    def _key(self, task: Task) -> str:
-        space, kind = self.embedder_.space_of(task)[0], type(self.embedder_)
-        if self.memory is None or space is None:
-            return ""
+    def _keys(self, tasks: list[Task]) -> list[str]:
+        """Names of the tasks' embeddings on disk; empty where they are not kept."""
+        kind = type(self.embedder_)
+        spaces = [self.embedder_.space_of(task)[0] for task in tasks]
+        if self.memory is None or None in spaces:
+            return [""] * len(tasks)
         name = f"{kind.__module__}.{kind.__qualname__}"
         params = joblib.hash(self.embedder_.get_params())
-        return text_key(name, params, space, task.key)
+        return [
+            text_key(name, params, str(space), task.key)
+            for space, task in zip(spaces, tasks, strict=True)
+        ]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,4 +1,4 @@
-"""TextEmb: the mean text as a data set's embedding."""
+"""TextEmb: the mean encoder feature of the texts as task embedding."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class TextEmbedder(SurrogateEmbedder):
-    """Embed a task by the mean of its texts, whatever their targets (TextEmb).
+    """Embed a task by the mean encoder feature of its texts (TextEmb).
 
-    The baseline of the paper: token states of the surrogate's last encoder layer,
-    averaged over each text's tokens, then over the texts.  It does not look at the
-    targets: all models labelled on the same texts get the same vector.
+    The states of the surrogate's last encoder layer are averaged over the tokens of
+    each text, then over the texts.  Targets are ignored, so that all models that label
+    the same texts get the same embedding: this is a baseline for data sets.
 
     Parameters
     ----------
-    surrogate : str or path, default="fute-mini"
-        The T5 that all tasks share; see `TuPaTEEmbedder`.
+    surrogate : str or path-like, default="fute-mini"
+        Name or folder of the T5 that encodes the texts; see `TuPaTEEmbedder`.
     max_length : int, default=128
-        Tokens per text; longer texts are cut with a warning.
+        Maximum number of tokens per text; longer texts are truncated with a warning.
     device : str, default="auto"
         ``"auto"`` takes CUDA, then MPS, then the CPU.
     dtype : {"float32", "bfloat16"}, default="float32"
@@ -38,9 +38,17 @@ class TextEmbedder(SurrogateEmbedder):
     Attributes
     ----------
     embedding_ : TaskVectors (d_model,)
-        The mean text.
+        The embedding.
+    student_ : StudentClassifier
+        For labels: predicts the label shares of the task for every text.
+    classes_ : ndarray (n_classes,)
+        Labels, sorted by name, if the targets are labels.
     fingerprint_ : str
-        Name of the space.
+        Identifier of the embedding space.
+    n_samples_seen_ : int
+        Number of texts.
+    target_kind_ : {"label", "number", "text"}
+        Kind of the targets.
 
     See Also
     --------
@@ -93,7 +101,7 @@ class TextEmbedder(SurrogateEmbedder):
 
 @dataclass
 class PriorState:
-    """The share of each label, which is all that the mean text's student knows."""
+    """State of a student that predicts the label shares of its task for every text."""
 
     prior: np.ndarray | None
 
@@ -106,10 +114,14 @@ class PriorState:
         prior = np.log(np.maximum(np.asarray(self.prior), 1e-12))
         return np.tile(prior, (len(encoded), 1))
 
-    def values(self, encoded: Encoded, kind: str) -> np.ndarray:
-        """Refuse: the mean text has no answers of this kind."""
-        raise no_answers("TextEmbedder", kind)
+    def predicted_numbers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+        """Raise AttributeError: only labels can be predicted."""
+        raise no_answers("TextEmbedder", "number")
+
+    def texts(self, encoded: Encoded) -> np.ndarray:
+        """Raise AttributeError: only labels can be predicted."""
+        raise no_answers("TextEmbedder", "text")
 
     def log_likelihood(self, encoded: Encoded, texts: Sequence[str]) -> np.ndarray:
-        """Refuse: the mean text has no answers of this kind."""
+        """Raise AttributeError: only labels can be predicted."""
         raise no_answers("TextEmbedder", "number or text")

@@ -1,4 +1,4 @@
-"""What is learnt by tuning a surrogate: parameters or weights, and their answers."""
+"""State of students made by tuning a surrogate: tuned parameters or weights."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LOST = (
 
 @dataclass
 class TunedState:
-    """A surrogate with small tuned parameters, or with fine-tuned weights of its own.
+    """Tuned ``parameters``, or fine-tuned ``weights``, of a surrogate.
 
-    ``numbers`` are those that a numeric task may answer, ``longest`` is the length of
-    the longest target text in bytes.  Fine-tuned weights of a whole surrogate are left
-    out of pickles.
+    ``numbers`` are the values that can be predicted for a numeric task, formatted as
+    text; ``longest`` is the length of the longest target text in bytes.  ``weights``
+    are left out of pickles; ``weights_lost`` says that this has happened.
     """
 
     parameters: dict[str, np.ndarray] | None = None
@@ -39,7 +39,7 @@ class TunedState:
     weights_lost: bool = False
 
     def of(self, task: Task) -> TunedState:
-        """Return the same with what a task's targets allow as answers."""
+        """Return a copy with the predictable numbers or text length of a task."""
         if task.targets.kind == "number":
             grid = np.linspace(0, 1, MAX_NUMBERS)
             values = np.unique(np.quantile(task.targets.values, grid, method="nearest"))
@@ -62,7 +62,7 @@ class TunedState:
         return Student(encoded.surrogate, self.parameters, self.weights)
 
     def save(self, surrogate: Surrogate, folder: Path) -> dict[str, Any]:
-        """Write the tuned surrogate for stock libraries; return what else to keep."""
+        """Write weights for peft or transformers; return the rest of the state."""
         from .._engine import save_adapter, save_model
 
         if self.weights_lost:
@@ -81,7 +81,7 @@ class TunedState:
 
     @classmethod
     def load(cls, folder: Path, record: dict[str, Any]) -> TunedState:
-        """Read what `save` has written."""
+        """Read a state that `save` has written."""
         from .._engine import load_adapter
 
         parameters = load_adapter(folder) if record["low_rank"] else None
@@ -100,16 +100,20 @@ class TunedState:
         tree = label_tree(encoded.surrogate, names)
         return self._student(encoded).log_proba(encoded, tree)
 
-    def values(self, encoded: Encoded, kind: str) -> np.ndarray:
-        """Numbers or texts (n,)."""
-        student = self._student(encoded)
-        if kind == "text":
-            return np.array(student.generate(encoded, self.longest + 1), dtype=object)
-        # The mean of the training numbers, weighted by how likely their text is.
-        numbers = np.array([float(text) for text in self.numbers])
-        if len(numbers) == 1:
-            return np.full(len(encoded), numbers[0])
-        return np.exp(self.log_proba(encoded, self.numbers)) @ numbers
+    def predicted_numbers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the numbers, (n,) each."""
+        # Expectation over quantiles of the training numbers, weighted by likelihood.
+        known = np.array([float(text) for text in self.numbers])
+        if len(known) == 1:
+            return np.full(len(encoded), known[0]), np.zeros(len(encoded))
+        proba = np.exp(self.log_proba(encoded, self.numbers))
+        mean = proba @ known
+        return mean, np.sqrt(np.maximum(proba @ known**2 - mean**2, 0))
+
+    def texts(self, encoded: Encoded) -> np.ndarray:
+        """Texts (n,)."""
+        found = self._student(encoded).generate(encoded, self.longest + 1)
+        return np.array(found, dtype=object)
 
     def log_likelihood(self, encoded: Encoded, texts: Sequence[str]) -> np.ndarray:
         """Log-likelihood of a target text per row (n,)."""

@@ -1,1 +1,1 @@
-"""A language model with a prompt as a model, and choosing among prompts."""
+"""Prompted language models as classifiers, prompt selection, and clients."""

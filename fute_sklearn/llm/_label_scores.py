@@ -1,4 +1,4 @@
-"""What language models think of labels, from clients of any fidelity."""
+"""Label scores of language models, from clients with any capabilities."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..exceptions import (
 )
 from .clients._server_answers import named_label
 
-# Bounds further apart than this are no probability.
+# Largest difference of two bounds whose midpoint is taken for a probability.
 TOLERANCE = 0.05
-PRIOR_COUNT = 0.5  # of Jeffreys, for labels that no sample named
+PRIOR_COUNT = 0.5  # Jeffreys prior, added to the count of every label
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a prompt asks a client about some rows.
+    """A prompt's input to a client for some rows.
 
-    ``contexts`` are what the labels are scored after; ``strings`` hold what may be said
-    for each class; ``faults`` are the rows that cannot be asked about, by number.
+    ``contexts`` are the texts after which the labels are scored; ``strings`` the answer
+    strings of each class; ``faults`` the errors of rows that failed before, by row.
     """
 
     client: Any
@@ -36,20 +36,20 @@ class Query:
 
     @property
     def options(self) -> list[str]:
-        """All strings, each with the blank that stands before it."""
+        """All answer strings, each preceded by a space."""
         return [f" {word}" for words in self.strings for word in words]
 
 
 @dataclass
 class LabelScores:
-    """Log-likelihoods of labels (n_samples, n_classes); faults have NaN."""
+    """Label scores (n_samples, n_classes), and errors by row; failed rows are NaN."""
 
     values: np.ndarray
     faults: dict[int, Exception] = field(default_factory=dict)
 
 
 def require(client: Any, capability: str) -> None:
-    """Refuse a client that lacks a capability."""
+    """Raise ClientCapabilityError if a client lacks a capability."""
     if capability not in client.capabilities:
         raise ClientCapabilityError(
             f"{client!r} cannot {capability}, which this prompt needs; it can "
@@ -58,7 +58,7 @@ def require(client: Any, capability: str) -> None:
 
 
 def ask(call: Callable[..., Any], *args: Any) -> tuple[list[Any], dict[int, Exception]]:
-    """Call a client; rows that failed are None and have a fault."""
+    """Call a client; return its answers, None for failed rows, and errors by row."""
     try:
         return list(call(*args)), {}
     except RowsFailedError as error:
@@ -66,16 +66,16 @@ def ask(call: Callable[..., Any], *args: Any) -> tuple[list[Any], dict[int, Exce
 
 
 def label_scores(queries: Sequence[Query]) -> list[LabelScores]:
-    """Log-likelihood of the labels under several prompts.
+    """Return the log-likelihoods of the labels under several prompts.
 
-    Prompts that share a client are asked in one call: a client that reads what
-    contexts share once then reads a text once for all prompts that start with it.
+    All prompts of a client are passed in one call, so that it can compute common
+    beginnings of the contexts once.
     """
     return _asked_together(queries, _score_row, ("score", "bounds", "frequencies"))
 
 
 def chosen_labels(query: Query) -> LabelScores:
-    """One-hot choices, from clients that tell no probabilities."""
+    """Return one-hot choices of labels, from clients without label probabilities."""
     return _asked_together([query], _choice_row, ("bounds", "choose"))[0]
 
 
@@ -125,13 +125,13 @@ def _way(client: Any, ways: tuple[str, ...]) -> str:
 
 
 def _per_class(query: Query, values: np.ndarray) -> np.ndarray:
-    """Sum what belongs to a class's strings."""
+    """Sum values of the answer strings over the strings of each class."""
     ends = np.cumsum([len(words) for words in query.strings])[:-1]
     return np.array([part.sum() for part in np.split(values, ends)])
 
 
 def _score_row(query: Query, way: str, found: Any) -> np.ndarray:
-    """Log-likelihoods of the classes for one context."""
+    """Convert a client's result for one context to log-likelihoods of the classes."""
     sizes = [len(words) for words in query.strings]
     if way == "bounds":
         return _log_of_bounds(*(_per_class(query, part) for part in found))
@@ -149,7 +149,7 @@ def _score_row(query: Query, way: str, found: Any) -> np.ndarray:
 
 
 def _counts(query: Query, texts: list[str]) -> np.ndarray:
-    """How often the answers name each class."""
+    """Count the answers that name each class."""
     words = [word.strip() for word in query.options]
     counts = np.zeros(len(words))
     fault: LanguageModelServerError | None = None
@@ -164,7 +164,7 @@ def _counts(query: Query, texts: list[str]) -> np.ndarray:
 
 
 def _log_of_bounds(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Log-probabilities from bounds that are close enough to be one number."""
+    """Convert probability bounds to log-probabilities; raise if they are too wide."""
     least = lower / np.maximum(lower + upper.sum() - upper, 1e-300)
     most = upper / np.maximum(upper + lower.sum() - lower, 1e-300)
     if lower.max() <= 0 or (most - least).max() > TOLERANCE:
@@ -180,7 +180,7 @@ def _log_of_bounds(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
 
 
 def _choice_row(query: Query, way: str, found: Any) -> np.ndarray:
-    """One at the class that is said or surely likeliest, zero elsewhere."""
+    """Return 1 for the class that is answered or certainly most likely, else 0."""
     if way == "choose":
         return _counts(query, [found])
     lower, upper = (_per_class(query, part) for part in found)

@@ -1,4 +1,4 @@
-"""Templates, rows that fill them, and the strings that stand for labels."""
+"""Validate templates, the rows that fill them, and the answer strings of labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..tasks._validation import label_name, unreadable_at
 
 
 def fields_of(template: str) -> list[str]:
-    """Return the names of a template's fields, each once; checked."""
+    """Return the distinct field names of a template; raise if it is invalid."""
     check_readable(template, "template")
     braces = "Braces of the prompt's own, as in JSON, are written {{ and }}."
     try:
@@ -48,13 +48,13 @@ def fields_of(template: str) -> list[str]:
 
 
 def check_readable(text: str, name: str) -> None:
-    """Refuse texts that no tokenizer takes."""
+    """Raise ValueError if a text cannot be encoded as UTF-8."""
     if unreadable_at(text) is not None:
         raise ValueError(f"{name}={text!r} holds a lone surrogate, no character.")
 
 
 def rows_of(X: Any, fields: list[str]) -> list[dict[str, str]]:
-    """Return a template's fields of every row, in the row's own order."""
+    """Return each row's values of the template's fields, in the row's key order."""
     if isinstance(X, (str, bytes, Mapping)):
         raise TypeError("X is one text or record, expected a sequence of them.")
     if has(X, "columns"):  # a table of pandas or polars
@@ -89,7 +89,7 @@ def strings_of(
     names: list[str],
     verbalizer: Mapping[Any, str | Sequence[str]] | None,
 ) -> list[list[str]]:
-    """What a model may say for each class, in the order of ``names``; checked."""
+    """Return the answer strings of each class, in the order of ``names``."""
     if len(names) < 2 or len(names) < len(labels) or not all(names):
         raise ValueError(
             f"labels={list(labels)!r}, expected two or more different names."

@@ -1,4 +1,4 @@
-"""A language model with a prompt, as one classifier of texts."""
+"""Classification of texts by a language model with a prompt."""
 
 from __future__ import annotations
 
@@ -34,52 +34,54 @@ REASONING_TOKENS = 128
 
 
 class PromptedLLM(ClassifierMixin, BaseEstimator):
-    """Classify texts by the labels' likelihood after a filled prompt.
+    """Classify texts with a language model and a prompt.
 
-    A language model together with a prompt is one model: `MTEWrapper` labels texts
-    with it like with any other.  A label's score is the log-likelihood of its WHOLE
-    string given the prompt, all tokens of it; of several strings for one label the
-    likelihoods are summed.
+    The prompt is filled with the text, and the label whose string is the most likely
+    continuation is predicted.  The score of a label is the log-likelihood of all tokens
+    of its string given the prompt; with several strings per label, likelihoods are
+    summed.  Clients that cannot score strings give bounds, frequencies or choices of
+    answers instead.  No ``fit`` is needed unless ``calibration="batch"``.  In
+    `MTEWrapper` and `rank_models` a prompted language model is a model like any other.
 
     Parameters
     ----------
     client : object
-        Reaches the language model: `TransformersClient`, `OpenAIClient`, or any object
-        with ``score(contexts, continuations)``, ``capabilities`` and ``fingerprint``.
+        Client of the language model: `TransformersClient`, `OpenAIClient`, or an object
+        with the methods of `fute_sklearn.base.LanguageModelClient`.
     template : str
-        Prompt with fields in braces: ``{text}`` for texts, or the names that records
-        hold, as ``{premise}`` and ``{hypothesis}``.
+        Prompt with fields in braces: ``{text}`` if samples are texts, else keys of the
+        records, such as ``{premise}`` and ``{hypothesis}``.
     labels : sequence
-        The classes.
-    verbalizer : dict of str to str or sequence of str, optional
-        What the model says for a label; the label's own name by default.  One space
-        is put before it.
+        The classes, at least two.
+    verbalizer : dict of label to str or sequence of str, optional
+        Answer string or strings for each label; by default the label's name.  The
+        client is asked for the string after one space.
     calibration : {"contextual", "batch"} or None, default=None
-        Divide the probabilities by those of content-free inputs (Zhao et al. 2021,
-        *Calibrate before use*), or by their mean over the texts given to ``fit`` (Zhou
-        et al. 2024, *Batch calibration*), and normalise.  Language models prefer some
-        words whatever the text: without it, all texts may get one label.
+        Correction of the language model's preference for some answers regardless of
+        the text: probabilities are divided by a prior and normalised.  The prior is the
+        mean over content-free inputs (``"contextual"``; Zhao et al. 2021, *Calibrate
+        before use*) or over the texts given to ``fit`` (``"batch"``; Zhou et al. 2024,
+        *Batch calibration*).  With None, all texts may get the same label.
     cot : str, optional
-        Instruction to reason first, as ``"Reason step by step before answering."``;
-        the model then writes at most ``max_reasoning_tokens``, and labels are scored
-        after that.
+        Chain-of-thought instruction that is appended to the prompt, such as ``"Reason
+        step by step before answering."``; labels are scored after the generated
+        reasoning.  By default there is no reasoning.
     max_reasoning_tokens : int, default=128
-        Length of the reasoning.
+        Maximum number of generated tokens of reasoning, if ``cot`` is given.
     on_error : {"raise", "missing"}, default="raise"
-        What to do about rows that a server has no sound answer for, once all others
-        are answered: raise, naming them; or warn and label them as missing, None in
-        predictions and NaN in probabilities.  To drop them, wrap the prompt in
+        What to do, after all rows were processed, if some have no valid answer:
+        ``"raise"`` raises `RowsFailedError`; ``"missing"`` warns and returns None as
+        label and NaN as probabilities.  To drop such rows, use
         ``MTEWrapper(..., on_error="drop")``.
 
     Attributes
     ----------
     classes_ : ndarray (n_classes,)
-        The labels, sorted, as scikit-learn's scorers expect them; columns of the
-        probabilities follow them.
+        The labels, sorted; the columns of the probabilities.
     fingerprint : str
-        Client, prompt and settings: keys of kept predictions.
+        Hash of client, prompt and settings, which identifies cached predictions.
     label_log_prior_ : ndarray (n_classes,)
-        Logarithm of what calibration divides by, after ``fit``.
+        Log of the prior that calibration divides by, after ``fit`` with calibration.
 
     Examples
     --------
@@ -174,23 +176,24 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return text_key(self._settings_key(), repr(known))
 
     def _fitted_prior(self) -> np.ndarray | None:
-        """Return what ``fit`` has measured, if it was with the present settings."""
+        """Return the prior estimated by ``fit``, or None if settings have changed."""
         if getattr(self, "_prior_key", None) != self._settings_key():
             return None
         return self.label_log_prior_
 
     def label_strings(self) -> list[list[str]]:
-        """Return what the model may say for each class.
+        """Return the answer strings of each class.
 
         Returns
         -------
         strings : list of list of str
-            In the order of ``classes_``, without blanks.
+            In the order of ``classes_``, without surrounding spaces.
 
         Raises
         ------
         ValueError
-            If there are fewer than two labels, or the verbalizer does not fit them.
+            If there are fewer than two labels, or the verbalizer has other labels,
+            empty strings or the same string for two labels.
         """
         return strings_of(self.labels, self._names(), self.verbalizer)
 
@@ -201,7 +204,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return rows_of(X, self._fields())
 
     def text_of(self, X: Any) -> list[str]:
-        """Join the fields of records to one text each, for a surrogate to read.
+        """Join the template's fields of each record to one text, for the surrogate.
 
         Parameters
         ----------
@@ -211,12 +214,17 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         texts : list of str
-            The fields' values in the order of the record, with a space between.
+            Values of the fields in the order of the record, joined by a space.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not a sequence of texts or records with the template's fields.
         """
         return [" ".join(values.values()) for values in self._rows(X)]
 
     def content_of(self, X: Any) -> list[str]:
-        """Return what tells rows apart, for keys of kept predictions.
+        """Return a str per row that identifies it in the cache of predictions.
 
         Parameters
         ----------
@@ -227,19 +235,24 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         -------
         content : list of str
             The filled prompts.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not a sequence of texts or records with the template's fields.
         """
         return self._asked(X)
 
     def _asked(self, X: Any) -> list[str]:
-        """Return what the model reads: filled templates and how to reason."""
-        # A text's own blank at the end would stand before the label's.
+        """Return the filled templates, with the chain-of-thought instruction if any."""
+        # A trailing space of the text would double the one before the label.
         filled = [
             self.template.format(**values).rstrip(" \t") for values in self._rows(X)
         ]
         return [f"{text} {self.cot}" for text in filled] if self.cot else filled
 
     def query(self, X: Any) -> Query:
-        """Return what the client is asked about some texts, reasoning included.
+        """Prepare the client's input for some texts; generate reasoning if ``cot``.
 
         Parameters
         ----------
@@ -249,8 +262,15 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         query : Query
-            ``client``, ``contexts`` after which the labels are scored, ``strings`` that
-            stand for each class, and ``faults`` of the reasoning by row.
+            ``client``, ``contexts`` after which the labels are scored, ``strings`` of
+            each class, and ``faults``: the errors of the reasoning by row.
+
+        Raises
+        ------
+        ClientCapabilityError
+            If ``cot`` is given and the client cannot generate.
+        TypeError, ValueError
+            If X is not a sequence of texts or records with the template's fields.
         """
         strings, contexts = self.label_strings(), self._asked(X)
         if self.cot is None:
@@ -265,7 +285,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return Query(self.client, contexts, strings, faults)
 
     def forecast(self, X: Any) -> dict[str, int]:
-        """Count what labelling texts would cost, without labelling any.
+        """Estimate the cost of labelling texts, without labelling any.
 
         Parameters
         ----------
@@ -275,14 +295,15 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         cost : dict of str to int
-            ``requests`` to send, answers ``kept`` already, and about the ``tokens`` to
-            read.  With reasoning an upper bound of the requests, as what is kept about
-            reasons not yet read cannot be known; their own tokens are not counted.
+            ``requests``: number of requests to send; ``kept``: number of cached
+            answers; ``tokens``: approximate number of input tokens.  With ``cot``, an
+            upper bound of the requests, since cached answers after the reasoning cannot
+            be looked up; the generated tokens are not counted.
 
         Raises
         ------
         ClientCapabilityError
-            If the client costs nothing per request, as one in this process.
+            If the client has no ``forecast``, as one in this process.
         """
         if not hasattr(self.client, "forecast"):
             raise ClientCapabilityError(
@@ -297,17 +318,17 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return {"requests": 2 * known, "kept": 0, "tokens": 2 * cost["tokens"]}
 
     def settled(self, found: LabelScores) -> np.ndarray:
-        """Return label scores, after raising or warning about rows that failed.
+        """Return label scores; raise or warn about failed rows as ``on_error`` says.
 
         Parameters
         ----------
         found : LabelScores
-            Scores, with the faults of rows that have none.
+            Scores, and the errors of rows without scores.
 
         Returns
         -------
         scores : ndarray (n_samples, n_classes)
-            NaN in rows that failed, with ``on_error="missing"``.
+            The scores; NaN in rows that failed.
 
         Raises
         ------
@@ -335,12 +356,12 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> PromptedLLM:
-        """Measure what calibration divides by; nothing else is learnt.
+        """Estimate the prior of the calibration; without calibration, do nothing.
 
         Parameters
         ----------
         X : sequence of str or of records
-            Unlabelled texts; used by ``calibration="batch"`` only.
+            Unlabelled texts, used for ``calibration="batch"`` only.
         y : None
             Ignored.
 
@@ -348,6 +369,15 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         -------
         self : object
             The classifier.
+
+        Raises
+        ------
+        ValueError
+            If template, labels or verbalizer are invalid, or no row has scores.
+        ClientCapabilityError
+            If the client lacks a method that calibration needs.
+        RowsFailedError
+            If rows failed and ``on_error="raise"``.
         """
         self._fields()
         self.label_strings()
@@ -380,23 +410,23 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         log_proba : ndarray (n_samples, n_classes)
-            Columns as ``classes_``; NaN in rows that failed.
+            Columns in the order of ``classes_``; NaN in rows that failed.
 
         Raises
         ------
         ValueError
-            If a row does not fit the template.
+            If a row does not have the template's fields.
         ClientCapabilityError
-            If the client cannot give what the prompt needs.
+            If the client gives no probabilities of labels.
         NotFittedError
             If ``calibration="batch"`` and ``fit`` was not called.
         RowsFailedError
-            If rows failed and ``on_error="raise"``; it holds the others' answers.
+            If rows failed and ``on_error="raise"``; it holds the other rows' scores.
         """
         return log_probabilities([self], X)[0]
 
     def calibrated(self, scores: np.ndarray) -> np.ndarray:
-        """Turn label scores into log-probabilities, by the prompt's calibration.
+        """Convert label scores to log-probabilities, with calibration if it is set.
 
         Parameters
         ----------
@@ -406,7 +436,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         log_proba : ndarray (n_samples, n_classes)
-            Rows sum to 1 after `exp`.
+            Normalised log-probabilities.
         """
         if self.calibration is not None:
             prior = self._fitted_prior()
@@ -426,12 +456,17 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         proba : ndarray (n_samples, n_classes)
-            Columns as ``classes_``; rows sum to 1.
+            Columns in the order of ``classes_``; NaN in rows that failed.
+
+        Raises
+        ------
+        ValueError, ClientCapabilityError, NotFittedError, RowsFailedError
+            As ``predict_log_proba``.
         """
         return np.exp(self.predict_log_proba(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the likeliest labels.
+        """Predict the most likely label of each text.
 
         Parameters
         ----------
@@ -441,7 +476,12 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         y : ndarray (n_samples,)
-            The labels; None where a row failed and ``on_error="missing"``.
+            The labels; None in rows that failed, with ``on_error="missing"``.
+
+        Raises
+        ------
+        ValueError, ClientCapabilityError, NotFittedError, RowsFailedError
+            As ``predict_log_proba``.
         """
         validate_params(self)
         check_is_fitted(self)
@@ -454,7 +494,7 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return out
 
     def label_evidence(self, X: Any) -> np.ndarray:
-        """Return scores whose greatest is the label; they need be no probabilities.
+        """Compute label scores whose maximum is the predicted label.
 
         Parameters
         ----------
@@ -464,8 +504,13 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray (n_samples, n_classes)
-            Log-probabilities, or from clients that tell none 1 for the label that was
-            said and 0 for others; NaN in rows that failed.
+            Log-probabilities; or, if the client gives none, 1 for the chosen label and
+            0 for the others.  NaN in rows that failed.
+
+        Raises
+        ------
+        ValueError, ClientCapabilityError, RowsFailedError
+            As ``predict_log_proba``.
         """
         can = self.client.capabilities
         if self.calibration is None and not {"score", "frequencies"} & set(can):
@@ -473,24 +518,27 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         return log_probabilities([self], X)[0]
 
     def score(self, X: Any, y: Any) -> float:
-        """Measure accuracy, with labels compared by name.
+        """Compute the accuracy, with labels compared by name.
 
         Parameters
         ----------
         X : sequence of str or of records of length n_samples
             Texts, or records with the template's fields.
         y : sequence of length n_samples
-            Their labels; 1, 1.0 and ``"1"`` are one label.
+            True labels; 1, 1.0 and ``"1"`` are the same label.
 
         Returns
         -------
         score : float
-            Share of the texts that get their label.
+            Share of the texts whose label is predicted; failed rows count as wrong.
 
         Raises
         ------
         LabelMismatchError
-            If no label in y is one of the prompt's, or one is nearly one of them.
+            If the prompt and y share no label, or labels differ in case, spaces or
+            Unicode form only.
+        ValueError
+            If X and y differ in length.
         """
         wanted = [label_name(label) for label in column_of(plain(y), "y")]
         refuse_other_labels(
@@ -510,7 +558,7 @@ def _log_normalised(scores: np.ndarray) -> np.ndarray:
 
 
 def log_probabilities(prompts: Sequence[PromptedLLM], X: Any) -> list[np.ndarray]:
-    """Calibrated log-probabilities of the labels under several prompts."""
+    """Return calibrated log-probabilities of the labels under several prompts."""
     X = list(X) if hasattr(X, "__next__") else X
     for prompt in prompts:
         validate_params(prompt)

@@ -1,1 +1,1 @@
-"""From a model of any kind to a labelled task: wrapped, asked, checked, kept."""
+"""Label texts with fitted models of any kind, and cache their predictions."""

@@ -1,4 +1,4 @@
-"""Hash loaded code: functions, classes with their bases, and what they refer to."""
+"""Hash loaded code: functions, classes with their bases, and all they refer to."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ INSTALLED = tuple(
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 OWN_PACKAGE = __name__.partition(".")[0]
-# What holds no state that an answer could depend on.
+# Types without state that a prediction could depend on.
 INERT = (type(threading.Lock()), type(threading.RLock()), logging.Logger)
 SKIPPED = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__"}
-# What dataclasses, abstract classes and typing write down about a class's own code.
+# Attributes that dataclasses, abc and typing derive from a class's own code.
 SKIPPED |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
 SKIPPED |= {"_abc_impl", "__abstractmethods__", "__parameters__", "__orig_bases__"}
 SKIPPED |= {"_is_protocol", "_is_runtime_protocol", "__protocol_attrs__"}
-# Names that every module has, and what only tells where its code lies.
+# Names that every module has, and names that only describe its location.
 MODULE_NAMES = {*vars(types.ModuleType("any")), "__builtins__", "__file__"}
 MODULE_NAMES |= {
     "__cached__",
@@ -41,11 +41,14 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Unknowable(Exception):
-    """Something that only its identity tells apart."""
+    """Raised for objects whose content cannot be hashed."""
 
 
 def is_installed(name: str) -> bool:
-    """Tell modules of installed packages, which change with their version only."""
+    """Return whether a module belongs to an installed package or this package.
+
+    Such modules are hashed by their version only.
+    """
     top = name.partition(".")[0]
     if top == OWN_PACKAGE or top in sys.builtin_module_names or name == "builtins":
         return True
@@ -65,25 +68,26 @@ def is_installed(name: str) -> bool:
 
 
 def version_of(name: str) -> str:
-    """Return an installed package's name and version, as far as it tells it."""
+    """Return the name and ``__version__``, if there is one, of a module's package."""
     top = name.partition(".")[0]
     return f"{top} {getattr(sys.modules.get(top), '__version__', '')}"
 
 
 @dataclass(frozen=True)
 class Unloaded:
-    """A module that a function would import as it runs, and that is not loaded yet."""
+    """A module that a function imports when called and that is not yet loaded."""
 
     name: str
 
 
 class CodeHasher:
-    """Walk through code from some classes and functions to all that it may run.
+    """Hash classes and functions together with all code that they can reach.
 
     Parameters
     ----------
     state_of : callable
-        Gives the hash of a value's state and the classes and functions it refers to.
+        Returns the hash of a value's state and the list of classes and functions that
+        the state refers to; raises `Unknowable` for values that cannot be pickled.
     """
 
     def __init__(self, state_of: Callable[[Any], tuple[str, list[Any]]]) -> None:
@@ -94,13 +98,13 @@ class CodeHasher:
         self.open: set[int] = set()
 
     def digest(self, found: list[Any]) -> str:
-        """Return one hash of all code that classes and functions lead to."""
+        """Return one hash of all code reachable from classes and functions."""
         self.todo += found
         while self.todo:
             item = self.todo.pop()
             key = item if isinstance(item, Unloaded) else id(item)
             if key not in self.seen:
-                self.seen[key] = item  # kept, so that its id is not given anew
+                self.seen[key] = item  # keeps it alive, so that its id is not reused
                 self._visit(item)
         parts = "\n".join(sorted(set(self.parts)))
         return hashlib.sha256(parts.encode("utf8", "surrogatepass")).hexdigest()
@@ -123,7 +127,7 @@ class CodeHasher:
             self._unloaded(item.name)
 
     def _outside(self, item: Any) -> bool:
-        """Note the version of what comes from an installed package."""
+        """Record the version if an item comes from an installed package."""
         module = getattr(item, "__module__", None) or "builtins"
         if not is_installed(module):
             return False
@@ -146,7 +150,7 @@ class CodeHasher:
                 self._value(f"{module.__name__}.{name}", value)
 
     def _unloaded(self, name: str) -> None:
-        """Hash a module's source as it would be compiled, without running it."""
+        """Hash the compiled source of a module without executing it."""
         try:
             spec = importlib.util.find_spec(name)
             if spec is None or spec.origin is None or not spec.has_location:
@@ -154,7 +158,7 @@ class CodeHasher:
             if any(Path(spec.origin).resolve().is_relative_to(f) for f in INSTALLED):
                 return
             source = Path(spec.origin).read_bytes()
-        except (ImportError, ValueError, OSError):  # it would fail in the model too
+        except (ImportError, ValueError, OSError):  # the model's import fails as well
             return
         try:
             code = compile(source, spec.origin, "exec")
@@ -189,7 +193,7 @@ class CodeHasher:
             self._value(f"{where}.{name}", value)
 
     def _identity(self, value: Any) -> str:
-        """Tell apart what has one name: by code, defaults and closure, or by state."""
+        """Describe an object by its name and its code, defaults and closure."""
         if isinstance(value, types.ModuleType):
             return f"module {value.__name__}"
         where = (
@@ -222,7 +226,7 @@ class CodeHasher:
             self.open.discard(id(value))
 
     def _code(self, code: types.CodeType, known: dict[str, Any]) -> str:
-        """Hash a code object; queue what its names stand for."""
+        """Hash a code object; queue the objects that its names refer to."""
         if (id(code), id(known)) not in self.seen:
             self.seen[id(code), id(known)] = code, known
             for name in code.co_names:
@@ -242,7 +246,7 @@ class CodeHasher:
         return hashlib.sha256(repr(parts).encode("utf8", "surrogatepass")).hexdigest()
 
     def _value(self, name: str, value: Any) -> None:
-        """Note what a name stands for in code, and queue the code behind it."""
+        """Record the value that a name refers to, and queue the code of the value."""
         if isinstance(value, (staticmethod, classmethod)):
             self._note(name, "is a", type(value).__name__)
             value = value.__func__
@@ -260,7 +264,7 @@ class CodeHasher:
             self._note(name, self._state(name, value))
 
     def _state(self, name: str, value: Any) -> str:
-        """Hash a value, piece by piece where it cannot be pickled as a whole."""
+        """Hash a value; if it cannot be pickled, hash its items or attributes."""
         if value is None or (isinstance(value, tuple) and not value):
             return repr(value)
         inert = (types.BuiltinFunctionType, types.WrapperDescriptorType, *INERT)
@@ -274,7 +278,7 @@ class CodeHasher:
         return state
 
     def _pieces(self, name: str, value: Any) -> str:
-        """Note the parts of a container or an object; refuse what has none."""
+        """Record the items or attributes of an object; raise if it has neither."""
         if id(value) in self.open:
             return "again"
         if isinstance(value, (dict, types.MappingProxyType)):
@@ -296,7 +300,7 @@ class CodeHasher:
 
 
 def closure_of(function: types.FunctionType) -> dict[str, Any]:
-    """Return what a function's free variables stand for, as far as they are set."""
+    """Return the values of a function's free variables that are already set."""
     found = {}
     cells = function.__closure__ or ()
     for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
@@ -308,7 +312,7 @@ def closure_of(function: types.FunctionType) -> dict[str, Any]:
 
 
 def _constant(value: Any) -> str:
-    """Write a constant of code; sets in an order that is the same in every process."""
+    """Represent a constant as text; sets sorted, as their order varies by process."""
     if isinstance(value, frozenset):
         return f"frozenset({sorted(map(_constant, value))})"
     if isinstance(value, tuple):
@@ -317,7 +321,7 @@ def _constant(value: Any) -> str:
 
 
 def _imported(code: types.CodeType, known: dict[str, Any]) -> Iterator[str]:
-    """Names of the modules that a code object imports as it runs."""
+    """Yield the names of the modules that a code object imports when it runs."""
     before: list[Any] = [None, None]
     for step in dis.get_instructions(code):
         if step.opname == "IMPORT_NAME":

@@ -1,4 +1,4 @@
-"""Tell models apart by their content: fitted state and loaded code."""
+"""Hash models by their content: fitted state and loaded code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from joblib.hashing import NumpyHasher
 
 from ._code_hash import CodeHasher, Unknowable
 
-# scikit-learn's vectorizers note the identity of their stop words, which differs
-# between processes.
+# scikit-learn's vectorizers store the id() of their stop words, which differs between
+# processes.
 IDENTITIES = {"_stop_words_id"}
 
 
 class _Hasher(NumpyHasher):
-    """joblib's hash of arrays; notes which classes and functions the state names."""
+    """joblib's hasher; also collects the classes and functions in the hashed state."""
 
     def __init__(self) -> None:
         super().__init__("sha256")
@@ -42,12 +42,12 @@ class _Hasher(NumpyHasher):
 
 
 def state_hash(obj: Any) -> tuple[str, list[Any]]:
-    """Hash what a pickle of an object would hold; return the code it refers to too.
+    """Hash the pickled state of an object; also return the code it refers to.
 
     Raises
     ------
     Unknowable
-        If the object cannot be pickled, so that only its identity tells it apart.
+        If the object cannot be pickled.
     """
     hasher = _Hasher()
     try:
@@ -57,13 +57,12 @@ def state_hash(obj: Any) -> tuple[str, list[Any]]:
 
 
 def content_hash(model: Any) -> str | None:
-    """Hash a model's state, as pickled in memory, and the code that it runs.
+    """Hash a model's pickled state and the code that it runs.
 
-    The code is what is loaded, not what lies on disk: the methods of the model's
-    classes and their bases, and the functions, classes, constants and modules that
-    these refer to.  Installed packages count by name and version.  Returns None for a
-    model that only its identity tells apart: one that cannot be pickled, or whose code
-    refers to something that cannot.
+    The code is that in memory, not the source files: the methods of the model's classes
+    and their bases, and the functions, classes, constants and modules that these refer
+    to.  Installed packages count by name and version.  Returns None if the model, or an
+    object that its code refers to, cannot be pickled.
     """
     try:
         state, found = state_hash(model)

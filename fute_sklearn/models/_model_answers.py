@@ -1,4 +1,4 @@
-"""What models return, checked, and kept while they live."""
+"""Check and normalise what models return."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .._utils._store import ArrayStore
 from ..tasks._targets import reordered
 from ..tasks._validation import label_name
 
-LEAST_ROWS = 8  # for comparing scores with predictions
+LEAST_ROWS = 8  # fewest rows on which scores are compared with predictions
 
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """One answer per text, (n,) or (n, n_columns), and a table's column names."""
+    """Predictions (n,) or scores (n, n_columns), with the column names of a table."""
 
     values: np.ndarray
     names: tuple[str, ...] = ()
 
 
 def checked_answers(found: Any, count: int, method: str) -> ModelAnswers:
-    """Turn what a model returned into an array of sound answers."""
+    """Convert a model's return value to an array of ``count`` valid rows, or raise."""
     if isinstance(found, (str, bytes, dict)) or not hasattr(found, "__iter__"):
         raise TypeError(f"expected an array, got {found!r}.")
     found = plain(found)
@@ -55,7 +55,7 @@ def checked_answers(found: Any, count: int, method: str) -> ModelAnswers:
 
 
 def in_rows_order(found: Any, chunk: Any) -> Any:
-    """Bring a pandas object whose index is that of the texts into their order."""
+    """Sort a pandas object by the texts' index, if its index is a permutation of it."""
     index = getattr(found, "index", None)
     if index is None or callable(index) or not hasattr(found, "iloc"):
         return found
@@ -74,7 +74,7 @@ def _one_column(found: Any) -> bool:
 
 
 def _column(found: Any) -> np.ndarray:
-    """Labels, numbers or texts; names where numpy has no type that holds them all."""
+    """Convert one column of predictions to an array; mixed types become label names."""
     if is_table(found):  # of one column
         rows = found.to_numpy() if hasattr(found, "to_numpy") else found
         found = [row[0] for row in rows]
@@ -95,10 +95,11 @@ def _column(found: Any) -> np.ndarray:
 def in_classes_order(
     answers: ModelAnswers, own: Sequence[Any], more: Sequence[Any]
 ) -> tuple[np.ndarray, list[Any]]:
-    """Return a table of answers and its classes.
+    """Return the columns of a table of scores with their classes.
 
-    A model's ``classes_`` name its columns, else the classes that the user has given,
-    else the table's own names.  Where two of them are known they must agree.
+    The classes are the model's ``classes_``, or else those given by the user, or else
+    the table's column names.  Column names must agree with given classes and are then
+    sorted by them.
     """
     table = answers.values
     owner, classes = ("the model's classes_", own) if own else ("classes", more)
@@ -128,7 +129,7 @@ def in_classes_order(
 
 
 def with_columns(found: np.ndarray, method: str, n_classes: int) -> np.ndarray:
-    """Return scores with a column per class; the sign of one score tells two apart."""
+    """Return scores with one column per class; a binary score is split into two."""
     if found.ndim == 2:
         return found
     if method != "decision_function":
@@ -155,7 +156,7 @@ def probabilities(found: np.ndarray, method: str) -> np.ndarray:
 
 
 def joined(parts: Sequence[ModelAnswers]) -> ModelAnswers:
-    """Put the answers to several chunks of texts together."""
+    """Concatenate the answers to several chunks of texts."""
     shapes = {(part.values.ndim, part.names, part.values.shape[1:]) for part in parts}
     if len(shapes) > 1:
         raise ValueError(
@@ -169,10 +170,10 @@ def joined(parts: Sequence[ModelAnswers]) -> ModelAnswers:
 
 
 def looks_one_vs_one(model: Any, scores: np.ndarray, chunk: Any) -> bool:
-    """Tell scores of three pairs of classes from scores of three classes.
+    """Return whether three columns of scores are one-vs-one scores of three classes.
 
-    Both have three columns.  Scores of classes have their greatest at the class that
-    the model predicts, but for some texts where its votes are tied.
+    One score per class is greatest for the predicted class.  If it is not so for more
+    than half of the texts, the columns are taken for pairs of classes.
     """
     last = model
     while inner := getattr(last, "best_estimator_", None) or getattr(
@@ -195,13 +196,13 @@ def looks_one_vs_one(model: Any, scores: np.ndarray, chunk: Any) -> bool:
 
 
 class Renaming:
-    """What a model's labels are called in a task.
+    """Renaming of a model's labels to those of a task.
 
     Parameters
     ----------
     label_names : mapping or None
-        Names by the model's labels, both compared by name; several labels may get one
-        name.
+        Task labels by model label, which are matched by name; several labels of the
+        model may be mapped to one.  None renames nothing.
     """
 
     def __init__(self, label_names: Mapping[Any, Any] | None) -> None:
@@ -214,7 +215,7 @@ class Renaming:
             )
 
     def check(self, labels: Sequence[Any]) -> None:
-        """Refuse names for labels that the model does not have."""
+        """Raise ValueError if the model lacks a label that is to be renamed."""
         known = {label_name(label) for label in labels}
         if strange := sorted(set(self.names) - known):
             raise ValueError(
@@ -223,13 +224,13 @@ class Renaming:
             )
 
     def of(self, label: Any) -> Any:
-        """Return what a label is called."""
+        """Return the task label of a model's label."""
         return self.names.get(label_name(label), label)
 
     def of_columns(
         self, table: np.ndarray, classes: Sequence[Any]
     ) -> tuple[np.ndarray, list[Any]]:
-        """Rename a table's columns, those that get one name summed."""
+        """Rename the columns of a table; sum columns that get the same name."""
         places: dict[str, list[int]] = {}
         renamed = [self.of(label) for label in classes]
         for i, label in enumerate(renamed):
@@ -239,7 +240,7 @@ class Renaming:
 
 
 class MemoryStore(ArrayStore):
-    """Predictions of an object that only its identity tells apart."""
+    """In-memory store for the predictions of a model that cannot be hashed."""
 
     def __init__(self, owner: Any) -> None:
         super().__init__(None)
@@ -254,7 +255,7 @@ class MemoryStore(ArrayStore):
 
 
 def chunk_of(X: Any, texts: list[str], part: list[int]) -> Any:
-    """Rows of X in X's own type, where it can be sliced."""
+    """Return consecutive rows of X in X's type, or a list of texts if not sliceable."""
     rows = slice(part[0], part[-1] + 1)
     if hasattr(X, "iloc"):
         return X.iloc[rows]

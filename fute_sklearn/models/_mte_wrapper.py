@@ -1,4 +1,4 @@
-"""Wrap a model of any kind, so that it can label texts and be embedded."""
+"""Model task embedding (MTE): label texts with a model and embed the result."""
 
 from __future__ import annotations
 
@@ -39,62 +39,64 @@ RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function
 
 
 class MTEWrapper(BaseEstimator):
-    """Label unlabelled texts with a model and embed the model (MTE).
+    """Label texts with a fitted model and embed the model by its predictions (MTE).
 
-    The model is any object with ``predict``: a scikit-learn estimator, a torch net
-    behind a small class, a client of a server.  It is called, never fitted, never
-    copied (``clone`` keeps it by reference) and never pickled with the result.
-    Predictions are kept on disk as they come, by the content of model and texts, so
-    that a second run, or one that goes on after a fault, does not call the model
-    again.
+    The model is any object with ``predict`` or another response method: a scikit-learn
+    estimator, a class around a torch module, a client of a server.  It is neither
+    fitted nor copied (``clone`` keeps a reference) and is left out of pickles.
+    Predictions are cached on disk per batch, so that a repeated or interrupted run does
+    not call the model again for the same texts.
 
     Parameters
     ----------
     estimator : object
-        The fitted model.
+        The fitted model; see `fute_sklearn.base.Model`.
     embedder : embedder or None, default=None
-        Embeds the labelled texts in ``fit``; ``TuPaTEEmbedder()`` by default.
+        Embeds the labelled texts in ``fit``; None means ``TuPaTEEmbedder()``.
     response_method : {"predict", "predict_proba", "predict_log_proba", \
             "decision_function"}, default="predict"
-        What to ask the model for.  Probabilities become soft targets, which tell more
-        than labels; scores of ``decision_function`` are turned into probabilities by a
-        logistic or softmax function, without calibration.  Columns follow the model's
-        ``classes_``; those of a table are brought into that order by their names.
+        Method of the model that labels the texts.  Probabilities become soft targets,
+        which hold more information than labels; values of ``decision_function`` are
+        converted to probabilities by a softmax (a logistic function for two classes),
+        without calibration.  Columns are in the order of the model's ``classes_``;
+        columns of a DataFrame are matched by name.
     name : str or None, default=None
-        The model's name; by default the name of its class.
+        Name of the model; None means the name of its class.
     classes : sequence or None, default=None
-        More labels that the model could give, beside its ``classes_`` and those seen;
-        the columns of probabilities where the model has no ``classes_``.
+        Labels that the model could predict in addition to its ``classes_`` and those
+        that it does predict; None adds none.  For a model without ``classes_``, the
+        labels of the columns of its probabilities, which are then required unless it
+        returns a DataFrame.
     label_names : dict or None, default=None
-        What the model's labels are called in the task, as ``{"LABEL_0": "negative",
-        "LABEL_1": "positive"}``; labels that are not named keep their name.  Labels
-        that get one name are merged.
+        The task's labels by the model's labels, such as ``{"LABEL_0": "negative",
+        "LABEL_1": "positive"}``; labels that are not keys are kept, and None keeps all.
+        Labels mapped to the same one are merged.
     kind : {"label", "number", "text"} or None, default=None
-        Kind of the model's answers; by default it is told from them, see `Task`.
+        Kind of the model's predictions; None infers it, see `Task`.
     on_error : {"raise", "drop"}, default="raise"
-        What to do when the model fails on a chunk of texts: raise, naming model and
-        rows; or ask text by text and drop, with a warning, the ones it fails on.
-        Dropping texts leaves the model out of the batch that shares them.
+        What to do if the model fails on a batch: ``"raise"`` raises `ModelLabelError`;
+        ``"drop"`` calls the model text by text and drops the texts on which it fails,
+        with a warning.  A task with dropped texts cannot be embedded together with
+        tasks over all texts, which takes longer.
     batch_size : int, default=512
-        Texts per call of the model, and per file of kept predictions.
+        Number of texts per call of the model and per file of cached predictions.
 
     Attributes
     ----------
     embedding_ : TaskVectors (dim,)
-        The model task embedding, after ``fit``.
+        The model task embedding.
     embedder_ : embedder
-        The fitted embedder, the model's student.
+        The fitted clone of ``embedder``; its ``student_`` imitates the model.
     task_ : Task
-        The texts with the model's labels.
+        The texts with the model's predictions as targets.
 
     Notes
     -----
-    The model's content is told by its attribute or method ``fingerprint``, if it has
-    one; else by a hash of its state, as pickled in memory, and of the code that it
-    runs: its classes with their bases and what their methods refer to, as loaded (a
-    model whose state changes as it predicts, as by a counter, needs a fingerprint).
-    An object that cannot be pickled is known by its identity, and its predictions are
-    kept only while this wrapper lives.
+    In the cache, a model is identified by its attribute or method ``fingerprint``, if
+    it has one; else by a hash of its pickled state and of its loaded code: its classes,
+    their bases, and all that their methods refer to.  A model whose state changes by
+    predicting, for instance by a counter, needs a ``fingerprint``.  Predictions of a
+    model that cannot be pickled are kept in memory, for the life of this wrapper.
 
     Examples
     --------
@@ -147,12 +149,12 @@ class MTEWrapper(BaseEstimator):
         self.batch_size = batch_size
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get the parameters of the wrapper and its embedder, never of the model.
+        """Get the parameters of the wrapper and its embedder, but not of the model.
 
         Parameters
         ----------
         deep : bool, default=True
-            Whether to add the embedder's parameters.
+            Whether to include the embedder's parameters, as ``embedder__<name>``.
 
         Returns
         -------
@@ -166,7 +168,7 @@ class MTEWrapper(BaseEstimator):
         return params
 
     def set_params(self, **params: Any) -> MTEWrapper:
-        """Set parameters of the wrapper and its embedder, never of the model.
+        """Set parameters of the wrapper and its embedder, but not of the model.
 
         Parameters
         ----------
@@ -177,6 +179,11 @@ class MTEWrapper(BaseEstimator):
         -------
         self : object
             The wrapper.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is unknown or belongs to the model.
         """
         inner = sorted(key for key in params if key.startswith("estimator__"))
         if inner:
@@ -213,7 +220,7 @@ class MTEWrapper(BaseEstimator):
         return self.estimator
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MTEWrapper:
-        """Copy the fit; the model is kept by reference, as in a clone."""
+        """Copy the fitted wrapper; the model is kept by reference."""
         other = type(self)(**self.get_params(deep=False))
         other.__dict__.update(self.__dict__)
         return other
@@ -225,22 +232,32 @@ class MTEWrapper(BaseEstimator):
 
         Parameters
         ----------
-        X : sequence of str of length n_samples
-            The unlabelled texts, in the type the model expects; chunks of it are
-            handed to the model.  Records, where the model has a method ``text_of``
-            that gives each one's text, as `PromptedLLM` has (and ``content_of``, where
-            the text alone does not tell records apart).
+        X : sequence of str or of records of length n_samples
+            The unlabelled texts, in a container type that the model accepts; slices of
+            it are passed to the model.  Records are accepted for models with a method
+            ``text_of``, such as `PromptedLLM`; see `fute_sklearn.base.Model`.
 
         Returns
         -------
         task : Task
-            The texts with the model's labels, under the model's name.
+            The texts with the model's predictions as targets, ``name`` being the
+            model's name.
 
         Raises
         ------
         ModelLabelError
-            If the model raises or returns a wrong number of predictions; the message
-            names the model and the rows.
+            If the model raises, or returns predictions of a wrong number or form; the
+            message names the model and the rows.
+        AttributeError
+            If the model lacks the response method.
+        TypeError, ValueError
+            If X is not a sequence of texts, a parameter is invalid, or the wrapper was
+            unpickled and has no model.
+
+        Warns
+        -----
+        ModelLabelWarning
+            If texts are dropped (``on_error="drop"``).
         """
         self._model()
         validate_params(self)
@@ -250,7 +267,7 @@ class MTEWrapper(BaseEstimator):
                 f"{self.response_method!r}; choose another response_method."
             )
         X = list(X) if hasattr(X, "__next__") else X
-        # A model that reads records says which text stands for each.
+        # For records, the model provides the text of each.
         text_of = getattr(self.estimator, "text_of", None)
         texts = check_texts(X if text_of is None else text_of(X))
         content_of = getattr(self.estimator, "content_of", None)
@@ -259,25 +276,32 @@ class MTEWrapper(BaseEstimator):
         kept = [texts[i] for i in rows]
         try:
             y, classes = self._targets(joined(found))
-            return Task(kept, y, name=self.model_name, classes=classes, kind=self.kind)
+            return Task(
+                kept,
+                y,
+                name=self.model_name,
+                classes=classes,
+                kind=self.kind,
+                origin="model",
+            )
         except (TypeError, ValueError) as error:
             raise ModelLabelError(
                 f"the answers of the model {self.model_name!r} cannot be used: {error}"
             ) from error
 
     def known_labels(self) -> list[Any] | None:
-        """All labels that the model can answer, as far as it says so beforehand.
+        """Return the labels that the model can predict, without calling the model.
 
         Returns
         -------
         labels : list or None
-            Its ``classes_``, or the parameter ``classes`` where that names columns,
-            under the names that ``label_names`` gives; None where a model without
-            ``classes_`` is asked for labels, or the answers are no labels.
+            The model's ``classes_``, or without these the parameter ``classes`` if
+            scores are asked for, after renaming by ``label_names``.  None if unknown,
+            or if ``kind`` is ``"number"`` or ``"text"``.
         """
         own = getattr(self.estimator, "classes_", None)
         if own is None and self.response_method != "predict":
-            own = self.classes  # they name the columns
+            own = self.classes  # the labels of the score columns
         if own is None or self.kind in ("number", "text"):
             return None
         renaming = Renaming(self.label_names)
@@ -291,7 +315,7 @@ class MTEWrapper(BaseEstimator):
         return [scalar(label) for label in self.classes]
 
     def _targets(self, answers: ModelAnswers) -> tuple[Any, list[Any] | None]:
-        """Labels or probabilities with all classes that the model could give."""
+        """Return targets, and all classes that the model can predict if known."""
         own = getattr(self.estimator, "classes_", None)
         own = [] if own is None else [scalar(label) for label in own]
         more = self._more_classes()
@@ -364,7 +388,7 @@ class MTEWrapper(BaseEstimator):
     def _ask(
         self, X: Any, texts: list[str], part: list[int]
     ) -> list[tuple[list[int], ModelAnswers]]:
-        """Answers to some rows, with the rows, in one piece or text by text."""
+        """Return answers with their rows: of the whole batch, or text by text."""
         try:
             return [(part, self._call(X, texts, part))]
         except ModelLabelError as error:
@@ -387,7 +411,7 @@ class MTEWrapper(BaseEstimator):
         return found
 
     def _call(self, X: Any, texts: list[str], part: list[int]) -> ModelAnswers:
-        """Ask the model for some rows and check what comes back."""
+        """Call the model on some rows and check the result."""
         chunk = chunk_of(X, texts, part)
         method = self.response_method
         where = f"the model {self.model_name!r}, rows {part[0]} to {part[-1]}"
@@ -421,19 +445,26 @@ class MTEWrapper(BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> MTEWrapper:
-        """Label texts with the model and embed it; the model itself is not fitted.
+        """Label texts with the model and embed them; the model itself is not fitted.
 
         Parameters
         ----------
-        X : sequence of str of length n_samples
-            The unlabelled texts.
+        X : sequence of str or of records of length n_samples
+            The unlabelled texts, as in ``label``.
         y : None
             Ignored.
 
         Returns
         -------
         self : object
-            The wrapper, with ``embedding_``.
+            The fitted wrapper.
+
+        Raises
+        ------
+        ModelLabelError
+            If the model fails on the texts.
+        ValueError
+            If the model predicts a single label and no other ``classes`` are known.
         """
         from ..embedders._tupate_embedder import TuPaTEEmbedder
 
@@ -446,7 +477,7 @@ class MTEWrapper(BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Any:
-        """Predict by the model itself.
+        """Call the model's ``predict``; the wrapper need not be fitted.
 
         Parameters
         ----------
@@ -456,12 +487,17 @@ class MTEWrapper(BaseEstimator):
         Returns
         -------
         y : object
-            What the model returns.
+            Return value of the model.
+
+        Raises
+        ------
+        ValueError
+            If the wrapper was unpickled and has no model.
         """
         return self._model().predict(X)
 
     def score(self, X: Any, y: Any) -> float:
-        """Mean log-likelihood of targets by the model's student, in nats per text.
+        """Compute the mean log-likelihood of targets under the model's student.
 
         Parameters
         ----------
@@ -473,7 +509,12 @@ class MTEWrapper(BaseEstimator):
         Returns
         -------
         score : float
-            As the fitted embedder's ``score``.
+            Nats per text, as ``score`` of the fitted embedder; high is better.
+
+        Raises
+        ------
+        NotFittedError
+            If the wrapper is not fitted.
         """
         check_is_fitted(self)
         return self.embedder_.score(X, y)

@@ -1,4 +1,4 @@
-"""What is asked of a model."""
+"""Protocol of the models that can be wrapped and ranked."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Model(Protocol):
-    """A model that can be ranked: anything with ``predict``.
+    """Protocol of models that can be wrapped and ranked: objects with ``predict``.
 
-    Beyond ``predict``, `MTEWrapper` calls what a model has and the user asks for:
+    `MTEWrapper` also uses these methods and attributes, if the model has them:
 
     ``predict_proba``, ``predict_log_proba``, ``decision_function``
-        Scores with a column per class, where ``response_method`` names them.
+        Scores with one column per class; called if ``response_method`` names them.
     ``classes_``
-        All labels it can answer, in the order of the columns.  They are compared with
-        the target's before the model is called.
+        All labels that the model can predict, in the order of the columns.  They are
+        compared with the target's labels before the model is called.
     ``fingerprint``
-        A string, or a method that returns one, that changes with the model's answers.
-        Without it the model's content is hashed.
-    ``text_of(X)``, ``content_of(X)``
-        For models of records: the text that stands for each record, and what tells
-        records apart where their text does not.
+        A str, or a method that returns one, that identifies the model in the cache of
+        predictions and must change if they do.  Without it the content is hashed.
+    ``text_of(X)``
+        For models of records: the text of each record, for the surrogate.
+    ``content_of(X)``
+        For models of records: a str per record that identifies it in the cache of
+        predictions; by default its text.
     """
 
     def predict(self, X: Sequence[Any]) -> Any:
-        """Predict a label, a number or a text for each of some texts.
+        """Predict a label, a number or a text for each text.
 
         Parameters
         ----------
         X : sequence of str of length n_samples
-            Texts, in the type that the user gave.
+            Texts, in the container type that the user passed.
 
         Returns
         -------
         y : array-like of length n_samples
-            The answers.
+            The predictions.
         """

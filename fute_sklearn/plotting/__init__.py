@@ -1,1 +1,1 @@
-"""Pictures of rankings and of maps of tasks."""
+"""Displays of rankings and of projected task embeddings."""

@@ -1,4 +1,4 @@
-"""Plot a ranking against the truth."""
+"""Plot the true gains of models against their predicted ranks."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ..metrics import regret_loss, spearman_score
 
 
 class RankingDisplay:
-    """Scores of the models against their true gains on a task.
+    """Display of the models' true gains on a task by their predicted rank.
 
-    Use `from_predictions` or `from_estimator` to make one.
+    Create it with `from_predictions` or `from_estimator`.
 
     Parameters
     ----------
     scores : ndarray (n_models,)
-        Scores by which the models are ranked.
+        Scores by which the models are ranked, high is better.
     gains : ndarray (n_models,)
-        True gains.
-    names : sequence of str
+        True gains, such as accuracies.
+    names : sequence of str of length n_models
         Names of the models.
     label : str or None, default=None
-        Name of the ranking.
+        Name of the ranking, shown in the title; None shows none.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that holds the axes.
     points_ : matplotlib PathCollection
-        The models.
+        Points of the models.
 
     Examples
     --------
@@ -53,19 +53,24 @@ class RankingDisplay:
         self.label = label
 
     def plot(self, ax: Any = None, *, n_named: int = 5) -> RankingDisplay:
-        """Draw the models by predicted rank and true gain.
+        """Plot the true gain of each model against its predicted rank.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; a new figure by default.
+            Axes to draw on; by default those of a new figure.
         n_named : int, default=5
-            How many of the first in the ranking are named.
+            Number of top-ranked models whose names are listed.
 
         Returns
         -------
         display : RankingDisplay
-            Itself, with ``ax_`` and ``figure_``.
+            This object.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         if ax is None:
             pyplot = import_optional_dependency(
@@ -123,24 +128,31 @@ class RankingDisplay:
         label: str | None = None,
         ax: Any = None,
     ) -> RankingDisplay:
-        """Draw given scores.
+        """Plot given scores and gains.
 
         Parameters
         ----------
         gains, scores : array-like (n_models,), Series or dict
-            True gains and scores; where both name the models they are aligned by name.
+            True gains and scores; aligned by name if both name the models.
         names : sequence of str, optional
             Names of the models, in the order of ``gains``; by default those of an
-            index or a dict.
+            index or a dict, else ``"model0"``, ``"model1"`` and so on.
         label : str, optional
-            Name of the ranking.
+            Name of the ranking, shown in the title.
         ax : matplotlib Axes, optional
-            Where to draw.
+            Axes to draw on; by default those of a new figure.
 
         Returns
         -------
         display : RankingDisplay
-            The drawn display.
+            The display, already plotted.
+
+        Raises
+        ------
+        ValueError
+            If lengths or names of gains, scores and ``names`` differ.
+        ImportError
+            If matplotlib is not installed.
         """
         true, predicted, known = align(gains, scores)
         if true.shape != predicted.shape or len(true) != 1:
@@ -164,23 +176,31 @@ class RankingDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, gains: Any, *, ax: Any = None
     ) -> RankingDisplay:
-        """Draw the ranking of a fitted ranker, or a pipeline that ends in one.
+        """Plot the ranking of a fitted ranker, or of a pipeline that ends in one.
 
         Parameters
         ----------
         estimator : fitted ranker or Pipeline
-            Has ``decision_function``.
+            Estimator with ``decision_function``.
         X : sequence of length 1
-            The target, as the estimator takes it.
+            The target task, in the form that the estimator takes.
         gains : array-like (n_models,), Series or dict
-            True gains on the target, by the models' names or in their order.
+            True gains on the target; aligned with the models by name if it has names,
+            else in the order of ``model_names_``.
         ax : matplotlib Axes, optional
-            Where to draw.
+            Axes to draw on; by default those of a new figure.
 
         Returns
         -------
         display : RankingDisplay
-            The drawn display.
+            The display, already plotted.
+
+        Raises
+        ------
+        ValueError
+            If X is not a single target, or gains do not fit the models.
+        ImportError
+            If matplotlib is not installed.
         """
         ranker = estimator[-1] if hasattr(estimator, "steps") else estimator
         scores = estimator.decision_function(X)

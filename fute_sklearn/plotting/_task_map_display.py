@@ -1,4 +1,4 @@
-"""Draw tasks and models as points of one plane."""
+"""Plot a two-dimensional projection of task embeddings."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ MARKERS = "osD^vP*X<>hp8d"
 
 
 class TaskMapDisplay:
-    """Map of model and data set embeddings: colour is the task, shape the family.
+    """Display of task embeddings of models and data sets, projected to two dimensions.
 
-    Figures 3 and 4 of the paper.  Use `from_embeddings` to make one.
+    The colour of a point is its task, the marker its family, as in Figures 3 and 4 of
+    the FUTE paper.  Create it with `from_embeddings`.
 
     Parameters
     ----------
     positions : ndarray (n, 2)
-        Points of the plane.
+        Coordinates of the points.
     tasks : sequence of str of length n
         Task of each point.
     families : sequence of str of length n
         Family of each point: the kind of model, or ``"data set"``.
     method : str
-        Name of the projection.
+        Name of the projection, for the title.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that holds the axes.
 
     References
     ----------
@@ -64,17 +65,22 @@ class TaskMapDisplay:
         self.method = method
 
     def plot(self, ax: Any = None) -> TaskMapDisplay:
-        """Draw the map.
+        """Plot the points with a legend of tasks and families.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; a new figure by default.
+            Axes to draw on; by default those of a new figure.
 
         Returns
         -------
         display : TaskMapDisplay
-            Itself, with ``ax_`` and ``figure_``.
+            This object.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         pyplot = import_optional_dependency("matplotlib.pyplot", "plots", "plots need")
         if ax is None:
@@ -127,30 +133,41 @@ class TaskMapDisplay:
         random_state: Any = 0,
         ax: Any = None,
     ) -> TaskMapDisplay:
-        """Project embeddings to the plane and draw them.
+        """Project embeddings to two dimensions and plot them.
 
         Parameters
         ----------
         embeddings : array-like (n, dim)
-            Embeddings of one space; rows are scaled to unit length first.
+            At least 3 embeddings of one space; rows are scaled to unit length first.
         tasks : sequence of str of length n
-            Task of each row; gives the colour.  A pandas Series is matched with a table
-            of embeddings by the index.
+            Task of each row, which determines the colour.  A pandas Series is matched
+            with a table of embeddings by the index.
         families : sequence of str of length n
-            Family of each row; gives the shape.  ``"data set"`` is drawn large.
+            Family of each row, which determines the marker; ``"data set"`` is drawn
+            larger.
         method : {"tsne", "pca"}, default="tsne"
-            The projection.
+            Projection by t-SNE on cosine distances, or by principal components.
         random_state : int, RandomState instance or None, default=0
-            Seeds t-SNE.
+            Seed of t-SNE; None gives another plot at every call.
         ax : matplotlib Axes, optional
-            Where to draw.
+            Axes to draw on; by default those of a new figure.
 
         Returns
         -------
         display : TaskMapDisplay
-            The drawn display.
+            The display, already plotted.
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, there are fewer than 3 embeddings or ``method`` is
+            unknown.
+        FingerprintMismatchError
+            If a list holds embeddings of different spaces.
+        ImportError
+            If matplotlib is not installed.
         """
-        space_of(embeddings)  # refuses a list of vectors of different spaces
+        space_of(embeddings)  # raises for a list of vectors of different spaces
         names = index_names(embeddings)
         tasks = aligned_column(tasks, names, "tasks")
         families = aligned_column(families, names, "families")

@@ -1,1 +1,1 @@
-"""From vectors or students to an order of the models."""
+"""Rankings of models for a task, by their embeddings or their students' scores."""

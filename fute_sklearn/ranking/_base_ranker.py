@@ -1,4 +1,4 @@
-"""What both rankers do with a matrix of scores."""
+"""Base class of rankers: rankings from a matrix of scores."""
 
 from __future__ import annotations
 
@@ -16,44 +16,61 @@ from ..metrics import ndcg_score
 
 
 class BaseRanker(CallbackSupportMixin, BaseEstimator):
-    """Base of the rankers; subclasses give ``fit`` and `_scores`."""
+    """Base class of rankers of models.
+
+    Subclasses implement ``fit``, which sets ``model_names_``, and `_scores`.
+    """
 
     model_names_: np.ndarray
 
     @abstractmethod
     def _scores(self, X: Any) -> np.ndarray:
-        """Scores of the models for targets, (n_tasks, n_models), high is better."""
+        """Return scores of the models for targets, (n_tasks, n_models)."""
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Scores of the models for the target tasks.
+        """Compute the scores of the models for target tasks.
 
         Parameters
         ----------
         X : sequence of length n_tasks
-            Targets, as this ranker takes them.
+            The target tasks: embeddings for `ModelRanker`, tasks for `StudentRanker`.
 
         Returns
         -------
         scores : ndarray (n_tasks, n_models)
             High is better; columns in the order of ``model_names_``.
+
+        Raises
+        ------
+        NotFittedError
+            If the ranker is not fitted.
         """
         check_is_fitted(self)
         return self._scores(X)
 
     def rank(self, X: Any, top: int | None = None) -> np.ndarray:
-        """Names of the models, best first.
+        """Rank the models for target tasks.
 
         Parameters
         ----------
         X : sequence of length n_tasks
-            Targets, as this ranker takes them.
+            The target tasks, as in ``decision_function``.
         top : int or None, default=None
-            Give only so many of the best, without sorting the rest; None gives all.
+            Number of best models to return, the rest not being sorted; None returns
+            all.
 
         Returns
         -------
         names : ndarray (n_tasks, n_models) or (n_tasks, top)
-            Ties stay in the order of ``fit``.
+            Names of the models, best first; ties in the order of ``model_names_``,
+            models with a score of NaN last.
+
+        Raises
+        ------
+        ValueError
+            If ``top`` is not a positive int or None.
+        NotFittedError
+            If the ranker is not fitted.
         """
         if top is not None and (not isinstance(top, Integral) or top < 1):
             raise ValueError(f"top={top!r}, expected a positive int or None.")
@@ -62,42 +79,56 @@ class BaseRanker(CallbackSupportMixin, BaseEstimator):
         return self.model_names_[np.vstack([_best(row, int(count)) for row in scores])]
 
     def predict(self, X: Any) -> np.ndarray:
-        """Name of the best model for each target.
+        """Predict the best model for each target task.
 
         Parameters
         ----------
         X : sequence of length n_tasks
-            Targets, as this ranker takes them.
+            The target tasks, as in ``decision_function``.
 
         Returns
         -------
         names : ndarray (n_tasks,)
-            The first of the ranking.
+            Name of the first model of each ranking.
+
+        Raises
+        ------
+        NotFittedError
+            If the ranker is not fitted.
         """
         return self.rank(X, top=1)[:, 0]
 
     def score(self, X: Any, y: Any) -> float:
-        """Mean NDCG of the rankings; see `fute_sklearn.metrics.ranking_report` too.
+        """Compute the mean NDCG of the rankings of the target tasks.
 
         Parameters
         ----------
         X : sequence of length n_tasks
-            Targets, as this ranker takes them.
+            The target tasks, as in ``decision_function``.
         y : array-like or DataFrame (n_tasks, n_models)
-            True gains; columns of a DataFrame are matched by the models' names, and its
-            rows, where its index has names, by those of the targets.
+            True gains of the models, not negative.  Columns of a DataFrame are matched
+            with the models by name, and rows with the targets if both are named.
 
         Returns
         -------
         score : float
-            Linear-gain NDCG, mean over the tasks.
+            NDCG with linear gains, mean over the tasks, between 0 and 1.  For its
+            expected value under a random ranking see
+            `fute_sklearn.metrics.ranking_report`.
+
+        Raises
+        ------
+        ValueError
+            If gains are negative or not finite, or do not fit models and targets.
+        NotFittedError
+            If the ranker is not fitted.
         """
         gains = align_gains(y, self.model_names_, row_names(X))
         return ndcg_score(gains, self.decision_function(X))
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the highest scores, best first, ties in their order."""
+    """Return indices of the ``count`` highest scores in stable descending order."""
     scores = np.where(np.isnan(scores), -np.inf, scores)
     if count < len(scores):
         least = np.partition(scores, len(scores) - count)[len(scores) - count]

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import clone
-from sklearn.metrics import get_scorer
-from sklearn.utils import check_random_state
 
 from .._utils._columns import has
 from .._utils._stack_level import find_stack_level
 from ..embedders._base_embedder import seed_of
-from ..embedders._moment_embedder import MomentEmbedder
+from ..embedders._moment_embedder import MomentEmbedder, balanced_weights
 from ..embedders._student import Predictions
 from ..embedders._surrogate_embedder import SurrogateEmbedder
-from ..embedders._task_vectorizer import TaskVectorizer
 from ..embedders._tupate_embedder import TuPaTEEmbedder
-from ..exceptions import LabelMismatchWarning, ReferenceStatisticsError
 from ..models._mte_wrapper import MTEWrapper
 from ..tasks._label_spaces import (
     answered_names,
@@ -29,15 +26,28 @@ from ..tasks._label_spaces import (
     check_label_spaces,
 )
 from ..tasks._task import Task
-from ..tasks._validation import check_texts, first_seen, label_name
+from ..tasks._validation import check_texts, label_name
+from ._baselines import (
+    ignorant_scores,
+    labelled_scores,
+    moment_scores,
+    prior_distance,
+)
 from ._model_ranker import ModelRanker
-from ._student_ranker import LEAST_PROBABILITY, StudentRanker, score_predictions
+from ._student_ranker import StudentRanker
+from ._target_scorer import TargetScorer, scorer_of, weighs_classes_equally
+from ._text_sufficiency import learning_curve, stability_of, warn_if_unstable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EQUAL_CLASSES = ("balanced", "macro")
-SORTS = ("moment", "student", "cosine", "prior", "labelled")
+STUDENTS = ("auto", "both", "closed", "tuned")
+BASELINES = ("closed", "tuned", "moment", "cosine", "prior", "random")
+# Texts times epochs that low-rank tuning of the built-in surrogate does in a second, in
+# a batch of models on two cores; a GPU does many times as much.
+TUNED_TEXTS_PER_SECOND = 6500.0
+GPU_FACTOR = 20.0
+BUILT_IN_WEIGHTS = 17e6
 
 
 def rank_models(
@@ -51,17 +61,21 @@ def rank_models(
     label_names: Mapping[str, Mapping[Any, Any]] | None = None,
     embedder: SurrogateEmbedder | None = None,
     scoring: Any = "accuracy",
-    sort_by: str = "student",
+    students: str = "auto",
+    quick: bool = False,
+    max_seconds: float = 60.0,
+    class_weight: str | None = "auto",
+    baselines: Any = (),
     n_labelled: int = 0,
     callbacks: Sequence[Any] = (),
     random_state: Any = 0,
 ) -> pd.DataFrame:
     """Rank fitted models for a labelled task without running them on it.
 
-    Every model labels the same unlabelled ``texts``; a surrogate learns each model
-    from that, and the task from its own rows.  Beside the rankings by the models'
-    students and by the embeddings' cosine the table holds the baselines that a ranking
-    has to beat.
+    Every model labels the same unlabelled ``texts``.  Two students are fitted to each
+    model's labels, a ridge regression in closed form and a surrogate tuned with
+    low-rank products; a model's score is the score that it is expected to reach on the
+    target, where its answers follow the mean of its students' probabilities.
 
     Parameters
     ----------
@@ -73,8 +87,8 @@ def rank_models(
     y : sequence of length n_samples, optional
         Labels of the target task; None where X is a `Task`.
     texts : sequence of str
-        Unlabelled texts, the same for all models: hundreds to thousands, varied, and
-        near enough to what the models know that their labels are no guesses.
+        Unlabelled texts, the same for all models: thousands, varied, and near enough
+        to what the models know that their labels are no guesses.
     kind : {"label"}, optional
         Says that y holds labels where it would be taken for numbers or free texts; see
         `Task`.
@@ -85,15 +99,30 @@ def rank_models(
         By a model's name, what its labels are called in the target, as
         ``{"svm": {"LABEL_0": "negative", "LABEL_1": "positive"}}``; see `MTEWrapper`.
     embedder : embedder, optional
-        Makes the students and the compared embeddings; ``TuPaTEEmbedder()`` by
-        default.
+        Makes the tuned students; ``TuPaTEEmbedder()`` by default.  The closed form
+        uses the same surrogate.  With a `MomentEmbedder` there is the closed form only.
     scoring : str or callable, default="accuracy"
-        The scikit-learn scorer that counts on the target; ranks the students.
-        Scorers that weigh classes equally (named ``"balanced..."`` or ``"...macro"``)
-        make the moment embedding of the task do so too.
-    sort_by : {"student", "moment", "cosine", "prior", "labelled"}, default="student"
-        Ranking that orders the table.  The students follow ``scoring``; on the ranking
-        bed (``benchmarks/ranking_bed.py``) theirs was the best of the first four.
+        The scikit-learn scorer that counts on the target; see `StudentRanker`.
+    students : {"auto", "both", "closed", "tuned"}, default="auto"
+        Which students to take.  ``"auto"`` takes both where the tuned ones are forecast
+        to be ready in ``max_seconds``, and else the closed form alone, which costs
+        milliseconds a model beyond the encoder's pass over the texts.
+    quick : bool, default=False
+        With ``students="auto"``: never tune.
+    max_seconds : float, default=60.0
+        Time for the tuned students, in seconds by forecast: it grows with models,
+        texts, epochs and the surrogate's size, and is not measured, so that the same
+        call takes the same students everywhere.
+    class_weight : {"auto", "balanced"} or None, default="auto"
+        Weights of the target's rows in the moment embedding and in the choice of the
+        ridge penalty: ``"balanced"`` gives all classes the same weight; ``"auto"`` does
+        so where the scorer does, which is found by asking it.
+    baselines : sequence of str, or "all", default=()
+        Other rankings to add: ``"closed"`` and ``"tuned"`` (either student alone),
+        ``"moment"`` (dot product of moment embeddings), ``"cosine"`` (of the embeddings
+        by ``embedder``), ``"prior"`` (minus the distance between the model's and the
+        task's label shares, which looks at no text) and ``"random"`` (the expected
+        rank).
     n_labelled : int, default=0
         Where positive, the models are also called on this many rows of the target and
         ranked by their true score there: a baseline that needs calls of every model.
@@ -106,12 +135,20 @@ def rank_models(
     Returns
     -------
     table : DataFrame (n_models, ...)
-        Indexed by model, best first, with a score (high is better) and a rank for
-        ``student`` (the student's score on X, y), ``cosine`` (of the embeddings),
-        ``moment`` (dot product of moment embeddings, the expected margin), ``prior``
-        (minus the distance between the model's and the task's label shares, the
-        baseline that looks at no text), ``labelled`` if asked for, and ``random_rank``.
-        ``table.attrs`` tells the surrogate, the settings and the numbers of texts.
+        Indexed by model, best first, with ``score`` (the expected score on X, y, in
+        the scorer's unit) and ``rank``; for each baseline ``<name>_score`` and
+        ``<name>_rank``.  ``table.attrs`` holds the settings and
+
+        - ``students``: those that were taken, and ``forecast_seconds`` of the tuned;
+        - ``majority_score``, ``prior_score``: what always answering the most common
+          class, or answering by the classes' shares, would reach;
+        - ``worth_taking``: whether the best model is expected to beat both;
+        - ``learning_curve``: by number of unlabelled texts, the rank correlation
+          between the closed-form rankings by two halves of them;
+        - ``stability``: the correlation expected between this ranking and one by as
+          many other unlabelled texts;
+        - ``text_distance``: mean leverage of the target's texts over that of the
+          unlabelled ones; 1 where they are alike.
 
     Raises
     ------
@@ -128,6 +165,8 @@ def rank_models(
     -----
     LabelMismatchWarning
         If a model has labels that the target does not know, or lacks some of its.
+    UnlabelledTextsWarning
+        If the unlabelled texts are too few to settle the order, or unlike the target's.
     UnknownTokensWarning
         If the surrogate cannot read some of the texts; ``table.attrs`` has the shares.
     UserWarning
@@ -149,7 +188,8 @@ def rank_models(
     ['dull', 'fine']
     """
     target = _checked_target(X, y, kind, classes)
-    _check_settings(sort_by, n_labelled, scoring)
+    wanted = _checked_baselines(baselines)
+    _check_settings(students, max_seconds, class_weight, n_labelled, scoring)
     texts = check_texts(texts, "texts")
     wrapped = _wrap(models, label_names)
     labelled = _label(wrapped, texts, target)
@@ -157,38 +197,202 @@ def rank_models(
     if hasattr(embedder, "random_state"):
         # One space for models and target, also where every fit would draw a new one.
         embedder.random_state = seed_of(embedder.random_state)
-    scores, fingerprint = _embedded_scores(
-        embedder, labelled, list(wrapped), target, scoring, callbacks
+    plan = _plan(embedder, len(labelled), len(texts), students, quick, max_seconds)
+    balanced = class_weight == "balanced" or (
+        class_weight == "auto"
+        and weighs_classes_equally(scoring, target.targets.classes)
     )
-    count = len(wrapped)
-    scores["moment"] = _or_nan(
-        lambda: (_moment_scores(embedder, labelled, target, texts, scoring), ""),
-        "moment",
-        count,
-    )
-    scores["prior"] = np.array([-_prior_distance(task, target) for task in labelled])
+    work = _Ranking(list(wrapped), labelled, target, scoring, plan, balanced, callbacks)
+    scores = {"": work.scores(plan.taken)}
+    scores |= {name: work.baseline(name) for name in wanted if name != "random"}
     if n_labelled:
         scores["labelled"] = _or_nan(
-            lambda: _labelled_scores(
-                wrapped, target, n_labelled, scoring, random_state
-            ),
+            lambda: labelled_scores(wrapped, target, n_labelled, scoring, random_state),
             "labelled",
-            count,
+            len(wrapped),
         )
-    table = _table(scores, list(wrapped), sort_by)
+    table = _table(scores, list(wrapped), "random" in wanted)
     table.attrs = {
         "surrogate": str(embedder.surrogate),
-        "fingerprint": fingerprint,
         "embedder": repr(embedder),
         "scoring": str(scoring),
-        "sort_by": sort_by,
+        "students": plan.taken,
+        "forecast_seconds": plan.seconds,
+        "class_weight": "balanced" if balanced else None,
         "n_texts": len(texts),
         "n_samples": target.n_samples,
         "n_labelled": n_labelled,
         "unreadable_texts": embedder.unreadable_share(texts),
         "unreadable_samples": embedder.unreadable_share(target.texts),
+        **work.facts(),
     }
+    best = table["score"].max()
+    known = [table.attrs["majority_score"], table.attrs["prior_score"]]
+    table.attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
+    warn_if_unstable(table.attrs["stability"], len(texts))
     return table
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which students are made, by which embedders, and how long that may take."""
+
+    taken: str
+    closed: MomentEmbedder
+    tuned: SurrogateEmbedder | None
+    seconds: float
+
+
+def _plan(
+    embedder: SurrogateEmbedder,
+    n_models: int,
+    n_texts: int,
+    students: str,
+    quick: bool,
+    max_seconds: float,
+) -> _Plan:
+    if isinstance(embedder, MomentEmbedder):
+        if students in ("both", "tuned"):
+            raise ValueError(
+                f"students={students!r}, but embedder is a MomentEmbedder, which tunes "
+                "nothing; give a TuPaTEEmbedder, or students='closed'."
+            )
+        return _Plan("closed", embedder, None, 0.0)
+    closed = MomentEmbedder(
+        embedder.surrogate,
+        max_length=embedder.max_length,
+        device=embedder.device,
+        dtype=embedder.dtype,
+    )
+    surrogate = embedder.load_surrogate()
+    rate = TUNED_TEXTS_PER_SECOND * BUILT_IN_WEIGHTS / surrogate.n_weights
+    rate *= 1.0 if surrogate.device.type == "cpu" else GPU_FACTOR
+    epochs = getattr(embedder, "max_epochs", 1)
+    seconds = n_models * n_texts * epochs / rate
+    if students == "auto":
+        fits = seconds <= max_seconds and not quick
+        students = "both" if fits else "closed"
+    return _Plan(students, closed, embedder, seconds)
+
+
+class _Ranking:
+    """Students of the models, made when they are first needed, and their scores."""
+
+    def __init__(
+        self,
+        names: list[str],
+        labelled: list[Task],
+        target: Task,
+        scoring: Any,
+        plan: _Plan,
+        balanced: bool,
+        callbacks: Sequence[Any],
+    ) -> None:
+        self.names = names
+        self.labelled = labelled
+        self.target = target
+        self.scorer = TargetScorer(target, scoring)
+        self.plan = plan
+        self.balanced = balanced
+        self.callbacks = callbacks
+        self._rankers: dict[str, StudentRanker] = {}
+        self._found: dict[str, list[Predictions]] = {}
+
+    def _ranker(self, which: str) -> StudentRanker:
+        if which not in self._rankers:
+            embedder = self.plan.closed if which == "closed" else self.plan.tuned
+            if embedder is None:
+                raise ValueError("a MomentEmbedder tunes no students")
+            ranker = StudentRanker(embedder, scoring=self.scorer.scoring)
+            ranker.set_callbacks(*self.callbacks)
+            self._rankers[which] = ranker.fit(self.labelled, names=self.names)
+        return self._rankers[which]
+
+    def _predictions(self, which: str) -> list[Predictions]:
+        if which not in self._found:
+            weights = self.weights()
+            found = self._ranker(which).predictions(self.target, weights)
+            self._found[which] = list(found)
+        return self._found[which]
+
+    def weights(self) -> np.ndarray:
+        """Weights of the target's rows."""
+        if self.balanced:
+            return balanced_weights(self.target.targets)
+        return np.full(self.target.n_samples, 1 / self.target.n_samples)
+
+    def scores(self, which: str) -> np.ndarray:
+        """Expected scores by ``"both"`` students, or one of them."""
+        column = "score" if which == self.plan.taken else which
+        if which == "both":
+            pairs = zip(
+                self._predictions("closed"), self._predictions("tuned"), strict=True
+            )
+            found = [mixed(a, b) for a, b in pairs]
+        else:
+            found = self._predictions(which)
+        out, reason = np.full(len(found), np.nan), ""
+        for i, one in enumerate(found):
+            try:
+                out[i] = self.scorer.score(one)
+            except Exception as error:  # a scorer may be anybody's
+                reason = reason or f"{type(error).__name__}: {error}"
+        return _or_nan(lambda: (out, reason), column, len(found))
+
+    def baseline(self, name: str) -> np.ndarray:
+        """Scores by another ranking."""
+        if name == "prior":
+            return np.array([-prior_distance(t, self.target) for t in self.labelled])
+        if name in ("closed", "tuned") and (self.plan.tuned or name == "closed"):
+            return self.scores(name)
+        compute = {"moment": self._moment, "cosine": self._cosine}.get(
+            name, lambda: self._ranker(name)
+        )
+        return _or_nan(lambda: (compute(), ""), name, len(self.names))
+
+    def _moment(self) -> np.ndarray:
+        moment = clone(self.plan.closed)
+        return moment_scores(moment, self.labelled, self.target, self.balanced)
+
+    def _cosine(self) -> np.ndarray:
+        students = self._ranker("tuned" if self.plan.tuned else "closed")
+        own = students.embedder_.embed([self.target])[0]
+        ranker = ModelRanker().fit(students.embeddings_, names=self.names)
+        return ranker.decision_function([own.embedding_])[0]
+
+    def facts(self) -> dict[str, Any]:
+        """What the target is worth without a model, and whether the texts suffice."""
+        out: dict[str, Any] = ignorant_scores(self.scorer)
+        closed = self.plan.closed
+        encoded = closed.encode(self.target.texts)
+        shared = [t for t in self.labelled if t.text_key == self.labelled[0].text_key]
+        unlabelled = closed.encode(shared[0].texts)
+        out["learning_curve"] = curve = learning_curve(
+            unlabelled, shared, encoded, self.scorer, self.weights(), closed.alpha
+        )
+        out["stability"] = stability_of(curve)
+        space = clone(closed)
+        space.learn_space(shared)
+        leverage = space.feature_space().relative_leverage(encoded.pooled())
+        out["text_distance"] = leverage
+        return out
+
+
+def mixed(first: Predictions, second: Predictions) -> Predictions:
+    """Mean of the probabilities that two students of one model give."""
+    columns = [second.names.index(name) for name in first.names]
+    values = np.logaddexp(first.values, second.values[:, columns]) - np.log(2)
+    return Predictions("label", first.names, values)
+
+
+def _checked_baselines(baselines: Any) -> tuple[str, ...]:
+    wanted = BASELINES if baselines == "all" else baselines
+    wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    if strange := [name for name in wanted if name not in BASELINES]:
+        raise ValueError(
+            f"baselines holds {strange}, expected some of {BASELINES} or 'all'."
+        )
+    return wanted
 
 
 def _checked_target(X: Any, y: Any, kind: str | None, classes: Any) -> Task:
@@ -216,17 +420,26 @@ def _checked_target(X: Any, y: Any, kind: str | None, classes: Any) -> Task:
     return target
 
 
-def _check_settings(sort_by: str, n_labelled: int, scoring: Any) -> None:
-    if sort_by not in SORTS or (sort_by == "labelled" and not n_labelled):
+def _check_settings(
+    students: str,
+    max_seconds: Any,
+    class_weight: str | None,
+    n_labelled: Any,
+    scoring: Any,
+) -> None:
+    if students not in STUDENTS:
+        raise ValueError(f"students={students!r}, expected one of {STUDENTS}.")
+    if class_weight not in ("auto", "balanced", None):
         raise ValueError(
-            f"sort_by={sort_by!r}, expected one of {SORTS}; 'labelled' needs "
-            "n_labelled."
+            f"class_weight={class_weight!r}, expected 'auto', 'balanced' or None."
         )
+    number = isinstance(max_seconds, Real) and not isinstance(max_seconds, bool)
+    if not number or not max_seconds >= 0:
+        raise ValueError(f"max_seconds={max_seconds!r}, expected 0 or more.")
     whole = isinstance(n_labelled, Integral) and not isinstance(n_labelled, bool)
     if not whole or n_labelled < 0:
         raise ValueError(f"n_labelled={n_labelled!r}, expected 0 or a positive int.")
-    if isinstance(scoring, str):
-        get_scorer(scoring)  # a wrong name is refused before the work
+    scorer_of(scoring)  # a wrong name is refused before the work
 
 
 def _label(
@@ -248,50 +461,20 @@ def _label(
     return labelled
 
 
-def _embedded_scores(
-    embedder: SurrogateEmbedder,
-    labelled: list[Task],
-    names: list[str],
-    target: Task,
-    scoring: Any,
-    callbacks: Sequence[Any],
-) -> tuple[dict[str, np.ndarray], str]:
-    """Scores by students and by cosine, and the space they were made in."""
-    ranker = StudentRanker(embedder, scoring=scoring).set_callbacks(*callbacks)
-    students = ranker.fit(labelled, names=names)
-    own = clone(embedder).fit(
-        target.texts, target.targets.proba, classes=target.classes
-    )
-
-    def cosine() -> tuple[np.ndarray, str]:
-        ranker = ModelRanker().fit(students.embeddings_, names=names)
-        return ranker.decision_function([own.embedding_])[0], ""
-
-    def student() -> tuple[np.ndarray, str]:
-        with warnings.catch_warnings():
-            # The models' labels were compared with the target's before.
-            warnings.simplefilter("ignore", LabelMismatchWarning)
-            return students.decision_function([target])[0], ""
-
-    scores = {
-        "student": _or_nan(student, "student", len(names)),
-        "cosine": _or_nan(cosine, "cosine", len(names)),
-    }
-    return scores, own.fingerprint_
-
-
 def _table(
-    scores: dict[str, np.ndarray], names: list[str], sort_by: str
+    scores: dict[str, np.ndarray], names: list[str], random: bool
 ) -> pd.DataFrame:
     import pandas as pd
 
     columns: dict[str, Any] = {}
     for key, values in scores.items():
-        columns[f"{key}_score"] = values
-        columns[f"{key}_rank"] = rankdata(-values, nan_policy="omit")
-    columns["random_rank"] = (len(names) + 1) / 2
+        prefix = f"{key}_" if key else ""
+        columns[f"{prefix}score"] = values
+        columns[f"{prefix}rank"] = rankdata(-values, nan_policy="omit")
+    if random:
+        columns["random_rank"] = (len(names) + 1) / 2
     table = pd.DataFrame(columns, index=pd.Index(names, name="model"))
-    return table.sort_values(f"{sort_by}_rank", kind="stable")
+    return table.sort_values("rank", kind="stable")
 
 
 def _or_nan(
@@ -345,77 +528,3 @@ def _wrap(
             )
         out[name].set_params(label_names=renaming)
     return out
-
-
-def _moment_scores(
-    embedder: SurrogateEmbedder,
-    labelled: list[Task],
-    target: Task,
-    texts: list[str],
-    scoring: Any,
-) -> np.ndarray:
-    same = len({t.targets.names for t in [*labelled, target]}) == 1
-    moment = MomentEmbedder(
-        embedder.surrogate,
-        target_encoding="label" if same else "text",
-        max_length=embedder.max_length,
-        device=embedder.device,
-        dtype=embedder.dtype,
-    )
-    try:
-        moment.reference_statistics()
-    except ReferenceStatisticsError:
-        moment.set_params(reference=texts)
-    equal = isinstance(scoring, str) and any(w in scoring for w in EQUAL_CLASSES)
-    own = clone(moment).set_params(class_weight="balanced" if equal else None)
-    vectors = TaskVectorizer(moment).fit_transform(labelled)
-    own.fit(target.texts, target.targets.proba, classes=target.classes)
-    ranker = ModelRanker("dot").fit(vectors)
-    return ranker.decision_function(own.embedding_[None])[0]
-
-
-def _prior_distance(task: Task, target: Task) -> float:
-    """Half the summed difference of label shares, by name."""
-    shares = [
-        dict(zip(t.targets.names, t.targets.proba.mean(0), strict=True))
-        for t in (task, target)
-    ]
-    names = first_seen([*shares[0], *shares[1]])
-    return sum(abs(shares[0].get(n, 0) - shares[1].get(n, 0)) for n in names) / 2
-
-
-def _labelled_scores(
-    wrapped: dict[str, MTEWrapper],
-    target: Task,
-    n_labelled: int,
-    scoring: Any,
-    random_state: Any,
-) -> tuple[np.ndarray, str]:
-    rng = check_random_state(random_state)
-    count = min(n_labelled, target.n_samples)
-    rows = np.sort(rng.choice(target.n_samples, count, replace=False))
-    part = target.take(rows)
-    scores, reason = np.full(len(wrapped), np.nan), ""
-    for i, wrapper in enumerate(wrapped.values()):
-        try:
-            scores[i] = _score_on(wrapper, part, scoring)
-        except Exception as error:  # a model or a scorer may be anybody's
-            reason = reason or f"{wrapper.name!r}: {error}"
-    return scores, reason
-
-
-def _score_on(wrapper: MTEWrapper, part: Task, scoring: Any) -> float:
-    found = answers_as_labels(wrapper.label(part.texts), part.targets)
-    log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
-    predictions = Predictions("label", found.targets.names, log_proba)
-    answered = part.take(_rows_of(found.texts, part.texts))
-    return score_predictions(predictions, answered, scoring)
-
-
-def _rows_of(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
-    """Rows of the texts that are left when some were dropped in between."""
-    rows, start = [], 0
-    for text in kept:
-        start = texts.index(text, start) + 1
-        rows.append(start - 1)
-    return np.array(rows)

@@ -1,1 +1,1 @@
-"""What is embedded: texts with their targets, label names, and vectors of a space."""
+"""Tasks (texts with targets), their label names, and arrays of task embeddings."""

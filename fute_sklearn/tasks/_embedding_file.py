@@ -1,4 +1,4 @@
-"""Files of embeddings with their names, in the safetensors format."""
+"""Read and write embeddings with their row names as safetensors files."""
 
 from __future__ import annotations
 
@@ -18,20 +18,33 @@ from ._vectors import TaskVectors, space_of
 def save_embeddings(
     path: str | os.PathLike[str], embeddings: Any, names: Sequence[str] | None = None
 ) -> None:
-    """Save embeddings with their names and their space.
+    """Save embeddings, their row names and the fingerprint of their space.
 
     Parameters
     ----------
     path : path-like
-        File to write, in the safetensors format.
-    embeddings : array-like (n, dim)
-        Embeddings of one space.
+        File to write, in the safetensors format; an existing file is overwritten.
+    embeddings : array-like (n, dim) of float
+        Embeddings of one space.  The fingerprint is known for `TaskVectors` only.
     names : sequence of str, optional
-        Names of the rows; by default the index of a pandas table.
+        Distinct names of the rows; by default the index of a pandas table, else
+        ``"model0"``, ``"model1"`` and so on.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of the file does not exist.
+    TypeError
+        If ``names`` is a str or a set.
+    ValueError
+        If embeddings are not a 2-D array of floats, or names are duplicated or of
+        another number than the rows.
+    FingerprintMismatchError
+        If a list holds embeddings of different spaces.
 
     See Also
     --------
-    load_embeddings : Reads the file again.
+    load_embeddings : Reads the file.
 
     Examples
     --------
@@ -66,17 +79,17 @@ def save_embeddings(
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str]]:
-    """Load embeddings with their names and their space.
+    """Load embeddings, their row names and the fingerprint of their space.
 
     Parameters
     ----------
     path : path-like
-        A file of `save_embeddings`.
+        A file written by `save_embeddings`.
 
     Returns
     -------
     embeddings : TaskVectors (n, dim)
-        The embeddings, with the fingerprint of their space if it was known.
+        The embeddings; their ``fingerprint`` is None if it was not known when saved.
     names : list of str
         Names of the rows.
 
@@ -85,7 +98,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no registry of embeddings.
+        If the file was not written by `save_embeddings`.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""Whether models and a task mean the same labels, told by the labels' names."""
+"""Compare the label names of models with those of a task."""
 
 from __future__ import annotations
 
@@ -42,18 +42,19 @@ def check_label_spaces(
     complete: bool = True,
     remedy: str = OF_MODELS,
 ) -> None:
-    """Compare the label names of models with a target's.
+    """Check that models use the label names of a target task.
 
     Parameters
     ----------
     models : dict of str to sequence of str
-        Label names that each model uses.
+        Label names of each model.
     target : sequence of str
         Label names of the target.
     complete : bool, default=True
-        Whether a model's names are all that it can answer, rather than those seen.
+        Whether the names are all labels that a model can predict; False if they are
+        only those seen in its predictions, so that missing ones are not reported.
     remedy : str
-        What to write so that the labels agree.
+        Code that renames the labels, for the error message.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def check_label_spaces(
 def refuse_other_labels(
     models: Mapping[str, Sequence[str]], target: Sequence[str], remedy: str = OF_MODELS
 ) -> None:
-    """Raise where a model shares no label with a target, or has a nearly equal one."""
+    """Raise if a model shares no label with the target, or has a nearly equal one."""
     wrong = []
     for name, labels in models.items():
         near = nearly_equal(labels, target)
@@ -129,13 +130,13 @@ def _mismatch(
 
 
 def answered_names(task: Task) -> list[str]:
-    """Return the names of the labels that occur in a task, not those that could."""
+    """Return the names of the labels that occur in a task's targets."""
     present = task.targets.proba.max(0).tolist()
     return [n for n, occurs in zip(task.targets.names, present, strict=True) if occurs]
 
 
 def labels_of(tasks: Sequence[Task]) -> dict[str, Any]:
-    """All labels of tasks by their names."""
+    """Return the labels of all tasks by label name."""
     return {
         name: label
         for task in tasks
@@ -147,9 +148,10 @@ def labels_of(tasks: Sequence[Task]) -> dict[str, Any]:
 def with_shared_classes(
     tasks: Sequence[Task], more: Mapping[str, Any] | None = None
 ) -> list[Task]:
-    """Give models that answer one label the other models' labels as classes too.
+    """Extend the classes of tasks with a single class by those of the other tasks.
 
-    Such a model is a constant among the others; alone it names one label only.
+    A model that gave one label to all texts is thereby embedded as a constant
+    classifier; a task with a single class could not be embedded.
     """
     labels = labels_of(tasks) | dict(more or {})
     return [
@@ -161,16 +163,16 @@ def with_shared_classes(
 
 
 def answers_as_labels(task: Task, target: TargetSet) -> Task:
-    """Read a model's answers as labels, since the target has labels.
+    """Convert a model's numeric or text predictions to labels of the target.
 
-    Numbers are labels only where the target knows all of them: other floats are a
-    score or a probability of one class.
+    Numbers are accepted if at least half of the distinct ones are label names of the
+    target; other numbers are taken for scores or probabilities and raise.
     """
     targets = task.targets
     if targets.kind == "number":
-        found = Task(task.texts, targets.values, name=task.name, kind="label")
+        found = _labelled(task, targets.values)
         shared = set(found.targets.names) & set(target.names)
-        # A probability may happen to be 0 or 1; ratings are mostly known.
+        # Probabilities may include 0 and 1; of ratings, most are the target's labels.
         if 2 * len(shared) >= len(found.targets.names):
             return found
         low, high = targets.values.min(), targets.values.max()
@@ -183,5 +185,9 @@ def answers_as_labels(task: Task, target: TargetSet) -> Task:
             "it: MTEWrapper(model, response_method='predict_proba', classes=[...])."
         )
     if targets.kind == "text":
-        return Task(task.texts, targets.texts, name=task.name, kind="label")
+        return _labelled(task, targets.texts)
     return task
+
+
+def _labelled(task: Task, labels: Any) -> Task:
+    return Task(task.texts, labels, name=task.name, kind="label", origin=task.origin)

@@ -1,4 +1,4 @@
-"""Names of models and of rows."""
+"""Check the names of models or rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def check_names(names: Any, n_models: int) -> np.ndarray:
-    """Return model names as given, first-seen order kept; refuse doubles."""
+    """Return names as an array in the given order; raise if they are not distinct."""
     if names is None:
         return np.array([f"model{i}" for i in range(n_models)], dtype=object)
     if isinstance(names, (str, bytes, set, frozenset)):

@@ -1,4 +1,4 @@
-"""The four kinds of targets and how they are told apart."""
+"""Parse targets: labels, class probabilities, numbers or free texts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MAX_AUTO_CLASSES = 20
 
 @dataclass(frozen=True)
 class TargetSet:
-    """Targets of n texts in a form that no longer depends on how they were given.
+    """Parsed targets of n texts.
 
     Attributes
     ----------
     kind : {"label", "number", "text"}
-        Classes and class probabilities are both of kind ``"label"``.
+        Labels and class probabilities are both of kind ``"label"``.
     names : tuple of str
         Label names, sorted; empty for other kinds.
     classes : ndarray (n_classes,)
@@ -44,7 +44,7 @@ class TargetSet:
     values : ndarray (n,)
         Numbers; empty for other kinds.
     texts : tuple of str
-        Target texts of numbers and free strings; empty for labels.
+        Free texts, or numbers formatted as text; empty for labels.
     """
 
     kind: str
@@ -86,12 +86,12 @@ def number_text(value: float) -> str:
 
 
 def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> TargetSet:
-    """Read targets of any kind, or of the given one.
+    """Parse targets of the given kind, or infer the kind from the values.
 
-    One column of strings, integers or booleans holds labels, unless it has more than
-    20 different strings and most rows have one that no other row has: those are free
-    texts.  Floats that are not all whole are numbers.  Two columns and more are class
-    probabilities, named by ``classes`` or by a table's column names.
+    Two or more columns are class probabilities, whose classes are given by ``classes``
+    or by the column names of a table.  One column holds numbers if all values are
+    floats and some are not whole; free texts if all values are strings, more than 20 of
+    them distinct, and most rows hold one that no other row has; otherwise labels.
     """
     if y is None:
         raise ValueError(
@@ -140,7 +140,7 @@ def _kind_of(values: list[Any]) -> str:
 
 
 def _mostly_unique(values: list[str]) -> bool:
-    """Tell values that mostly stand once from values that come again."""
+    """Return whether more than 20 values are distinct and most rows' occur once."""
     counts = Counter(values)
     once = sum(count == 1 for count in counts.values())
     return len(counts) > MAX_AUTO_CLASSES and once > len(values) / 2
@@ -232,7 +232,7 @@ def _parse_proba(
 def reordered(
     table: np.ndarray, columns: list[Any], names: list[str], owner: str
 ) -> np.ndarray:
-    """Bring named columns into the order of ``names``, which ``owner`` gives."""
+    """Sort the columns of a table by ``names``; ``owner`` is their source in errors."""
     given = check_label_names(columns)
     if set(given) != set(names):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The record of a task: texts with their targets."""
+"""The Task class: texts with their targets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from .._utils._store import text_key, texts_key
 from ._targets import TargetSet, parse_targets
 from ._validation import check_same_length, check_texts, label_name
 
+ORIGINS = ("data", "model")
+
 
 class Task:
-    """Texts with their targets: the sample that task embedders work on.
+    """Texts with their targets, the unit that task embedders map to a vector.
 
-    A task is a frozen record.  Rows are the task's content; scikit-learn sees a task
-    as one opaque sample, so that lists of tasks pass through `Pipeline` and
-    `GridSearchCV` unharmed.
+    A task is immutable.  In a list of tasks, as `TaskVectorizer` and `StudentRanker`
+    take it, every task is one sample, so that such lists can be passed through
+    `Pipeline` and split by `GridSearchCV`.
 
     Parameters
     ----------
@@ -24,37 +26,47 @@ class Task:
         The texts.
     y : sequence of length n_samples, or array-like (n_samples, n_classes)
         The targets: labels (str, int, bool), class probabilities (2-D), numbers, or
-        free texts.  Labels are compared between tasks by their names, never by their
-        position, so that 1, 1.0 and "1" are one label.
+        free texts.  Labels of different tasks are matched by name, not by position;
+        the name of a label is its text, so that 1, 1.0 and ``"1"`` are one label.
     name : str, optional
-        Name of the task or of the model that labelled it.
+        Name of the task or of the model that labelled it; by default None.
     classes : sequence, optional
-        All labels that could occur; the columns of probabilities.  By default the
-        labels seen in ``y``, the categories of a categorical column, or the column
-        names of a DataFrame of probabilities.
+        All labels that could occur; for class probabilities, the labels of the columns
+        in their order.  By default the labels seen in ``y``, the categories of a
+        categorical column, or the column names of a DataFrame of probabilities.
     kind : {"label", "number", "text"}, optional
-        Kind of the targets.  By default it is told from them: floats that are not all
-        whole are numbers; more than 20 different strings, where most rows have one
-        that no other row has, are free texts; all else are labels.
+        Kind of the targets.  By default it is inferred: floats that are not all whole
+        are numbers; strings are free texts if more than 20 are distinct and most rows
+        hold one that no other row has; all other values are labels.
+    origin : {"data", "model"}, default="data"
+        Whether the targets come from a data set or are predictions of a model, as in
+        tasks made by `MTEWrapper`.  Embedders may embed the two differently, as
+        `MomentEmbedder` does if the texts are not its reference texts.
 
     Attributes
     ----------
     texts : tuple of str
         The texts.
     targets : TargetSet
-        The targets, by name.
+        The parsed targets: ``kind``, label ``names``, and ``proba``, ``values`` or
+        ``texts``.
+    classes : ndarray (n_classes,) or None
+        The labels, sorted by name; None for numbers and free texts.
     name : str or None
-        The name.
+        The parameter ``name``.
+    origin : {"data", "model"}
+        The parameter ``origin``.
     key : str
-        Hash of texts and targets.
+        Hash of texts, targets and origin.
     text_key : str
         Hash of the texts.
 
     Raises
     ------
     TypeError, ValueError
-        For texts or targets that no embedding can be learnt from; the message names
-        the row and the remedy.
+        If X is not a sequence of str, or y is None, of another length, holds missing
+        values or contradicts ``classes`` or ``kind``; the message names the row and a
+        remedy.
 
     Examples
     --------
@@ -63,8 +75,9 @@ class Task:
     Task(name='films', n_samples=2, classes=['negative', 'positive'])
     """
 
-    __slots__ = ("key", "text_key", "classes", "name", "targets", "texts")
+    __slots__ = ("key", "text_key", "classes", "name", "origin", "targets", "texts")
     name: str | None
+    origin: str
     texts: tuple[str, ...]
     targets: TargetSet
     classes: np.ndarray | None
@@ -79,6 +92,7 @@ class Task:
         name: str | None = None,
         classes: Any = None,
         kind: str | None = None,
+        origin: str = "data",
     ) -> None:
         texts = tuple(check_texts(X))
         if name is not None and not isinstance(name, str):
@@ -87,34 +101,42 @@ class Task:
             raise ValueError(
                 f"kind={kind!r}, expected 'label', 'number', 'text' or None."
             )
+        if origin not in ORIGINS:
+            raise ValueError(f"origin={origin!r}, expected one of {ORIGINS}.")
         targets = parse_targets(y, classes, kind)
         check_same_length(len(texts), len(targets))
-        self._set(texts, targets, name)
+        self._set(texts, targets, name, origin)
 
     def _set(
-        self, texts: tuple[str, ...], targets: TargetSet, name: str | None
+        self,
+        texts: tuple[str, ...],
+        targets: TargetSet,
+        name: str | None,
+        origin: str,
     ) -> None:
         put = object.__setattr__
         put(self, "texts", texts)
         put(self, "targets", targets)
         put(self, "name", name)
+        put(self, "origin", origin)
         put(self, "classes", targets.classes if targets.kind == "label" else None)
         put(self, "text_key", texts_key(texts))
-        put(self, "key", text_key(self.text_key, targets.key))
+        mark = [origin] if origin == "model" else []
+        put(self, "key", text_key(self.text_key, targets.key, *mark))
 
     def __setattr__(self, key: str, value: Any) -> None:
         raise AttributeError(f"a Task is frozen; {key!r} cannot be set.")
 
-    def __getstate__(self) -> tuple[tuple[str, ...], TargetSet, str | None]:
-        return self.texts, self.targets, self.name
+    def __getstate__(self) -> tuple[tuple[str, ...], TargetSet, str | None, str]:
+        return self.texts, self.targets, self.name, self.origin
 
     def __setstate__(
-        self, state: tuple[tuple[str, ...], TargetSet, str | None]
+        self, state: tuple[tuple[str, ...], TargetSet, str | None, str]
     ) -> None:
         self._set(*state)
 
     def take(self, rows: Any) -> Task:
-        """Return a task of some rows, with all classes.
+        """Return the task of some rows; all classes are kept.
 
         Parameters
         ----------
@@ -125,6 +147,11 @@ class Task:
         -------
         task : Task
             The chosen rows in the given order.
+
+        Raises
+        ------
+        ValueError
+            If ``rows`` is neither.
         """
         rows = np.asarray(rows)
         if rows.dtype == bool and len(rows) == len(self.texts):
@@ -137,26 +164,45 @@ class Task:
         rows = rows.astype(np.intp)
         found = object.__new__(Task)
         texts = tuple(self.texts[i] for i in rows)
-        found._set(texts, self.targets.take(rows), self.name)
+        found._set(texts, self.targets.take(rows), self.name, self.origin)
         return found
 
-    def with_classes(self, classes: Any) -> Task:
-        """Return the same task with more labels that could occur.
+    def with_origin(self, origin: str) -> Task:
+        """Return the same task as that of a data set, or of a model.
 
         Parameters
         ----------
-        classes : sequence
-            Labels; those that the task knows already, by name, change nothing.
+        origin : {"data", "model"}
+            Where the targets come from.
 
         Returns
         -------
         task : Task
-            The task; a label that is new has the probability 0 in every row.
+            The task.
+        """
+        if origin not in ORIGINS:
+            raise ValueError(f"origin={origin!r}, expected one of {ORIGINS}.")
+        found = object.__new__(Task)
+        found._set(self.texts, self.targets, self.name, origin)
+        return found
+
+    def with_classes(self, classes: Any) -> Task:
+        """Return the task with additional possible classes.
+
+        Parameters
+        ----------
+        classes : sequence
+            Labels to add; those whose name the task already has are ignored.
+
+        Returns
+        -------
+        task : Task
+            A task in which the added labels have probability 0 in every row.
 
         Raises
         ------
         ValueError
-            If the targets are no labels.
+            If the targets are not labels.
         """
         if self.targets.kind != "label":
             raise ValueError(
@@ -168,7 +214,9 @@ class Task:
             return self
         proba = np.hstack([self.targets.proba, np.zeros((len(self.texts), len(new)))])
         named = [*self.targets.classes.tolist(), *new]
-        return Task(self.texts, proba, name=self.name, classes=named)
+        return Task(
+            self.texts, proba, name=self.name, classes=named, origin=self.origin
+        )
 
     @property
     def n_samples(self) -> int:
@@ -177,12 +225,12 @@ class Task:
 
     @property
     def X(self) -> tuple[str, ...]:
-        """The texts, under scikit-learn's name."""
+        """The texts; the same as ``texts``."""
         return self.texts
 
     @property
     def y(self) -> Any:
-        """The targets: labels, probabilities, numbers or texts."""
+        """The targets: labels, class probabilities, numbers or free texts."""
         if self.targets.kind == "label":
             proba = self.targets.proba
             if ((proba == 0) | (proba == 1)).all():
@@ -218,21 +266,25 @@ class Task:
         task: str = "task",
         kind: str | None = None,
     ) -> list[Task]:
-        """Read several tasks from a long table, one row per text.
+        """Create tasks from a table in long format, with one row per text.
 
         Parameters
         ----------
         frame : DataFrame
-            The table (pandas or polars).
-        text, target, task : str
-            Names of the columns with the texts, the targets and the tasks' names.
+            A pandas or polars table.
+        text : str, default="text"
+            Name of the column with the texts.
+        target : str, default="label"
+            Name of the column with the targets.
+        task : str, default="task"
+            Name of the column with the name of each row's task.
         kind : {"label", "number", "text"}, optional
-            Kind of the targets of all tasks, as above.
+            Kind of the targets of all tasks; by default inferred for each task.
 
         Returns
         -------
         tasks : list of Task
-            In the order in which their names come first.
+            In the order in which their names first occur.
 
         Examples
         --------
@@ -256,7 +308,7 @@ class Task:
 
 
 def as_task(item: Any, index: int = 0) -> Task:
-    """Accept a Task, an (X, y) pair or an object with ``X`` and ``y``."""
+    """Convert a Task, an (X, y) tuple or an object with ``X`` and ``y`` to a Task."""
     if isinstance(item, Task):
         return item
     if isinstance(item, tuple) and len(item) == 2:
@@ -270,7 +322,7 @@ def as_task(item: Any, index: int = 0) -> Task:
 
 
 def check_tasks(tasks: Any) -> list[Task]:
-    """Return a list of tasks, or raise naming the first item that is none."""
+    """Return a list of tasks; raise TypeError naming the first item that is not one."""
     if isinstance(tasks, (str, bytes, Task)) or not hasattr(tasks, "__iter__"):
         raise TypeError(
             f"expected a sequence of tasks, got a {type(tasks).__name__}. Put a single "

@@ -9,7 +9,7 @@ from .._utils._columns import is_missing, label_name, plain
 
 
 def check_texts(X: Any, name: str = "X") -> list[str]:
-    """Return texts as a list of str, or raise naming the first bad item.
+    """Return texts as a list of str; raise naming the first item that is not a str.
 
     Accepts lists, tuples, iterators, 1-D arrays, arrow arrays and pandas or polars
     Series.
@@ -50,7 +50,7 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
 
 
 def check_label_names(labels: Sequence[Any]) -> list[str]:
-    """Return the labels' names, or raise where one is empty or stands twice."""
+    """Return the names of labels; raise if one is empty or not unique."""
     if isinstance(labels, (str, bytes, set, frozenset, Mapping)):
         raise TypeError(
             f"the labels are one {type(labels).__name__}, {labels!r}; expected a "
@@ -75,7 +75,7 @@ def check_label_names(labels: Sequence[Any]) -> list[str]:
 
 
 def unreadable_at(text: str) -> int | None:
-    """Place of the first lone surrogate, which no tokenizer and no file takes."""
+    """Position of the first lone surrogate (not encodable as UTF-8), or None."""
     if text.isascii():
         return None
     try:
@@ -95,5 +95,5 @@ def check_same_length(n_texts: int, n_targets: int) -> None:
 
 
 def first_seen(values: Iterable[Any]) -> list[Any]:
-    """Return distinct values in the order in which they come."""
+    """Return the distinct values in order of first occurrence."""
     return list(dict.fromkeys(values))

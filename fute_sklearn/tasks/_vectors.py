@@ -1,4 +1,4 @@
-"""Embeddings that remember the space they belong to."""
+"""Arrays of task embeddings that carry the fingerprint of their space."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from ..exceptions import FingerprintMismatchError
 
-# Functions that put vectors side by side, so that the result is of their space.
+# Functions whose result holds the rows of all inputs and thus keeps their space.
 JOINING = (np.concatenate, np.stack, np.vstack)
-# Functions that tell whether arrays are alike, which may be asked of any two.
+# Functions and ufuncs with boolean results, allowed between different spaces.
 COMPARING: tuple[Any, ...] = (np.array_equal, np.array_equiv, np.allclose, np.isclose)
 COMPARING += (np.shares_memory, np.may_share_memory)
 QUESTIONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 QUESTIONS |= {"isfinite", "isnan", "isinf", "signbit", "logical_not"}
-# Functions whose results are no embeddings.
+# Functions whose results are not embeddings, so that they lose the fingerprint.
 PRODUCTS: tuple[Any, ...] = (
     np.dot,
     np.inner,
@@ -30,28 +30,35 @@ PRODUCTS += (np.cov, np.corrcoef)
 
 
 class TaskVectors(np.ndarray):
-    """An array of embeddings with the fingerprint of their space.
+    """Array of task embeddings with the fingerprint of their space.
 
-    Behaves as a plain array; slices, and results of arithmetic with numbers, plain
-    arrays and vectors of the same space, keep the fingerprint.  Arithmetic between
-    vectors of different spaces raises, as does comparing them in `ModelRanker`; results
-    that are no embeddings, such as products of matrices, are plain arrays.
+    A subclass of `numpy.ndarray`.  Only embeddings of the same space can be compared;
+    the fingerprint is a hash of all that determines the space, which depends on the
+    embedder.  Slices, and results of arithmetic with numbers, plain arrays and vectors
+    of the same space, keep it; results that are not embeddings, such as matrix
+    products, are plain arrays.
 
     Parameters
     ----------
-    values : array-like
-        One embedding (dim,) or several (n, dim).
-    fingerprint : str or None
-        Name of the space.
+    values : array-like (dim,) or (n, dim)
+        One embedding or several.
+    fingerprint : str or None, default=None
+        Identifier of the space.  None means unknown: such vectors are not checked.
     label_names : sequence of str or None, default=None
-        Label names that the space's columns stand for, where it has such columns.
+        Label names of the columns, in a space with one column (or block of columns)
+        per label; None in other spaces.
 
     Attributes
     ----------
     fingerprint : str or None
-        Name of the space.
+        Identifier of the space.
     label_names : tuple of str or None
-        Label names of the space's columns.
+        Label names of the columns.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        By arithmetic or assignment between vectors of different spaces.
 
     Examples
     --------
@@ -117,19 +124,24 @@ class TaskVectors(np.ndarray):
         return found
 
     def dot(self, other: Any, out: Any = None) -> Any:  # type: ignore[override]
-        """Matrix product as a plain array; see `numpy.dot`.
+        """Compute the dot product as a plain array; see `numpy.dot`.
 
         Parameters
         ----------
         other : array-like
-            The second factor, of the same space where it knows its own.
+            The second factor.
         out : ndarray, optional
-            Where to write the product.
+            Array to write the product to; by default a new one.
 
         Returns
         -------
         product : ndarray or float
-            The product, which is no embedding.
+            The product, without a fingerprint.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If ``other`` belongs to another space.
         """
         return np.dot(self, other, out)
 
@@ -139,7 +151,7 @@ def _plain(value: Any) -> Any:
 
 
 def _vectors_in(values: Any) -> Iterator[TaskVectors]:
-    """Vectors among arguments, also in lists of them."""
+    """Yield the TaskVectors among arguments, also those in lists and tuples."""
     for value in values:
         if isinstance(value, TaskVectors):
             yield value
@@ -148,7 +160,7 @@ def _vectors_in(values: Any) -> Iterator[TaskVectors]:
 
 
 def common_space(*vectors: Any) -> tuple[str | None, tuple[str, ...] | None]:
-    """Fingerprint and label names that vectors share; refused if they differ."""
+    """Return the fingerprint and label names of vectors; raise if they differ."""
     own = [v for v in vectors if isinstance(v, TaskVectors)]
     known = {v.fingerprint: v.label_names for v in own if v.fingerprint is not None}
     check_spaces(known)
@@ -158,14 +170,14 @@ def common_space(*vectors: Any) -> tuple[str | None, tuple[str, ...] | None]:
 
 
 def space_of(vectors: Any) -> tuple[str | None, tuple[str, ...] | None]:
-    """Return the known space of an array or of a list of vectors."""
+    """Return fingerprint and label names of an array, or of a list of vectors."""
     if isinstance(vectors, (list, tuple)):
         return common_space(*vectors)
     return common_space(vectors)
 
 
 def check_spaces(spaces: Mapping[Any, tuple[str, ...] | None]) -> None:
-    """Refuse embeddings of different spaces, by fingerprint with its label names."""
+    """Raise FingerprintMismatchError unless all known fingerprints are the same."""
     known = {name: labels for name, labels in spaces.items() if name is not None}
     if len(known) < 2:
         return

@@ -7,7 +7,6 @@ import sys
 import joblib
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
 
 from fute_sklearn import (
     MomentEmbedder,
@@ -42,6 +41,7 @@ LAYERS, HEADS, D_KV, D_MODEL, D_FF = 2, 2, 8, 16, 32
     ],
 )
 def test_tupate_length(params, length, texts, labels):
+    params = {**params, "space": "parameters"}
     one = TuPaTEEmbedder(TINY, max_epochs=1, **params).fit(texts, labels)
     assert one.embedding_.shape == (length,)
     whole = TuPaTEEmbedder(TINY, max_epochs=1, average_layers=False, **params)
@@ -56,7 +56,12 @@ def test_tupate_length(params, length, texts, labels):
 
 def test_all_tasks_start_from_one_point(texts, labels):
     """With next to no learning two tasks have one vector: no random start is left."""
-    params = {"tuning": "prompt", "learning_rate": 1e-12, "max_epochs": 1}
+    params = {
+        "tuning": "prompt",
+        "space": "parameters",
+        "learning_rate": 1e-12,
+        "max_epochs": 1,
+    }
     one = TuPaTEEmbedder(TINY, **params).fit(texts, labels).embedding_
     two = TuPaTEEmbedder(TINY, **params).fit(texts[:4], labels[::-1][:4]).embedding_
     np.testing.assert_allclose(one, two, atol=1e-9)
@@ -192,34 +197,6 @@ def test_soft_targets_interpolate(texts):
 
 
 # Moments ------------------------------------------------------------------------
-
-
-def ridge_parts(texts, alpha):
-    surrogate = load_surrogate(TINY)
-    features = encode_texts(surrogate, texts).pooled().astype(float)
-    phi = (features - features.mean(0)) / features.std(0)
-    return np.hstack([phi, np.ones((len(phi), 1))])
-
-
-def test_moment_student_is_ridge_regression(texts, labels):
-    """Equality with scikit-learn's Ridge, and of the dot product with its margin."""
-    alpha = 0.3
-    phi = ridge_parts(texts, alpha)
-    y = np.where(np.array(labels) == "pos", 1.0, -1.0)
-    ridge = Ridge(alpha * len(texts), fit_intercept=False, solver="cholesky").fit(
-        phi, y
-    )
-    est = MomentEmbedder(TINY, alpha=alpha, reference=texts).fit(texts, labels)
-    np.testing.assert_allclose(
-        est.student_.state_.weights[:, 1], ridge.coef_, rtol=1e-4, atol=1e-5
-    )
-
-    data = [texts[i] for i in (5, 1, 2)], ["neg", "pos", "neg"]
-    own = MomentEmbedder(TINY, alpha=alpha, reference=texts).fit(*data)
-    rows = phi[[5, 1, 2]]
-    margin = (ridge.predict(rows) * [-1, 1, -1]).mean()
-    dot = float(np.asarray(est.embedding_) @ np.asarray(own.embedding_))
-    np.testing.assert_allclose(dot, 2 * margin, rtol=1e-4, atol=1e-5)
 
 
 def test_moments_of_parts_add_up(texts, labels):

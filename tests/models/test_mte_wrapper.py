@@ -129,7 +129,7 @@ def test_parameters_of_the_model_stay_out_of_reach(texts, labels):
     svm = make_pipeline(CountVectorizer(), LinearSVC()).fit(texts, labels)
     wrapper = MTEWrapper(svm, MomentEmbedder(TINY, reference=texts))
     params = wrapper.get_params()
-    assert params["embedder__alpha"] == 0.1
+    assert params["embedder__alpha"] == "auto"
     assert not [key for key in params if key.startswith("estimator__")]
     wrapper.set_params(embedder__alpha=0.3).fit(texts)
     assert wrapper.embedder_.alpha == 0.3

@@ -35,13 +35,21 @@ def zoo():
 def test_rank_models_table(zoo, texts, labels):
     embedder = TuPaTEEmbedder(TINY, max_epochs=2)
     table = rank_models(
-        zoo, texts, labels, texts=texts, embedder=embedder, n_labelled=4
+        zoo,
+        texts,
+        labels,
+        texts=texts,
+        embedder=embedder,
+        baselines="all",
+        n_labelled=4,
     )
+    assert list(table.columns[:2]) == ["score", "rank"]
+    assert (table["score"].rank(ascending=False) == table["rank"]).all()
     assert set(table.index) == set(zoo)
-    for key in ("student", "cosine", "moment", "prior", "labelled"):
+    for key in ("closed", "tuned", "cosine", "moment", "prior", "labelled"):
         scores, ranks = table[f"{key}_score"], table[f"{key}_rank"]
         assert (scores.rank(ascending=False) == ranks).all(), key
-    assert table["student_rank"].is_monotonic_increasing
+    assert table["rank"].is_monotonic_increasing
     assert (table["random_rank"] == 2).all()
     assert table.attrs["surrogate"] == TINY
     shares = {w: np.mean([w in x for x in texts]) for w in zoo}
@@ -74,7 +82,6 @@ def test_rank_models_with_a_list_and_other_label_names(texts):
         ["pos", "neg", "neutral", "neg"] * 2,
         texts=texts,
         embedder=embedder,
-        sort_by="student",
         scoring="balanced_accuracy",
     )
     assert sorted(table.index) == ["Rule", "Rule-2", "own"]
@@ -85,7 +92,8 @@ def test_rank_models_with_a_list_and_other_label_names(texts):
     [
         ({"models": {}}, "no models"),
         ({"y": np.linspace(0.1, 0.9, 8)}, "kind 'number'"),
-        ({"sort_by": "luck"}, "sort_by='luck'"),
+        ({"students": "luck"}, "students='luck'"),
+        ({"baselines": ["luck"]}, "baselines holds .'luck'."),
     ],
 )
 def test_rank_models_refuses(change, message, zoo, texts, labels):
@@ -126,20 +134,20 @@ def test_dropped_rows_of_one_model_do_not_shift_the_others(texts, labels):
 def test_a_column_that_cannot_be_computed_is_nan(zoo, texts, labels):
     """After hours of work nothing is thrown away."""
     embedder = MomentEmbedder(TINY, reference=texts)
-    options = {"texts": texts, "embedder": embedder}
+    options = {"texts": texts, "embedder": embedder, "baselines": ["moment"]}
     many = [f"{x} {i}" for i in range(4) for x in texts]
     y = ["pos"] * 31 + ["neg"]
     with pytest.warns(UserWarning, match="'labelled' cannot.*3 of 3 models .'fine'"):
         table = rank_models(zoo, many, y, n_labelled=4, scoring="roc_auc", **options)
     assert table["labelled_score"].isna().all()
-    assert table["student_score"].notna().all()
+    assert table["score"].notna().all()
 
     def broken(estimator, X, y):
         raise RuntimeError("a scorer of one's own")
 
-    with pytest.warns(UserWarning, match="'student'.*of one's own"):
+    with pytest.warns(UserWarning, match="'score'.*of one's own"):
         table = rank_models(zoo, texts, labels, scoring=broken, **options)
-    assert table["student_score"].isna().all()
+    assert table["score"].isna().all()
     assert table["moment_score"].notna().all()
 
     class Down(Rule):
@@ -188,7 +196,9 @@ def test_texts_that_the_surrogate_cannot_read_are_told(zoo):
 
 def test_rank_models_without_a_fixed_seed(zoo, texts, labels):
     embedder = TuPaTEEmbedder(TINY, max_epochs=1, random_state=None)
-    table = rank_models(zoo, texts, labels, texts=texts, embedder=embedder)
+    table = rank_models(
+        zoo, texts, labels, texts=texts, embedder=embedder, baselines=["cosine"]
+    )
     assert table["cosine_score"].notna().all()
 
 
@@ -203,10 +213,15 @@ def test_a_model_with_a_label_of_its_own(zoo, texts, labels):
         pytest.warns(UserWarning, match="'cosine' cannot be computed"),
     ):
         table = rank_models(
-            {**zoo, "other": Other("x")}, texts, labels, texts=texts, embedder=embedder
+            {**zoo, "other": Other("x")},
+            texts,
+            labels,
+            texts=texts,
+            embedder=embedder,
+            baselines="cosine",
         )
     assert table["cosine_score"].isna().all()
-    assert table["student_score"].notna().all()
+    assert table["score"].notna().all()
 
 
 def test_wrong_settings_are_refused_before_any_model_is_called(texts, labels):
@@ -214,8 +229,8 @@ def test_wrong_settings_are_refused_before_any_model_is_called(texts, labels):
         def predict(self, X):
             raise AssertionError("called")
 
-    with pytest.raises(ValueError, match="sort_by"):
-        rank_models([Never()], texts, labels, texts=texts, sort_by="luck")
+    with pytest.raises(ValueError, match="students"):
+        rank_models([Never()], texts, labels, texts=texts, students="luck")
     embedder = MomentEmbedder(TINY, reference=texts)
     with pytest.raises(ValueError, match="no_such_metric"):
         StudentRanker(embedder, scoring="no_such_metric").fit([Task(texts, labels)])

@@ -22,7 +22,8 @@ from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 from fute_sklearn._engine import encode_texts, load_surrogate
 from fute_sklearn._engine._load import STARTS_FILE
-from fute_sklearn.embedders._moment_embedder import REFERENCE_FILE, reference_of
+from fute_sklearn.embedders._moment_embedder import REFERENCE_FILE
+from fute_sklearn.embedders._normal_equations import FeatureSums
 
 TARGET = Path(__file__).parents[2] / "fute_sklearn/_engine/data/fute-mini"
 
@@ -31,13 +32,14 @@ def write_reference(folder: Path, corpus: Path, n_texts: int) -> None:
     """Compute the statistics of varied texts under the packed surrogate."""
     texts = corpus.read_text(encoding="utf8").splitlines()
     texts = random.Random(0).sample(texts, n_texts)
-    pooled = encode_texts(load_surrogate(folder), texts).pooled()
-    reference = reference_of(pooled, "fute-mini")
+    sums = FeatureSums.of(encode_texts(load_surrogate(folder), texts).pooled())
+    second = sums.scatter / sums.count
+    spread = np.sqrt(np.diag(second))
     save_file(
         {
-            "mean": reference.mean.astype(np.float32),
-            "spread": reference.spread.astype(np.float32),
-            "second": reference.second.astype(np.float32),
+            "mean": sums.mean.astype(np.float32),
+            "spread": spread.astype(np.float32),
+            "second": (second / np.outer(spread, spread)).astype(np.float32),
         },
         folder / REFERENCE_FILE,
     )

@@ -1,1 +1,1 @@
-"""Clients that reach language models, in this process or at a server."""
+"""Clients of language models in this process or on a server."""

@@ -1,4 +1,4 @@
-"""What language models answered, on disk."""
+"""Cache of language models' answers in an SQLite file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from ...exceptions import DamagedCacheWarning
 
 
 class AnswerStore:
-    """Answers in one SQLite file, which survives a kill at any moment.
+    """Answers by key in one SQLite file, which stays valid if a process is killed.
 
-    Several processes may use it.  A store whose folder is None lives in memory.
+    Several processes may use it at once.  If the folder is None, answers are kept in
+    memory.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -28,7 +29,7 @@ class AnswerStore:
             self._file = self._open()
         except sqlite3.OperationalError as error:
             if folder is None or "locked" in str(error):
-                raise  # the answers in it are sound
+                raise  # a locked file is not damaged, so it must not be replaced
             warn_unusable(folder, error)
             self._path = stand_in_folder() / "answers.sqlite"
             self._file = self._open()
@@ -51,7 +52,7 @@ class AnswerStore:
         return file
 
     def _discard(self, error: Exception) -> None:
-        """Start again with an empty file, leaving the damaged one aside."""
+        """Rename the damaged file and open an empty one."""
         if self._path is None:
             raise error
         aside = self._path.with_name(f"answers-{uuid.uuid4().hex[:8]}.damaged")
@@ -69,7 +70,7 @@ class AnswerStore:
         self._file = self._open()
 
     def _execute(self, statement: str, *values: str) -> Any:
-        """Run a statement and return its first row; on a new file if damage shows."""
+        """Run a statement and return its first row; replace the file if damaged."""
         with self._lock:
             try:
                 return self._committed(statement, values)
@@ -85,14 +86,14 @@ class AnswerStore:
         return row
 
     def get(self, key: str) -> Any:
-        """Return the answer, or None where there is no sound one."""
+        """Return the answer, or None if there is none or its checksum is wrong."""
         row = self._execute("SELECT answer, digest FROM answers WHERE key = ?", key)
         if row is None or text_key(key, row[0]) != row[1]:
             return None
         return json.loads(row[0])
 
     def put(self, key: str, answer: Any) -> None:
-        """Keep an answer."""
+        """Store an answer, which must be serialisable as JSON."""
         text = json.dumps(answer)
         self._execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
@@ -102,5 +103,5 @@ class AnswerStore:
         )
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the connection to the file."""
         self._file.close()

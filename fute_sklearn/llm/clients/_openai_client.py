@@ -1,4 +1,4 @@
-"""Any server that speaks the OpenAI protocol as a client of `PromptedLLM`."""
+"""Client of language models on OpenAI-compatible servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UNRELATED = {
     "no key",
     "other model",
 }
-# Faults that may be gone at the next try.
+# Faults that may be temporary, so that the interface found despite them is not cached.
 PASSING = {
     "InternalServerError",
     "cut off",
@@ -57,68 +57,77 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class OpenAIClient:
-    """Ask a language model behind an OpenAI-compatible server.
+    """Client of a language model on an OpenAI-compatible server.
 
-    OpenAI itself, vLLM, llama-cpp-python, ``transformers serve`` and others, through
-    the package ``openai``.  Every answer is checked and kept on disk as it comes: a
-    job that was killed goes on where it was, and one that is repeated asks nothing.
+    The server may be OpenAI, vLLM, llama-cpp-python, ``transformers serve`` or another;
+    requests are sent by the package ``openai``.  Every answer is validated and cached
+    on disk when it arrives, so that a repeated or interrupted run does not send the
+    same requests again.
 
     Parameters
     ----------
     model : str
-        The model's name at the server.
+        Name of the model on the server.
     base_url : str, optional
-        The server's address, as ``"http://localhost:8000/v1"``; by default what the
-        environment variable ``OPENAI_BASE_URL`` says, else OpenAI's.
+        Address of the server, such as ``"http://localhost:8000/v1"``; by default the
+        environment variable ``OPENAI_BASE_URL``, else that of OpenAI.
     api_key_env : str, optional
-        Name of the environment variable that holds the key.  ``OPENAI_API_KEY`` by
-        default, but none where ``base_url`` names another server: OpenAI's key does
-        not go there unasked.  The key is read when the first request is sent and is in
-        no representation, log, cache or pickle.
+        Name of the environment variable that holds the API key.  By default
+        ``OPENAI_API_KEY`` for OpenAI and none for other servers, so that the key of
+        OpenAI is not sent to them.  The key is read at the first request and is not
+        part of the representation, logs, caches or pickles.
     interface : {"auto", "completions", "chat", "samples", "text"}, default="auto"
-        How to learn what the model thinks of the labels.  ``"completions"``: their
-        exact likelihoods, from a server that echoes prompts; ``"chat"``: bounds from
-        the likeliest first tokens; ``"samples"``: how often each is said in
-        ``n_samples`` answers; ``"text"``: only which one is said.  ``"auto"`` asks the
-        server what it can (at most two small requests, once) and takes the first of
-        completions, chat and text.
+        How labels are scored.  ``"completions"``: by the exact likelihoods of their
+        strings, on servers that echo prompts with log-probabilities; ``"chat"``: by
+        bounds from the most likely first tokens; ``"samples"``: by their frequencies in
+        ``n_samples`` sampled answers; ``"text"``: only the label of the answer is
+        known.  ``"auto"`` takes the first of completions, chat and text that the server
+        supports, which is found by at most two requests and cached.
     top_logprobs : int, default=20
-        How many first tokens to ask for with ``"chat"``.
+        Number of most likely first tokens to request, for ``"chat"``.
     n_samples : int, default=10
-        Answers per text with ``"samples"``, at temperature 1.
+        Number of answers per text, sampled at temperature 1, for ``"samples"``.
     request_options : dict, optional
-        Fields to set in every request, as ``{"temperature": 0.5}``; None as a value
-        leaves a field out.
+        Fields to set in every request, such as ``{"temperature": 0.5}``; the value None
+        removes a field.  By default none is set.
     timeout : float, default=60.0
-        Seconds to wait for an answer.
+        Time to wait for an answer, in seconds.
     max_retries : int, default=5
-        How often a request is sent again after a rate limit, a time-out or a fault of
-        the server, with growing pauses or the one that the server asks for.
+        Number of times that a request is repeated after a rate limit, a time-out or a
+        server error, with increasing pauses or those that the server requests.
     n_concurrent : int, default=4
-        Requests under way at a time.
+        Number of concurrent requests.
     max_requests, max_tokens : int, optional
-        Budgets of this object: once spent, no further request is sent and
-        `BudgetExceededError` is raised.  Kept answers cost nothing; a request that is
-        sent again counts once; requests under way may exceed ``max_tokens``.
+        Budgets of this object, by default unlimited.  When one is used up, no further
+        request is sent and `BudgetExceededError` is raised.  Cached answers do not
+        count, repetitions of a request count once, and requests already sent may exceed
+        ``max_tokens``.
 
     Attributes
     ----------
     capabilities : frozenset of str
-        What this client can do.
+        Methods that `PromptedLLM` may call.  With ``interface="auto"``, the first use
+        sends requests.
     fidelity : {"echo", "top-k with bounds", "sampled", "text only"}
-        How good its scores are.
+        Accuracy of the scores.
     fingerprint : str
-        Address, model and settings.  A server that changes the weights under a name
-        is not noticed.
+        Hash of address, model name and settings, which identifies cached predictions.
+        Other weights under the same name on the server are not detected.
     n_requests_, n_tokens_ : int
-        Requests sent, and tokens that the server counted for them.
+        Number of requests sent, and of tokens that the server counted for them.
 
     Raises
     ------
+    ValueError
+        If a parameter is invalid, or ``base_url`` holds a password or query.
+    ClientCapabilityError
+        By methods that the interface does not support.
     LanguageModelServerError
-        If the server cannot be reached, or its answers cannot be trusted.
+        By methods, if the server cannot be reached or its answers are invalid.
     RowsFailedError
-        If some rows got no answer; those of the others are kept.
+        By methods, if some rows got no answer; the answers to the others are cached.
+    BudgetExceededError
+        By methods, if a budget is used up.
 
     Examples
     --------
@@ -191,19 +200,19 @@ class OpenAIClient:
 
     @property
     def n_requests_(self) -> int:
-        """Requests sent so far."""
+        """Number of requests sent so far."""
         return self._connection.n_requests
 
     @property
     def n_tokens_(self) -> int:
-        """Tokens that the server counted so far."""
+        """Number of tokens that the server counted so far."""
         return self._connection.n_tokens
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.model!r}, base_url={self.base_url!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # The connection holds the key.
+        # The connection, which holds the key, is not pickled.
         left = ("_connection", "_lock", "_found")
         return {name: v for name, v in self.__dict__.items() if name not in left}
 
@@ -213,7 +222,7 @@ class OpenAIClient:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of address, model and settings."""
+        """Hash of address, model name and settings."""
         return text_key(
             str(self.base_url),
             self.model,
@@ -224,12 +233,12 @@ class OpenAIClient:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this client can do; may ask the server."""
+        """Methods that `PromptedLLM` may call; may send requests to find out."""
         return CAN[self._interface()]
 
     @property
     def fidelity(self) -> str:
-        """How good the scores are; may ask the server."""
+        """Accuracy of the scores; may send requests to find out."""
         return FIDELITY[self._interface()]
 
     # Sending --------------------------------------------------------------------
@@ -271,7 +280,7 @@ class OpenAIClient:
         return [convert(i, answer) for i, answer in enumerate(found)]
 
     def _interface(self) -> str:
-        """Return the interface in use; ``"auto"`` tries the better ones first."""
+        """Return the interface in use; for ``"auto"``, find the first supported."""
         if self.interface != "auto":
             return self.interface
         with self._lock:
@@ -294,8 +303,8 @@ class OpenAIClient:
                 try:
                     self._connection.send(request)
                 except LanguageModelServerError as error:
-                    # Servers name what they lack in many ways; a refused key or a
-                    # lost connection says nothing about it.
+                    # Errors for unsupported features differ between servers, so any
+                    # error counts except those known to have other causes.
                     if error.kind in UNRELATED:
                         raise
                     sure = sure and error.kind not in PASSING
@@ -312,7 +321,7 @@ class OpenAIClient:
 
     def _echo_request(self, context: str, options: Sequence[str]) -> Request:
         whole = [context + option for option in options]
-        # Some servers take 0 tokens for no limit: one is written and ignored.
+        # Some servers treat max_tokens=0 as no limit: generate one token, ignore it.
         body = {"prompt": whole, "max_tokens": 1, "echo": True, "logprobs": 1}
         read = partial(
             answers.continuation_scores, context=context, options=list(options)
@@ -378,14 +387,14 @@ class OpenAIClient:
     def score(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
-        """Log-likelihood of strings that may follow a context.
+        """Compute the log-likelihood of continuations given their contexts.
 
         Parameters
         ----------
         contexts : sequence of str of length n
-            Contexts; one request each.
+            Contexts; one request is sent for each.
         continuations : sequence of sequences of str of length n
-            For each context, strings that are scored as what follows it.
+            For each context, the strings to score.
 
         Returns
         -------
@@ -397,12 +406,12 @@ class OpenAIClient:
         return self._answers(requests, lambda _, row: np.array(row))
 
     def score_text(self, texts: Sequence[str]) -> list[tuple[float, int]]:
-        """Log-likelihood of whole texts.
+        """Compute the log-likelihood of whole texts given their first token.
 
         Parameters
         ----------
         texts : sequence of str
-            Texts; a text's first token is not scored.
+            The texts.
 
         Returns
         -------
@@ -424,19 +433,19 @@ class OpenAIClient:
     def bounds(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Bound the probabilities that an answer starts with each string.
+        """Bound the probabilities that an answer starts with given strings.
 
         Parameters
         ----------
         contexts : sequence of str of length n
-            What to ask.
+            User messages.
         continuations : sequence of sequences of str of length n
-            The strings, compared without case and surrounding spaces.
+            For each context, the strings; case and surrounding spaces are ignored.
 
         Returns
         -------
         bounds : list of (ndarray, ndarray)
-            Least and greatest probabilities per context.
+            Lower and upper bounds for the strings of each context.
         """
         self._need("bounds")
         return self._answers(
@@ -447,19 +456,19 @@ class OpenAIClient:
     def frequencies(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[list[str]]:
-        """Draw several answers to each context.
+        """Sample ``n_samples`` answers to each context.
 
         Parameters
         ----------
         contexts : sequence of str of length n
-            What to ask.
+            User messages.
         continuations : sequence of sequences of str of length n
-            The strings that may be answered; not sent.
+            Ignored; the answers are not restricted to them.
 
         Returns
         -------
         texts : list of list of str
-            The answers to each context, in the order of drawing.
+            The sampled answers to each context.
         """
         self._need("frequencies")
         requests = self._label_requests(contexts, continuations)
@@ -468,14 +477,14 @@ class OpenAIClient:
     def choose(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[str]:
-        """Return the likeliest answer to each context.
+        """Generate an answer to each context at temperature 0.
 
         Parameters
         ----------
         contexts : sequence of str of length n
-            What to ask.
+            User messages.
         continuations : sequence of sequences of str of length n
-            The strings that may be answered; not sent.
+            Ignored; the answers are not restricted to them.
 
         Returns
         -------
@@ -487,19 +496,19 @@ class OpenAIClient:
         return self._answers(requests, lambda _, texts: texts[0])
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
-        """Go on from prompts, or answer them, at temperature 0.
+        """Generate text for prompts at temperature 0.
 
         Parameters
         ----------
         prompts : sequence of str
-            What to continue or to answer.
+            Texts to continue (``interface="completions"``), else user messages.
         max_tokens : int
-            Most tokens to write.
+            Maximum number of tokens to generate.
 
         Returns
         -------
         texts : list of str
-            What was written.
+            The generated texts.
         """
         requests = self._written_requests(prompts, max_tokens)
         return self._answers(requests, lambda _, texts: texts[0])
@@ -507,20 +516,20 @@ class OpenAIClient:
     def forecast(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> dict[str, int]:
-        """Count what scoring would cost, without asking for a score.
+        """Estimate the cost of scoring continuations, without scoring them.
 
         Parameters
         ----------
         contexts : sequence of str of length n
-            The contexts.
+            Contexts, as for the scoring method.
         continuations : sequence of sequences of str of length n
-            Their strings.
+            For each context, the strings to score.
 
         Returns
         -------
         cost : dict of str to int
-            ``requests``: how many would be sent; ``kept``: how many answers are known
-            already; ``tokens``: about what they would read, at four characters each.
+            ``requests``: number of requests to send; ``kept``: number of cached
+            answers; ``tokens``: input tokens of the requests, at four characters each.
         """
         store = AnswerStore(get_config()["cache_dir"])
         try:

@@ -1,4 +1,4 @@
-"""What is asked of a client of a language model."""
+"""Protocol of the clients of language models."""
 
 from __future__ import annotations
 
@@ -18,40 +18,41 @@ CAPABILITIES = {
 
 @runtime_checkable
 class LanguageModelClient(Protocol):
-    """A client of a language model, as `PromptedLLM` takes it.
+    """Protocol of language model clients, as `PromptedLLM` uses them.
 
-    A client has the methods that its ``capabilities`` name, of these:
+    A client has those of the following methods that ``capabilities`` names:
 
     ``score(contexts, continuations)``
-        Log-likelihood of each context's continuations, one array per context, in nats.
+        Log-likelihood of each context's continuations in nats; one array per context.
     ``bounds(contexts, continuations)``
-        Least and greatest probability of each continuation, two arrays per context.
+        Lower and upper bounds of the probability of each continuation; two arrays per
+        context.
     ``frequencies(contexts, continuations)``
-        Several answers drawn to each context, a list of str per context.
+        Several sampled answers to each context; a list of str per context.
     ``choose(contexts, continuations)``
-        The likeliest answer to each context, one str per context.
+        Most likely answer to each context; one str per context.
     ``score_text(texts)``
-        Log-likelihood of each text after its first token and the number of tokens that
-        it is summed over, a pair per text.
+        Log-likelihood of each text given its first token, and the number of tokens
+        scored; a pair per text.
     ``generate(prompts, max_tokens)``
-        The likeliest continuation of each prompt, one str per prompt.
+        Most likely continuation of each prompt; one str per prompt.
 
-    Where some rows fail and others do not, a client raises `RowsFailedError`, which
-    holds the answers to the others.  ``forecast(contexts, continuations)``, where there
-    is one, counts what scoring would cost.
+    If only some rows fail, a client raises `RowsFailedError` with the answers to the
+    others.  The optional method ``forecast(contexts, continuations)`` returns the
+    numbers of ``requests``, ``kept`` answers and ``tokens`` of scoring them.
     """
 
     @property
     def capabilities(self) -> AbstractSet[str]:
-        """Names of the methods that work."""
+        """Names of the methods that can be called."""
 
     @property
     def fingerprint(self) -> str:
-        """What changes with the language model's answers; keys of what is kept."""
+        """Identifier in caches, which must change if the model's answers change."""
 
 
 def check_client(client: Any) -> None:
-    """Refuse a client that lacks what it says it can do."""
+    """Raise TypeError if a client lacks a method of its capabilities or fingerprint."""
     capabilities = getattr(client, "capabilities", None)
     if not isinstance(capabilities, AbstractSet) or not capabilities <= CAPABILITIES:
         raise TypeError(
@@ -68,7 +69,7 @@ def check_client(client: Any) -> None:
 
 
 def are_texts(found: Any, count: int) -> bool:
-    """Tell a list of so many strings."""
+    """Return whether an object is a sequence of ``count`` str."""
     return (
         isinstance(found, Sequence)
         and len(found) == count

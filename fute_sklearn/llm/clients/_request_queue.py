@@ -1,4 +1,4 @@
-"""Send requests side by side; every answer is kept before anything else happens."""
+"""Send requests concurrently and cache every answer as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...exceptions import BudgetExceededError, LanguageModelServerError, RowsFai
 from ._answer_store import AnswerStore
 
 FAULTS_IN_A_ROW = 8
-# Faults that say nothing about the next row.
+# Faults of single rows, which do not count towards FAULTS_IN_A_ROW.
 OF_ROWS = {
     "BadRequestError",
     "UnprocessableEntityError",
@@ -28,7 +28,7 @@ OF_ROWS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What to send, and how to read the answer into plain JSON values."""
+    """A request, and the function that converts its answer to JSON values."""
 
     key: str
     kind: str
@@ -38,7 +38,7 @@ class Request:
 
 
 class RequestQueue:
-    """Answer requests from the store, and the rest by ``send``, some at once."""
+    """Answer requests from the store, and missing ones by concurrent ``send`` calls."""
 
     def __init__(
         self, send: Callable[[Request], Any], store: AnswerStore, n_concurrent: int
@@ -52,7 +52,7 @@ class RequestQueue:
         self._fatal: Exception | None = None
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Requests that no answer is kept for, each once."""
+        """Return the distinct requests without a cached answer."""
         unique = {request.key: request for request in requests}
         return [r for key, r in unique.items() if self._store.get(key) is None]
 
@@ -62,11 +62,11 @@ class RequestQueue:
         Raises
         ------
         LanguageModelServerError
-            If all requests would fail alike, or too many did in a row.
+            If an error would affect all requests, or too many failed in a row.
         BudgetExceededError
-            If the budget was spent before the end.
+            If the budget is used up before the last request.
         RowsFailedError
-            If some requests failed; it holds the answers of the others.
+            If some requests failed; it holds the answers to the others.
         """
         failed: dict[str, Exception] = {}
         with ThreadPoolExecutor(self._n_concurrent) as pool:
@@ -103,7 +103,7 @@ class RequestQueue:
         return answers
 
     def _answer(self, request: Request) -> Exception | None:
-        """Get and keep one answer; returns what went wrong with this request."""
+        """Send a request and store its answer; return the error if it fails."""
         if self._stop.is_set():
             return None
         try:

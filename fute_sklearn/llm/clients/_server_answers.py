@@ -1,8 +1,8 @@
-"""Read the answers of language model servers, and recognise wrong ones.
+"""Parse the answers of OpenAI-compatible servers, and detect invalid ones.
 
-Servers that call themselves compatible drop log-probabilities, fill them with zeros or
--9999, cut prompts, answer for another model or give fewer rows than asked.  Whatever
-passes here may be kept and computed with.
+Some servers omit log-probabilities, return zeros or -9999 for them, truncate prompts,
+answer with another model or return fewer rows than requested.  Such answers raise
+LanguageModelServerError, so that only valid ones are cached.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from ...exceptions import LanguageModelServerError
 
-PLACEHOLDER = -9998.0  # servers write -9999 for "unlikely" or "unknown"
+PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
 
 
@@ -25,7 +25,7 @@ def _fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServ
 
 
 def checked_choices(response: Any, model: str, count: int) -> list[Any]:
-    """Return the choices of a response in order, after the checks of the whole."""
+    """Check a response and return its ``count`` choices in order."""
     if not hasattr(response, "choices"):
         raise _fault("not json", f"the server sent no JSON object: {response!r:.80}.")
     if not response.choices:
@@ -58,7 +58,7 @@ def _same_model(asked: str, said: str) -> bool:
 
 
 def _sound(values: Sequence[Any]) -> list[float]:
-    """Check that values are log-probabilities."""
+    """Return values as floats; raise if they are not log-probabilities."""
     if any(value is None for value in values):
         raise _fault("null logprobs", "the server left log-probabilities empty.")
     numbers = [float(value) for value in values]
@@ -72,7 +72,7 @@ def _sound(values: Sequence[Any]) -> list[float]:
 
 
 def _echoed(choice: Any, whole: str) -> list[tuple[int, Any]]:
-    """Return where each token of an echoed prompt starts, and its log-probability."""
+    """Return the start position and log-probability of each token of an echo."""
     found = choice.logprobs
     if found is None or not found.tokens or not found.token_logprobs:
         raise _fault(
@@ -98,11 +98,11 @@ def _echoed(choice: Any, whole: str) -> list[tuple[int, Any]]:
 
 
 def _starts(found: Any, whole: str) -> list[int]:
-    """Where tokens start in the prompt: from their texts, else as the server says."""
+    """Return the tokens' start positions, from their texts or ``text_offset``."""
     lengths = np.cumsum([0, *map(len, found.tokens)])
     joined = "".join(found.tokens)
     at = joined.find(whole)
-    # A start token may stand before the text.
+    # A special start token may precede the text.
     if at == 0 or at in lengths[:2]:
         return [int(start) - at for start in lengths[:-1]]
     said = found.text_offset or []
@@ -114,7 +114,7 @@ def _starts(found: Any, whole: str) -> list[int]:
 def continuation_scores(
     choices: Sequence[Any], context: str, options: Sequence[str]
 ) -> list[float]:
-    """Log-likelihood of each option after the context, from echoed prompts."""
+    """Return the log-likelihood of each option given the context, from echoes."""
     out = []
     for choice, option in zip(choices, options, strict=True):
         end = len(context) + len(option)
@@ -139,7 +139,7 @@ def continuation_scores(
 
 
 def text_score(choices: Sequence[Any], text: str) -> list[float]:
-    """Log-likelihood of a text after its first token, and how many were scored."""
+    """Return the log-likelihood of a text given its first token, and token count."""
     tokens = [(start, v) for start, v in _echoed(choices[0], text) if start < len(text)]
     values = _sound([value for start, value in tokens if start > 0])
     if len(values) > 1 and not any(values):
@@ -148,12 +148,12 @@ def text_score(choices: Sequence[Any], text: str) -> list[float]:
 
 
 def continued_texts(choices: Sequence[Any]) -> list[str]:
-    """Return how prompts were completed, maybe by nothing."""
+    """Return the completions of prompts; they may be empty."""
     return [choice.text or "" for choice in choices]
 
 
 def said_texts(choices: Sequence[Any]) -> list[str]:
-    """Return what a chat's answers say."""
+    """Return the texts of chat answers; raise for refused or empty ones."""
     out = []
     for choice in choices:
         refusal = getattr(choice.message, "refusal", None)
@@ -172,7 +172,7 @@ def said_texts(choices: Sequence[Any]) -> list[str]:
 
 
 def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
-    """Return a chat answer's text, its tokens, and the likeliest first tokens."""
+    """Return a chat answer's text, its tokens, and the most likely first tokens."""
     text = said_texts(choices)[0]
     found = choices[0].logprobs
     if found is None or not found.content or not found.content[0].top_logprobs:
@@ -202,10 +202,11 @@ def _plain(word: str) -> str:
 def label_bounds(
     answer: dict[str, Any], strings: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the probability that the answer starts with each string.
+    """Bound the probability that the answer starts with each string.
 
-    A first token that is the string counts for it, whatever its case; tokens outside
-    the list, and tokens that a string only starts with, might.
+    Both bounds contain the probability of first tokens that equal the string, ignoring
+    case.  The upper bound also contains that of first tokens which are a beginning of
+    the string, and of all tokens that the server did not list.
     """
     plain = [_plain(string) for string in strings]
     mass = [(_plain(token), math.exp(value)) for token, value in answer["top"]]
@@ -216,7 +217,7 @@ def label_bounds(
     for i, string in enumerate(plain):
         if string in plain[:i]:
             continue  # counted for its first spelling
-        # What another string goes on from may yet become that one.
+        # The answer may continue to a longer string that starts with this one.
         open_ended = any(o != string and o.startswith(string) for o in plain)
         exact = sum(value for token, value in mass if token == string)
         begun = sum(
@@ -232,7 +233,7 @@ def label_bounds(
 
 
 def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float] | None:
-    """Return the longest string that several written tokens make up, and its mass."""
+    """Return the longest string formed by several tokens, and its probability."""
     said, total, found = "", 0.0, None
     for i, (token, value) in enumerate(path):
         said, total = said + token, total + value
@@ -242,7 +243,10 @@ def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float]
 
 
 def named_label(text: str, strings: Sequence[str]) -> int:
-    """Which label an answer in words names: the one it starts with, or the only one."""
+    """Return the index of the string that a text starts with, or else contains.
+
+    Raises LanguageModelServerError if the text contains none or several of them.
+    """
     words = [re.escape(_plain(string)) for string in strings]
     plain = _plain(text).lstrip("\"'*([#`- ")
     longest = sorted(range(len(words)), key=lambda i: -len(words[i]))

@@ -1,4 +1,4 @@
-"""A connection to a server: its key, its budget, and its errors."""
+"""Connection to a server: API key, budget, and translation of errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = {401: "key refused", 403: "key refused", 404: "not found"}
 
 @dataclass(eq=False, repr=False)
 class ServerConnection:
-    """Sends requests through the package openai and checks what comes back."""
+    """Sends requests through the package ``openai`` and checks the answers."""
 
     model: str
     base_url: str | None
@@ -69,12 +69,12 @@ class ServerConnection:
             self.n_requests += 1
 
     def send(self, request: Request) -> Any:
-        """Send one request; returns its checked answer in plain values."""
+        """Send one request and return its checked answer as JSON values."""
         client = self._connected()
         self._spend()
         ends = {"completions": client.completions, "chat": client.chat.completions}
         try:
-            # Servers know fields that the package does not: it passes them on.
+            # Fields that the package does not know are passed on as extra_body.
             named = {k: v for k, v in request.body.items() if k in NAMED}
             more = {k: v for k, v in request.body.items() if k not in NAMED}
             response = ends[request.kind].create(**named, extra_body=more)
@@ -86,15 +86,15 @@ class ServerConnection:
             text = self._masked(str(error))
             fault = LanguageModelServerError(text, error.kind, fatal=error.fatal)
         except (AttributeError, TypeError, ValueError) as error:
-            # The package does not check what servers send.
+            # The package does not validate the structure of answers.
             fault = LanguageModelServerError(
                 f"the answer cannot be read: {self._masked(str(error))} "
                 "[malformed answer]",
                 "malformed answer",
             )
-        except Exception as error:  # whatever package, network or server raise
+        except Exception as error:  # errors of the package, the network or the server
             fault = self._translated(error)
-        # Raised out here, so that no cause holds the request and its key.
+        # Raised outside of except, so that no chained exception exposes the key.
         raise fault
 
     def _masked(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""A language model in this process as a client of `PromptedLLM`."""
+"""Client of a causal language model that is loaded in this process."""
 
 from __future__ import annotations
 
@@ -23,30 +23,40 @@ PART = 512
 
 
 class TransformersClient:
-    """Score and generate with a causal language model in this process.
+    """Client of a causal language model in this process, loaded by transformers.
 
-    All scores are exact log-likelihoods of whole strings: fidelity ``"exact"``.
-    Answers are kept on disk as they come: a second run, or one that goes on after a
-    kill, does not compute them again.
+    Scores are exact log-likelihoods of whole strings.  Results are cached on disk in
+    parts of 512, so that a repeated or interrupted run does not compute them again.
 
     Parameters
     ----------
-    model : str or path
-        A folder or hub id of a causal language model.  Loaded on first use, once per
-        process, and never pickled.
+    model : str or path-like
+        Folder or hub id of a causal language model.  It is loaded on first use, once
+        per process, and is not pickled.
     device : str, default="auto"
-        A torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Name of a torch device; ``"auto"`` takes CUDA, else MPS, else the CPU.
     dtype : {"float32", "bfloat16"}, default="float32"
         Precision of the weights.
     gguf_file : str, optional
-        Name of a GGUF file in the folder; its weights are unpacked to ``dtype``.
+        Name of a GGUF file in the folder, whose weights are converted to ``dtype``; by
+        default weights are read from safetensors files.
 
     Attributes
     ----------
     capabilities : frozenset of str
-        What the client can do: ``"score"``, ``"score_text"``, ``"generate"``.
+        Methods that `PromptedLLM` may call: ``"score"``, ``"score_text"``,
+        ``"generate"``.
     fidelity : str
-        How good the scores are.
+        Accuracy of the scores, ``"exact"``.
+    fingerprint : str
+        Hash of weights, configuration, tokenizer and precision.
+
+    Raises
+    ------
+    LanguageModelNotFoundError
+        On first use, if the model cannot be loaded.
+    ClientCapabilityError
+        On first use, if the model has other layers than attention layers.
 
     Examples
     --------
@@ -97,7 +107,7 @@ class TransformersClient:
     def _kept(
         self, kind: str, items: list[Any], compute: Callable[[list[Any]], list[Any]]
     ) -> list[Any]:
-        """Return kept answers, and the others in parts, each kept at once."""
+        """Return cached answers; compute missing ones in parts and cache each part."""
         store = AnswerStore(get_config()["cache_dir"])
         try:
             keys = [text_key(self.fingerprint, kind, json.dumps(i)) for i in items]
@@ -107,7 +117,7 @@ class TransformersClient:
                 for key, item in zip(keys, items, strict=True)
                 if found[key] is None
             }
-            # In order of the texts, so that shared beginnings stay together.
+            # Sorted, so that items with a common beginning are in the same part.
             order = sorted(missing, key=lambda key: missing[key])
             for start in range(0, len(order), PART):
                 part = order[start : start + PART]
@@ -122,14 +132,14 @@ class TransformersClient:
     def score(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
-        """Log-likelihood of strings that may follow a context.
+        """Compute the log-likelihood of continuations given their contexts.
 
         Parameters
         ----------
         contexts : sequence of str of length n
-            Contexts, each read once.
+            Contexts; each is processed once for all its continuations.
         continuations : sequence of sequences of str of length n
-            For each context, strings that are scored as what follows it.
+            For each context, the strings to score.
 
         Returns
         -------
@@ -150,12 +160,12 @@ class TransformersClient:
         return [np.array(row) for row in found]
 
     def score_text(self, texts: Sequence[str]) -> list[tuple[float, int]]:
-        """Log-likelihood of whole texts.
+        """Compute the log-likelihood of whole texts given their first token.
 
         Parameters
         ----------
         texts : sequence of str
-            Texts; a text's first token is not scored.
+            The texts.
 
         Returns
         -------
@@ -171,9 +181,9 @@ class TransformersClient:
         Parameters
         ----------
         prompts : sequence of str
-            What to continue.
+            Texts to continue.
         max_tokens : int
-            Most tokens to add.
+            Maximum number of tokens to generate.
 
         Returns
         -------

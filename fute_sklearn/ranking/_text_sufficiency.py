@@ -1,0 +1,127 @@
+"""Whether there are enough unlabelled texts for a stable ranking."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from .._utils._stack_level import find_stack_level
+from ..embedders._moment_state import MomentState, fitted_to_target
+from ..embedders._normal_equations import (
+    FeatureSpace,
+    FeatureSums,
+    RidgeSolution,
+    TargetSums,
+)
+from ..embedders._student import Predictions
+from ..exceptions import UnlabelledTextsWarning
+from ..metrics import spearman_score
+from ..tasks._task import Task
+from ._target_scorer import TargetScorer
+
+N_PARTS = 8
+LEAST_TEXTS = 64
+ENOUGH = 0.9
+PART_SEED = 0
+
+
+def learning_curve(
+    encoded: Any,
+    labelled: Sequence[Task],
+    encoded_target: Any,
+    scorer: TargetScorer,
+    weights: np.ndarray,
+    alpha: float | str,
+) -> dict[int, float]:
+    """Compute split-half rank correlations of closed-form rankings, by number of texts.
+
+    Two disjoint halves of the texts yield a ranking each.  The statistics of eight
+    parts of the texts are computed once and merged for every size.
+
+    Parameters
+    ----------
+    encoded : EncodedTexts
+        The unlabelled texts.
+    labelled : sequence of Task
+        The models' labels of these texts, in the same order.
+    encoded_target : EncodedTexts
+        The target's texts.
+    scorer : TargetScorer
+        Scores a student on the target.
+    weights : ndarray (n_samples,)
+        Weights of the target's rows.
+    alpha : float or "auto"
+        The students' penalty.
+
+    Returns
+    -------
+    curve : dict of int to float
+        Correlation by number of texts: a quarter of them, half and all.  Empty with
+        fewer than 64 texts or three models.
+    """
+    count = len(encoded)
+    if count < LEAST_TEXTS or len(labelled) < 3:
+        return {}
+    features = encoded.pooled()
+    margins = [2.0 * task.targets.proba - 1.0 for task in labelled]
+    order = np.random.default_rng(PART_SEED).permutation(count)
+    parts = []
+    for rows in np.array_split(order, N_PARTS):
+        block = features[rows]
+        answers = TargetSums.of(block, [margin[rows] for margin in margins])
+        parts.append((FeatureSums.of(block), answers))
+
+    def scores(chosen: slice) -> np.ndarray:
+        sums = reduce(FeatureSums.merged, [part[0] for part in parts[chosen]])
+        space = FeatureSpace.of(sums, "part")
+        states = []
+        for j in range(len(labelled)):
+            summed = reduce(TargetSums.merged, [p[1][j] for p in parts[chosen]])
+            solution = RidgeSolution.of(space, summed)
+            states.append(MomentState.of_alpha(solution, alpha))
+        names = [task.targets.names for task in labelled]
+        targets = scorer.task.targets
+        fitted = fitted_to_target(states, names, encoded_target, targets, weights)
+        return np.array(
+            [
+                scorer.score(
+                    Predictions("label", n, state.log_proba(encoded_target, n))
+                )
+                for n, state in zip(names, fitted, strict=True)
+            ]
+        )
+
+    curve = {}
+    for share in (4, 2, 1):
+        half = N_PARTS // share // 2
+        first, second = scores(slice(0, half)), scores(slice(half, 2 * half))
+        curve[2 * half * count // N_PARTS] = spearman_score(first, second)
+    return curve
+
+
+def stability_of(curve: dict[int, float]) -> float:
+    """Return the expected rank correlation with a ranking by as many other texts.
+
+    It follows from the correlation of two halves by the Spearman-Brown formula; NaN if
+    the curve is empty.
+    """
+    if not curve:
+        return float("nan")
+    half = max(curve[max(curve)], 0.0)
+    return 2 * half / (1 + half)
+
+
+def warn_if_unstable(stability: float, n_texts: int) -> None:
+    """Warn if the expected correlation with a ranking by other texts is below 0.9."""
+    if stability < ENOUGH:
+        warnings.warn(
+            f"with {n_texts} unlabelled texts the order is not settled: another "
+            f"{n_texts} would give one that correlates with it at about "
+            f"{stability:.2f}. More texts, which the models label, would settle it",
+            UnlabelledTextsWarning,
+            stacklevel=find_stack_level(),
+        )
