@@ -21,6 +21,7 @@ __all__ = [
     "SurrogateNotFoundError",
     "TruncationWarning",
     "UnknownTokensWarning",
+    "UnlabelledTextsWarning",
 ]
 
 
