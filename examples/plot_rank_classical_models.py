@@ -187,9 +187,8 @@ embeddings = np.vstack([of_models - of_models.mean(0), of_data - of_data.mean(0)
 nearest = ModelRanker().fit(embeddings[len(zoo) :], names=list(domains))
 own = [name.split(" | ")[1] for name in zoo]
 right = np.mean(nearest.predict(embeddings[: len(zoo)]) == own)
-print(
-    f"nearest data set has the model's topic: {right:.2f}, chance {1 / len(domains):.2f}"
-)
+print(f"nearest data set has the model's topic: {right:.2f}")
+print(f"by chance: {1 / len(domains):.2f}")
 
 task_map = TaskMapDisplay.from_embeddings(
     embeddings,
