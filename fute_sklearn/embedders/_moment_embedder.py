@@ -277,7 +277,7 @@ class MomentEmbedder(SurrogateEmbedder):
             if targets.kind == "number":
                 state.scale = _mean_and_spread(targets.values)
             if task.origin == "data" and isinstance(self.reference, ReferenceTexts):
-                warn_if_far(space, encoded.pooled(), task.name)
+                warn_if_far(space, encoded.pooled(), task.name or "the data set")
             found.append(({"embedding_": matrix.ravel(order="F")}, state))
         return found
 
@@ -354,18 +354,19 @@ def balanced_weights(targets: TargetSet) -> np.ndarray:
     return (targets.proba[:, present] / mass[present]).sum(1) / present.sum()
 
 
-def warn_if_far(space: FeatureSpace, features: np.ndarray, name: str | None) -> None:
-    """Warn where a data set's texts are unlike those that models have labelled."""
+def warn_if_far(space: FeatureSpace, features: np.ndarray, name: str) -> float:
+    """Return how far a data set's features lie from a reference's; warn where far."""
     distance = space.relative_leverage(features)
     if distance > FAR:
         warnings.warn(
-            f"the texts of {name or 'the data set'} are unlike the unlabelled texts "
+            f"the texts of {name} are unlike the unlabelled texts "
             f"that the models have labelled: their distance is {distance:.1f}, where "
             "that of the unlabelled texts themselves is 1 and rankings were measured "
             "up to 1.7. Label texts that are nearer to the data set's",
             UnlabelledTextsWarning,
             stacklevel=find_stack_level(),
         )
+    return distance
 
 
 def _word_features(

@@ -15,7 +15,11 @@ from sklearn.base import clone
 from .._utils._columns import has
 from .._utils._stack_level import find_stack_level
 from ..embedders._base_embedder import seed_of
-from ..embedders._moment_embedder import MomentEmbedder, balanced_weights
+from ..embedders._moment_embedder import (
+    MomentEmbedder,
+    balanced_weights,
+    warn_if_far,
+)
 from ..embedders._student import Predictions
 from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..embedders._tupate_embedder import TuPaTEEmbedder
@@ -371,10 +375,11 @@ class _Ranking:
             unlabelled, shared, encoded, self.scorer, self.weights(), closed.alpha
         )
         out["stability"] = stability_of(curve)
-        space = clone(closed)
-        space.learn_space(shared)
-        leverage = space.feature_space().relative_leverage(encoded.pooled())
-        out["text_distance"] = leverage
+        learnt = clone(closed)
+        learnt.learn_space(shared)
+        out["text_distance"] = warn_if_far(
+            learnt.feature_space(), encoded.pooled(), "the target"
+        )
         return out
 
 

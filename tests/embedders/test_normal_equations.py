@@ -112,7 +112,6 @@ def test_the_dot_product_is_the_expected_margin(many, encoding):
             assert vectors[0] @ vectors[1] > other @ vectors[1]
 
 
-@pytest.mark.filterwarnings("ignore:the texts of:UserWarning")
 def test_a_pipeline_learns_the_reference_from_the_models(many):
     """No statistics of other texts: the surrogate ships none."""
     texts, labels = many

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import balanced_accuracy_score, make_scorer
 
 from fute_sklearn import (
     MomentEmbedder,
@@ -15,6 +16,7 @@ from fute_sklearn import (
 from fute_sklearn.exceptions import (
     LabelMismatchWarning,
     UnknownTokensWarning,
+    UnlabelledTextsWarning,
 )
 from fute_sklearn.testing import TINY_SURROGATE as TINY
 
@@ -244,3 +246,118 @@ def test_progress_of_rank_models(zoo, texts, labels, capsys):
         zoo, texts, labels, texts=texts, embedder=embedder, callbacks=[ProgressBar()]
     )
     assert "StudentRanker" in capsys.readouterr().out
+
+
+# Students, facts and warnings -----------------------------------------------------
+
+
+def many_texts(count=400):
+    rng = np.random.default_rng(0)
+    words = "fine dull film food day night slow quick song room".split()
+    return [" ".join(rng.choice(words, 5)) for _ in range(count)]
+
+
+@pytest.fixture
+def pool():
+    texts = many_texts()
+    target = texts[:60]
+    return texts[60:], target, ["pos" if "fine" in x else "neg" for x in target]
+
+
+def test_the_score_is_in_the_scorers_unit_and_the_facts_are_told(pool):
+    texts, X, y = pool
+    zoo = {word: Rule(word) for word in ("fine", "dull", "food", "night")}
+    embedder = MomentEmbedder("fute-mini")
+    table = rank_models(zoo, X, y, texts=texts, embedder=embedder)
+    assert list(table.columns) == ["score", "rank"]
+    assert table.index[0] == "fine"
+    assert table["score"].between(0, 1).all()
+    facts = table.attrs
+    share = np.mean(np.array(y) == "pos")
+    assert facts["majority_score"] == pytest.approx(max(share, 1 - share), abs=1e-5)
+    assert facts["prior_score"] == pytest.approx(share**2 + (1 - share) ** 2, abs=1e-5)
+    assert facts["worth_taking"]
+    assert list(facts["learning_curve"]) == [85, 170, 340]
+    assert 0.5 < facts["stability"] <= 1
+    assert facts["text_distance"] == pytest.approx(1, abs=0.5)
+    bad = rank_models({"dull": Rule("dull")}, X, y, texts=texts, embedder=embedder)
+    assert not bad.attrs["worth_taking"]
+
+
+def test_both_students_are_mixed_where_the_tuned_ones_are_forecast_in_time(pool):
+    texts, X, y = pool
+    zoo = {word: Rule(word) for word in ("fine", "dull", "food")}
+    options = {"texts": texts, "embedder": TuPaTEEmbedder(TINY, max_epochs=1)}
+    both = rank_models(zoo, X, y, baselines=["closed", "tuned"], **options)
+    assert both.attrs["students"] == "both"
+    mean = (both["closed_score"] + both["tuned_score"]) / 2
+    pd.testing.assert_series_equal(both["score"], mean, check_names=False, rtol=1e-5)
+    quick = rank_models(zoo, X, y, quick=True, **options)
+    late = rank_models(zoo, X, y, max_seconds=0, **options)
+    for table in (quick, late):
+        assert table.attrs["students"] == "closed"
+        pd.testing.assert_series_equal(
+            table["score"].sort_index(),
+            both["closed_score"].sort_index(),
+            check_names=False,
+        )
+    tuned = rank_models(zoo, X, y, students="tuned", **options)
+    assert tuned.attrs["students"] == "tuned"
+    assert tuned.attrs["forecast_seconds"] > 0
+    with pytest.raises(ValueError, match="tunes nothing"):
+        rank_models(
+            zoo,
+            X,
+            y,
+            texts=texts,
+            embedder=MomentEmbedder(TINY),
+            students="both",
+        )
+
+
+def test_class_weight_follows_the_scorer(pool):
+    texts, X, y = pool
+    zoo = {word: Rule(word) for word in ("fine", "dull", "food")}
+    options = {"texts": texts, "embedder": MomentEmbedder("fute-mini")}
+    found = rank_models(zoo, X, y, scoring="balanced_accuracy", **options)
+    assert found.attrs["class_weight"] == "balanced"
+    own = make_scorer(balanced_accuracy_score)
+    assert rank_models(zoo, X, y, scoring=own, **options).attrs["class_weight"]
+    assert rank_models(zoo, X, y, **options).attrs["class_weight"] is None
+    with pytest.raises(ValueError, match="class_weight='equal'"):
+        rank_models(zoo, X, y, class_weight="equal", **options)
+    with pytest.raises(ValueError, match="max_seconds=-1"):
+        rank_models(zoo, X, y, max_seconds=-1, **options)
+
+
+def test_an_order_that_is_not_settled_is_told(pool):
+    texts, X, y = pool
+    rng = np.random.default_rng(1)
+
+    class Noise:
+        def __init__(self, seed):
+            self.seed = seed
+
+        def predict(self, X):
+            rng = np.random.default_rng([self.seed, len(X)])
+            return rng.choice(["pos", "neg"], len(X))
+
+    zoo = {f"noise {i}": Noise(int(rng.integers(1000))) for i in range(12)}
+    embedder = MomentEmbedder("fute-mini")
+    with pytest.warns(UnlabelledTextsWarning, match="order is not settled"):
+        table = rank_models(zoo, X, y, texts=texts, embedder=embedder)
+    assert table.attrs["stability"] < 0.9
+
+
+def test_texts_unlike_the_targets_are_told(pool):
+    texts, _, _ = pool
+    zoo = {"fine": Rule("fine"), "dull": Rule("dull")}
+    X = ["$4,000 (1987) Q: %%% ???", "A. B. C. D. 1 2 3 4 5 6 7 8"]
+    with pytest.warns(UnlabelledTextsWarning, match="unlike the unlabelled"):
+        rank_models(
+            zoo,
+            X,
+            ["pos", "neg"],
+            texts=texts,
+            embedder=MomentEmbedder("fute-mini"),
+        )
