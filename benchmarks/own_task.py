@@ -1,0 +1,165 @@
+"""Find how often the data set nearest to a model is that of its own task.
+
+    python benchmarks/own_task.py [--data DIR] [--archives DIR] [--texts 2000]
+        [--seeds 1] [--surrogate fute-mini]
+
+Fifteen tasks of different label sets, six families of models on each.  Models label
+varied sentences that belong to none of the tasks (see ``beds.py``); models and data sets
+(400 labelled rows) are embedded with the texts of their labels, and the mean over the
+models and the mean over the data sets are removed.  Prints, per family, for how many
+models the data set of their own task is the nearest by cosine (recall@1), as vectors
+come and centred, for models whose labels keep their names and, the hard subset, for
+models whose labels were renamed to numbers in another order.  There, labels are matched
+by behaviour first: class moments of the model and of the data set are assigned to each
+other so that their similarity is the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from beds import FAMILIES, family, sentences
+from scipy.optimize import linear_sum_assignment
+
+from fute_sklearn import MomentEmbedder, MTEWrapper, Task, TaskVectorizer
+from fute_sklearn.datasets import load_task_file
+
+TASKS = (
+    "agnews banking77 cb clinc10 emotion irony mqp offensive pubmedqa rte scitail "
+    "snli2 sst2 subj trec"
+).split()
+N_TRAIN, N_KNOWN = 2000, 400
+
+
+def parts_of(data: Path, rng: np.random.Generator) -> dict[str, dict[str, Task]]:
+    """Cut each task into rows to train on and rows that describe it."""
+    out = {}
+    for name in TASKS:
+        path = data / f"{name}.jsonl.gz"
+        if not path.exists():
+            raise SystemExit(f"{path} is missing: give --data.")
+        task = load_task_file(path)["train"]
+        order = rng.permutation(task.n_samples)
+        known = min(N_KNOWN, task.n_samples // 3)
+        rows = order[known:][:N_TRAIN]
+        out[name] = {"known": task.take(order[:known]), "train": task.take(rows)}
+    return out
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosines of rows."""
+    first = first / np.linalg.norm(first, axis=1, keepdims=True)
+    return first @ (second / np.linalg.norm(second, axis=1, keepdims=True)).T
+
+
+def class_moments(vectors: list[np.ndarray], classes: list[int]) -> list[np.ndarray]:
+    """Whitened moments of each class, (n_classes, d), centred over the classes."""
+    found = []
+    for vector, count in zip(vectors, classes, strict=True):
+        # Columns are 2 P - 1; the last row is the mean target.
+        columns = np.asarray(vector, dtype=float).reshape(-1, count, order="F")[:-1]
+        found.append((columns - columns.mean(1, keepdims=True)).T)
+    return found
+
+
+def matched(model: np.ndarray, data: np.ndarray) -> float:
+    """Cosine of class moments under the assignment of labels that suits them best."""
+    size = max(len(model), len(data))
+    products = np.zeros((size, size))
+    products[: len(model), : len(data)] = model @ data.T
+    rows, columns = linear_sum_assignment(-products)
+    norm = np.linalg.norm(model) * np.linalg.norm(data)
+    return float(products[rows, columns].sum() / norm)
+
+
+def centred_moments(moments: list[np.ndarray], mean: np.ndarray) -> list[np.ndarray]:
+    """Remove a direction that all share, as far as classes can share one."""
+    return [m - (m @ mean)[:, None] * mean for m in moments]
+
+
+def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Recall@1 by family, for named and renamed labels."""
+    rng = np.random.default_rng(seed)
+    parts = parts_of(args.data, rng)
+    pool = sentences(args.archives)
+    texts = [pool[i] for i in rng.permutation(len(pool))[: args.texts]]
+    labelled: list[Task] = []
+    own: list[int] = []
+    families: list[str] = []
+    for place, part in enumerate(parts.values()):
+        for kind in FAMILIES:
+            model = family(kind, seed).fit(list(part["train"].texts), part["train"].y)
+            wrapper = MTEWrapper(model, classes=sorted(set(part["train"].y)))
+            labelled.append(wrapper.label(texts))
+            own.append(place)
+            families.append(kind)
+    data_sets = [part["known"] for part in parts.values()]
+    start = time.perf_counter()
+    named = TaskVectorizer(MomentEmbedder(args.surrogate, target_encoding="text"))
+    models = np.asarray(named.fit_transform(labelled), dtype=float)
+    data = np.asarray(named.transform(data_sets), dtype=float)
+    plain = cosines(models, data)
+    centred = cosines(models - models.mean(0), data - data.mean(0))
+    spent = (time.perf_counter() - start) / len(labelled)
+    hard = renamed_similarities(args.surrogate, texts, labelled, data_sets, rng)
+    out: dict[str, Any] = {"seconds": spent}
+    for label, found in (("plain", plain), ("centred", centred), ("renamed", hard)):
+        right = found.argmax(1) == np.array(own)
+        by = {k: right[np.array(families) == k].mean() for k in FAMILIES}
+        out[label] = {**by, "all": right.mean()}
+    return out
+
+
+def renamed_similarities(
+    surrogate: str,
+    texts: list[str],
+    labelled: list[Task],
+    data_sets: list[Task],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Similarities of models whose labels are numbers, matched by behaviour."""
+    opaque = []
+    for task in labelled:
+        names = rng.permutation(len(task.targets.names)).astype(str).tolist()
+        opaque.append(Task(texts, task.targets.proba, classes=names, origin="model"))
+    embedder = MomentEmbedder(surrogate, reference=texts)
+    vectors, counts = [], []
+    for task in [*opaque, *data_sets]:
+        vectors.append(np.asarray(embedder.embed([task])[0].embedding_))
+        counts.append(len(task.targets.names))
+    moments = class_moments(vectors, counts)
+    models, data = moments[: len(opaque)], moments[len(opaque) :]
+    return np.array([[matched(m, d) for d in data] for m in models])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--archives", type=Path)
+    parser.add_argument("--surrogate", default="fute-mini")
+    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=1)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", UserWarning)
+    shown = {name: str(value) for name, value in vars(args).items()}
+    print(json.dumps(shown), flush=True)
+    runs = [one_seed(args, seed) for seed in range(args.seeds)]
+    seconds = np.mean([run["seconds"] for run in runs])
+    print(f"{len(TASKS)} tasks, chance {1 / len(TASKS):.2f}, {seconds:.3f} s a model")
+    print(f"{'recall@1':16s}{'as they come':>14s}{'centred':>10s}{'renamed':>10s}")
+    for kind in [*FAMILIES, "all"]:
+        found = [
+            [run[label][kind] for run in runs]
+            for label in ("plain", "centred", "renamed")
+        ]
+        print(f"{kind:16s}" + "".join(f"{np.mean(f):12.2f}" for f in found))
+
+
+if __name__ == "__main__":
+    main()
