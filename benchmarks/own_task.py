@@ -4,11 +4,11 @@
         [--seeds 1] [--surrogate fute-mini]
 
 Fifteen tasks of different label sets, six families of models on each.  Models label
-varied sentences that belong to none of the tasks (see ``beds.py``); models and data sets
-(400 labelled rows) are embedded with the texts of their labels, and the mean over the
-models and the mean over the data sets are removed.  Prints, per family, for how many
-models the data set of their own task is the nearest by cosine (recall@1), as vectors
-come and centred, for models whose labels keep their names and, the hard subset, for
+varied sentences that belong to none of the tasks (see ``beds.py``); models and data
+sets (400 labelled rows) are embedded with the texts of their labels, and the mean over
+the models and the mean over the data sets are removed.  Prints, per family, for how
+many models the data set of their own task is the nearest by cosine (recall@1), as
+vectors come and centred, for models whose labels keep their names and, the hard subset, for
 models whose labels were renamed to numbers in another order.  There, labels are matched
 by behaviour first: class moments of the model and of the data set are assigned to each
 other so that their similarity is the largest.
@@ -76,11 +76,6 @@ def matched(model: np.ndarray, data: np.ndarray) -> float:
     rows, columns = linear_sum_assignment(-products)
     norm = np.linalg.norm(model) * np.linalg.norm(data)
     return float(products[rows, columns].sum() / norm)
-
-
-def centred_moments(moments: list[np.ndarray], mean: np.ndarray) -> list[np.ndarray]:
-    """Remove a direction that all share, as far as classes can share one."""
-    return [m - (m @ mean)[:, None] * mean for m in moments]
 
 
 def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:

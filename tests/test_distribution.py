@@ -131,7 +131,12 @@ def test_the_snippets_of_the_readme_run(installed, tmp_path):
     assert len(snippets) >= 2
     for snippet in snippets:
         script = tmp_path / "snippet.py"
-        script.write_text("import warnings\nwarnings.simplefilter('error')\n" + snippet)
+        # The snippets' unlabelled texts are few, which they are warned about.
+        strict = (
+            "import warnings\nwarnings.simplefilter('error')\n"
+            "warnings.filterwarnings('ignore', 'the unlabelled texts are')\n"
+        )
+        script.write_text(strict + snippet)
         run(installed, script, cwd=tmp_path, env=clean_environment(tmp_path))
 
 

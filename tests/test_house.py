@@ -63,7 +63,7 @@ def test_pages_run_as_they_stand(page, tmp_path):
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks), encoding="utf8")
     found = subprocess.run(
-        [sys.executable, "-W", "error", script],
+        [sys.executable, "-W", "error", "-W", "ignore:the unlabelled texts", script],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -277,7 +277,7 @@ class MomentEmbedder(SurrogateEmbedder):
             if targets.kind == "number":
                 state.scale = _mean_and_spread(targets.values)
             if task.origin == "data" and isinstance(self.reference, ReferenceTexts):
-                warn_if_far(space, encoded.pooled(), task.name or "the data set")
+                warn_if_unlike(space, encoded.pooled(), task.name or "the data set")
             found.append(({"embedding_": matrix.ravel(order="F")}, state))
         return found
 
@@ -354,15 +354,27 @@ def balanced_weights(targets: TargetSet) -> np.ndarray:
     return (targets.proba[:, present] / mass[present]).sum(1) / present.sum()
 
 
-def warn_if_far(space: FeatureSpace, features: np.ndarray, name: str) -> float:
-    """Return how far a data set's features lie from a reference's; warn where far."""
+def warn_if_unlike(space: FeatureSpace, features: np.ndarray, name: str) -> float:
+    """Return how far a data set's features lie from a reference's; warn where far.
+
+    The distance is the mean leverage of the texts over that of the reference's own; NaN,
+    with another warning, where the reference has fewer texts than there are features.
+    """
+    if space.count < len(space.mean):
+        warnings.warn(
+            f"the unlabelled texts are {space.count:.0f}, fewer than the surrogate's "
+            f"{len(space.mean)} features, which makes rankings by them unsteady; let "
+            "the models label thousands",
+            UnlabelledTextsWarning,
+            stacklevel=find_stack_level(),
+        )
+        return float("nan")
     distance = space.relative_leverage(features)
     if distance > FAR:
         warnings.warn(
-            f"the texts of {name} are unlike the unlabelled texts "
-            f"that the models have labelled: their distance is {distance:.1f}, where "
-            "that of the unlabelled texts themselves is 1 and rankings were measured "
-            "up to 1.7. Label texts that are nearer to the data set's",
+            f"the unlabelled texts are unlike those of {name}, whose distance from "
+            f"them is {distance:.1f}, where their own is 1 and rankings were measured "
+            "up to 1.7; let the models label texts that are nearer",
             UnlabelledTextsWarning,
             stacklevel=find_stack_level(),
         )

@@ -120,6 +120,8 @@ class FeatureSpace:
         Its eigenvalues.
     name : str
         Hash of what the space was computed from.
+    count : float
+        Number of texts that it was computed from; infinite where that is not known.
     """
 
     mean: np.ndarray
@@ -127,6 +129,7 @@ class FeatureSpace:
     axes: np.ndarray
     values: np.ndarray
     name: str
+    count: float
 
     @classmethod
     def of(cls, sums: FeatureSums, name: str) -> FeatureSpace:
@@ -139,11 +142,16 @@ class FeatureSpace:
 
     @classmethod
     def of_moments(
-        cls, mean: np.ndarray, spread: np.ndarray, second: np.ndarray, name: str
+        cls,
+        mean: np.ndarray,
+        spread: np.ndarray,
+        second: np.ndarray,
+        name: str,
+        count: float = np.inf,
     ) -> FeatureSpace:
         """Compute the space from the second moment (d, d) of standardised features."""
         values, axes = np.linalg.eigh(second)
-        return cls(mean, spread, axes, np.clip(values, 0, None), name)
+        return cls(mean, spread, axes, np.clip(values, 0, None), name, count)
 
     def standardised(self, features: np.ndarray) -> np.ndarray:
         """Standardise features (n, d)."""

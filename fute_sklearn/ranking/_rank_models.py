@@ -18,7 +18,7 @@ from ..embedders._base_embedder import seed_of
 from ..embedders._moment_embedder import (
     MomentEmbedder,
     balanced_weights,
-    warn_if_far,
+    warn_if_unlike,
 )
 from ..embedders._student import Predictions
 from ..embedders._surrogate_embedder import SurrogateEmbedder
@@ -152,7 +152,7 @@ def rank_models(
         - ``stability``: the correlation expected between this ranking and one by as
           many other unlabelled texts;
         - ``text_distance``: mean leverage of the target's texts over that of the
-          unlabelled ones; 1 where they are alike.
+          unlabelled ones; 1 where they are alike, NaN with too few of these.
 
     Raises
     ------
@@ -377,7 +377,7 @@ class _Ranking:
         out["stability"] = stability_of(curve)
         learnt = clone(closed)
         learnt.learn_space(shared)
-        out["text_distance"] = warn_if_far(
+        out["text_distance"] = warn_if_unlike(
             learnt.feature_space(), encoded.pooled(), "the target"
         )
         return out

@@ -119,9 +119,9 @@ def warn_if_unstable(stability: float, n_texts: int) -> None:
     """Warn if the expected correlation with a ranking by other texts is below 0.9."""
     if stability < ENOUGH:
         warnings.warn(
-            f"with {n_texts} unlabelled texts the order is not settled: another "
-            f"{n_texts} would give one that correlates with it at about "
-            f"{stability:.2f}. More texts, which the models label, would settle it",
+            f"the unlabelled texts, {n_texts}, do not settle the order: as many others "
+            "would give one that correlates with it at about "
+            f"{stability:.2f}; more texts, which the models label, would settle it",
             UnlabelledTextsWarning,
             stacklevel=find_stack_level(),
         )

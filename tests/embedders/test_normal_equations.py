@@ -123,7 +123,7 @@ def test_a_pipeline_learns_the_reference_from_the_models(many):
     vectorizer = TaskVectorizer(MomentEmbedder(TINY, alpha=ALPHA)).fit(models)
     target = Task(["so good a film", "slow food", "a joy"], ["pos", "neg", "pos"])
     ranker = ModelRanker("dot").fit(vectorizer.embeddings_, names=["right", "wrong"])
-    with pytest.warns(UnlabelledTextsWarning, match="unlike the unlabelled"):
+    with pytest.warns(UnlabelledTextsWarning, match="unlabelled texts are unlike"):
         vectorizer.transform([Task(["zzz qqq xx"] * 2, ["pos", "neg"])])
     scores = ranker.decision_function(vectorizer.transform([target]))[0]
     stock = stock_ridge(

@@ -344,7 +344,7 @@ def test_an_order_that_is_not_settled_is_told(pool):
 
     zoo = {f"noise {i}": Noise(int(rng.integers(1000))) for i in range(12)}
     embedder = MomentEmbedder("fute-mini")
-    with pytest.warns(UnlabelledTextsWarning, match="order is not settled"):
+    with pytest.warns(UnlabelledTextsWarning, match="do not settle the order"):
         table = rank_models(zoo, X, y, texts=texts, embedder=embedder)
     assert table.attrs["stability"] < 0.9
 
@@ -353,7 +353,7 @@ def test_texts_unlike_the_targets_are_told(pool):
     texts, _, _ = pool
     zoo = {"fine": Rule("fine"), "dull": Rule("dull")}
     X = ["$4,000 (1987) Q: %%% ???", "A. B. C. D. 1 2 3 4 5 6 7 8"]
-    with pytest.warns(UnlabelledTextsWarning, match="unlike the unlabelled"):
+    with pytest.warns(UnlabelledTextsWarning, match="unlabelled texts are unlike"):
         rank_models(
             zoo,
             X,
@@ -361,3 +361,13 @@ def test_texts_unlike_the_targets_are_told(pool):
             texts=texts,
             embedder=MomentEmbedder("fute-mini"),
         )
+
+
+def test_too_few_texts_are_told(texts, labels, zoo):
+    with pytest.warns(UnlabelledTextsWarning, match="are 8, fewer than .* 16 features"):
+        table = rank_models(
+            zoo, texts, labels, texts=texts, embedder=MomentEmbedder(TINY)
+        )
+    assert np.isnan(table.attrs["text_distance"])
+    assert np.isnan(table.attrs["stability"])
+    assert table.attrs["learning_curve"] == {}
