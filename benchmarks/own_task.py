@@ -8,10 +8,10 @@ varied sentences that belong to none of the tasks (see ``beds.py``); models and 
 sets (400 labelled rows) are embedded with the texts of their labels, and the mean over
 the models and the mean over the data sets are removed.  Prints, per family, for how
 many models the data set of their own task is the nearest by cosine (recall@1), as
-vectors come and centred, for models whose labels keep their names and, the hard subset, for
-models whose labels were renamed to numbers in another order.  There, labels are matched
-by behaviour first: class moments of the model and of the data set are assigned to each
-other so that their similarity is the largest.
+vectors come and centred, for models whose labels keep their names and, the hard
+subset, for models whose labels were renamed to numbers in another order.  There, labels
+are matched by behaviour first: class moments of the model and of the data set are
+assigned to each other so that their similarity is the largest.
 """
 
 from __future__ import annotations

@@ -357,8 +357,8 @@ def balanced_weights(targets: TargetSet) -> np.ndarray:
 def warn_if_unlike(space: FeatureSpace, features: np.ndarray, name: str) -> float:
     """Return how far a data set's features lie from a reference's; warn where far.
 
-    The distance is the mean leverage of the texts over that of the reference's own; NaN,
-    with another warning, where the reference has fewer texts than there are features.
+    The distance is the mean leverage of the texts over that of the reference's own, or
+    NaN, with another warning, where the reference has fewer texts than features.
     """
     if space.count < len(space.mean):
         warnings.warn(
