@@ -2,7 +2,7 @@
 
     python benchmarks/prompts/replay.py --data DIR [--answers FILE] [--seeds 5]
         [--kinds sentiment inference] [--calibration none batch]
-        [--surrogate fute-mini]
+        [--surrogate fute-mini] [--texts 150]
 
 Per seed and target set, 100 rows are labelled and known; a prompt's true accuracy is
 that on the others.  Criteria without labels see the others' answers; embeddings and
@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from bed import SETS, Rows, labelled_rows, prompts_key, prompts_of, unlabelled_rows
-from sklearn.base import clone
 
 from fute_sklearn import (
     ModelRanker,
@@ -34,12 +33,12 @@ from fute_sklearn import (
     TaskVectorizer,
     TuPaTEEmbedder,
 )
-from fute_sklearn.exceptions import TruncationWarning
+from fute_sklearn.exceptions import TruncationWarning, UnlabelledTextsWarning
 from fute_sklearn.llm import criteria
 from fute_sklearn.metrics import ndcg_score, performance_rate_score, spearman_score
 
 KNOWN = 100
-UNLABELLED = 150
+UNLABELLED = 150  # of the 200 that were answered
 CLASSES = {
     "sentiment": ["negative", "positive"],
     "inference": ["contradiction", "entailment", "neutral"],
@@ -53,6 +52,7 @@ PAPER_NAMES = {
     "zps_log": "ZPS-Log",
     "zps_prob": "ZPS-Prob",
     "zps_vote": "ZPS-Vote",
+    "zps_calibrated": "ZPS-Vote, calibrated",
 }
 Measure = Callable[..., float]
 MEASURES: dict[str, Measure] = {
@@ -89,7 +89,9 @@ def embedded(
     """Scores of the prompts by embeddings and by students."""
     names = [task.name for task in models]
     lora = TuPaTEEmbedder(surrogate, tuning="lora", random_state=seed)
-    prefix = TuPaTEEmbedder(surrogate, tuning="prompt", random_state=seed)
+    prefix = TuPaTEEmbedder(
+        surrogate, tuning="prompt", space="parameters", random_state=seed
+    )
     out = {}
     for label, embedder, metric in (
         ("FUTE+TaskEmb", TaskEmbedder(surrogate), "cosine"),
@@ -101,12 +103,11 @@ def embedded(
         out[label] = ranker.decision_function(rows[-1:])[0]
     students = StudentRanker(lora).fit(models, names=names)
     out["student, low-rank"] = students.decision_function([target])[0]
-    rows = students.embeddings_
-    goal = clone(lora).fit(list(target.texts), target.y).embedding_
-    ranker = ModelRanker("cosine").fit(rows, names=names)
-    out["FUTE+TuPaTE, low-rank"] = ranker.decision_function(np.asarray(goal)[None])[0]
+    goal = students.embedder_.embed([target])[0].embedding_
+    ranker = ModelRanker("cosine").fit(students.embeddings_, names=names)
+    out["cosine, function space"] = ranker.decision_function([goal])[0]
     ranker = StudentRanker(MomentEmbedder(surrogate)).fit(models, names=names)
-    out["student, moment"] = ranker.decision_function([target])[0]
+    out["student, closed form"] = ranker.decision_function([target])[0]
     return out
 
 
@@ -118,6 +119,7 @@ def scores_of_methods(
     calibration: str,
     surrogate: str,
     seed: int,
+    n_texts: int,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Score the prompts by every method; also returns their true accuracies."""
     rng = np.random.default_rng(seed)
@@ -137,14 +139,21 @@ def scores_of_methods(
     )
     out["label prior"] = -np.abs(said - share).sum(1)
     for rows in (10, 30, KNOWN):
-        out[f"{rows} labelled rows"] = right[:, mine[:rows]].mean(1)
+        some = mine[:rows]
+        out[f"{rows} labelled rows"] = right[:, some].mean(1)
+        truth = np.array(
+            [classes.index(label) if label in classes else -1 for label in y[some]]
+        )
+        kept_rows = some[truth >= 0]
+        own = answers[:, kept_rows, truth[truth >= 0]]
+        out[f"{rows} rows, probability"] = own.mean(1)
     for criterion, label in PAPER_NAMES.items():
         out[label] = getattr(criteria, criterion)(answers[:, others])
     out["Self-Select"] = kept[f"{kind}/preferences"].mean(0)
     out["SPELL"] = -kept[f"{name}/perplexity"].mean(1)
     unlabelled = f"{kind}-unlabelled"
     pool = probabilities(kept[f"{unlabelled}/scores"], name, calibration)
-    some = rng.permutation(pool.shape[1])[:UNLABELLED]
+    some = rng.permutation(pool.shape[1])[:n_texts]
     shared = [texts[unlabelled][i] for i in some]
     models = [
         Task(shared, pool[i, some], classes=classes, name=f"prompt {i + 1}")
@@ -182,8 +191,10 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--calibration", nargs="+", default=["none", "batch"])
     parser.add_argument("--surrogate", default="fute-mini")
+    parser.add_argument("--texts", type=int, default=UNLABELLED)
     options = parser.parse_args()
     warnings.simplefilter("ignore", TruncationWarning)
+    warnings.simplefilter("ignore", UnlabelledTextsWarning)
     kept = dict(np.load(options.answers))
     shown = {name: str(v) for name, v in vars(options).items()}
     print(json.dumps({**shown, "model": str(kept["model"])}))
@@ -204,7 +215,14 @@ def main() -> None:
             for name in names:
                 for seed in range(options.seeds):
                     gains, found = scores_of_methods(
-                        kind, name, kept, texts, calibration, options.surrogate, seed
+                        kind,
+                        name,
+                        kept,
+                        texts,
+                        calibration,
+                        options.surrogate,
+                        seed,
+                        options.texts,
                     )
                     best.append(gains.max())
                     for method, scores in found.items():

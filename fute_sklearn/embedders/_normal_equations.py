@@ -136,9 +136,8 @@ class FeatureSpace:
         """Compute the space from the statistics of features."""
         second = sums.scatter / sums.count
         spread = np.maximum(np.sqrt(np.diag(second)), LEAST_SPREAD)
-        return cls.of_moments(
-            sums.mean, spread, second / np.outer(spread, spread), name
-        )
+        standardised = second / np.outer(spread, spread)
+        return cls.of_moments(sums.mean, spread, standardised, name, sums.count)
 
     @classmethod
     def of_moments(

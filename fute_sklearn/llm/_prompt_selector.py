@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils._stack_level import find_stack_level
 from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._task_embedder import TaskEmbedder
 from ..embedders._task_vectorizer import TaskVectorizer
@@ -29,13 +32,16 @@ from ._label_scores import require
 from ._prompted_llm import log_probabilities
 
 LABEL_FREE = {name: getattr(criteria, name) for name in criteria.__all__}
-EMBEDDED = {
+EMBEDDED: dict[str, Callable[..., Any]] = {
     "taskemb": TaskEmbedder,
-    "tupate": TuPaTEEmbedder,
+    "tupate": partial(TuPaTEEmbedder, space="parameters"),
     "moment": MomentEmbedder,
-    "student": TuPaTEEmbedder,
+    "student": MomentEmbedder,
 }
 ASKING = ("spell", "self_select")
+LABEL_PROBABILITY = "label_probability"
+LABELLED = (LABEL_PROBABILITY, *EMBEDDED, *ASKING)
+ONE_ANSWER, FEW_TEXTS = 0.95, 10
 OF_CHOICES = ("global_entropy", "zps_vote")
 
 
@@ -46,24 +52,42 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
     ----------
     prompts : dict of str to PromptedLLM, or sequence of PromptedLLM
         The candidates, kept by reference; with a sequence, templates are the names.
-    criterion : str, default="moment"
-        ``"mutual_information"``, ``"local_entropy"``, ``"global_entropy"``,
-        ``"zps_log"``, ``"zps_prob"``, ``"zps_vote"`` look at the label probabilities of
-        the data set's texts, without labels; ``"spell"`` (Gonen et al. 2023) at minus
-        the mean perplexity of the filled prompts; ``"self_select"`` (Ramji 2023) asks
-        the language model itself, in every rotation of the prompts' order.
-        ``"taskemb"`` and ``"tupate"`` (FUTE), ``"moment"`` and ``"student"`` compare
-        the prompts, as models, with the labelled data set.
+    criterion : str, default="auto"
+        How the prompts are compared.
+
+        - ``"mutual_information"``, ``"local_entropy"``, ``"global_entropy"``,
+          ``"zps_log"``, ``"zps_prob"``, ``"zps_vote"``, ``"zps_calibrated"``: by the
+          label probabilities of the data set's texts, without labels; see
+          `fute_sklearn.llm.criteria`.
+        - ``"label_probability"``: by the mean probability of the right label on the
+          labelled data set; fewer rows suffice than for accuracy.
+        - ``"spell"`` (Gonen et al. 2023): by minus the mean perplexity of the filled
+          prompts.
+        - ``"self_select"`` (Ramji 2023): by asking the language model itself, in every
+          rotation of the prompts' order.
+        - ``"student"``: by the expected score of each prompt's student on the labelled
+          data set; ``"moment"``: by the dot product of moment embeddings; ``"taskemb"``
+          and ``"tupate"`` (FUTE): by the cosine of embeddings.
+        - ``"auto"``: with labels and other unlabelled ``texts``, ``"student"``; with
+          labels alone, ``"label_probability"``; without labels, ``"zps_calibrated"``
+          (``"zps_vote"`` where a client tells no probabilities).
     texts : sequence of str or of records, optional
-        Unlabelled texts on which the prompts are run for the last four; by default
-        those of the data set.  With other texts, no prompt is run on the data set.
+        Unlabelled texts on which the prompts are run for ``"student"``, ``"moment"``,
+        ``"taskemb"`` and ``"tupate"``; by default those of the data set.  With other
+        texts, no prompt is run on the data set.
     embedder : embedder, optional
-        Makes the embeddings of the last four; the criterion's own by default.
+        Makes the embeddings or students of these four; by default `MomentEmbedder` for
+        ``"student"`` and ``"moment"``, `TaskEmbedder` and `TuPaTEEmbedder` for the
+        others.
     scoring : str or callable, default="accuracy"
         Scorer of ``"student"``.
 
     Attributes
     ----------
+    criterion_ : str
+        The criterion that was taken.
+    reason_ : str
+        Why ``"auto"`` took it.
     prompt_names_ : ndarray of str (n_prompts,)
         Names of the prompts in the order given.
     scores_ : ndarray (n_prompts,)
@@ -105,7 +129,7 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "prompts": [Mapping, "array-like", None],
-        "criterion": [StrOptions({*LABEL_FREE, *EMBEDDED, *ASKING})],
+        "criterion": [StrOptions({"auto", *LABEL_FREE, *LABELLED})],
         "texts": ["array-like", Iterable, None],
         "embedder": [HasMethods(["fit", "embed"]), None],
         "scoring": [str, callable],
@@ -114,7 +138,7 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         prompts: Any,
-        criterion: str = "moment",
+        criterion: str = "auto",
         *,
         texts: Any = None,
         embedder: Any = None,
@@ -144,8 +168,8 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         X : sequence of str or of records of length n_samples
             The data set's texts.
         y : sequence of length n_samples, optional
-            Their labels, which ``"taskemb"``, ``"tupate"``, ``"moment"`` and
-            ``"student"`` need.
+            Their labels, which ``"label_probability"``, ``"student"``, ``"moment"``,
+            ``"taskemb"`` and ``"tupate"`` need.
 
         Returns
         -------
@@ -160,6 +184,12 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
             If there are no prompts, or the criterion needs labels.
         ClientCapabilityError
             If the client cannot give what the criterion needs.
+
+        Warns
+        -----
+        UserWarning
+            If most prompts give nearly always one answer, which criteria without
+            labels cannot see through.
         """
         X = list(X) if hasattr(X, "__next__") else X
         prompts = self._candidates()
@@ -174,17 +204,23 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
                     f"first has {names}: prompts of one task share their labels. What "
                     "a prompt says for a label is its verbalizer's matter."
                 )
-        if self.criterion in LABEL_FREE:
-            proba = _label_evidence(list(prompts.values()), X, self.criterion)
-            self.scores_ = LABEL_FREE[self.criterion](proba)
-        elif self.criterion == "spell":
+        self.criterion_, self.reason_ = self._chosen(list(prompts.values()), y)
+        if self.criterion_ in LABEL_FREE:
+            proba = _label_evidence(list(prompts.values()), X, self.criterion_)
+            _warn_of_one_answer(proba)
+            self.scores_ = LABEL_FREE[self.criterion_](proba)
+        elif self.criterion_ == "spell":
             self.scores_ = np.array([_fluency(p, X) for p in prompts.values()])
-        elif self.criterion == "self_select":
+        elif self.criterion_ == "self_select":
             found = _preferences(list(prompts.values()))
             self.order_spread_ = float(found.std(0).mean())
             self.scores_ = found.mean(0)
         else:
-            self.scores_ = self._embedded_scores(prompts, X, y, names)
+            target = self._target(prompts, X, y, names)
+            if self.criterion_ == LABEL_PROBABILITY:
+                self.scores_ = _right_probabilities(prompts, X, target)
+            else:
+                self.scores_ = self._embedded_scores(prompts, X, target)
         order = np.argsort(-self.scores_, kind="stable")
         self.ranking_ = self.prompt_names_[order]
         self.best_prompt_ = prompts[self.ranking_[0]]
@@ -206,9 +242,22 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         names = check_names(list(prompts), len(prompts))
         return dict(zip(names, prompts.values(), strict=True))
 
-    def _embedded_scores(
+    def _chosen(self, prompts: list[Any], y: Any) -> tuple[str, str]:
+        """Return the criterion to take, and why."""
+        if self.criterion != "auto":
+            return self.criterion, "it was asked for"
+        if y is not None and self.texts is not None:
+            return "student", "there are labels, and other texts to run the prompts on"
+        if y is not None:
+            return LABEL_PROBABILITY, "the data set's own texts have labels"
+        if all(map(_tells_probabilities, prompts)):
+            return "zps_calibrated", "there are no labels"
+        return "zps_vote", "there are no labels, and no probabilities to calibrate"
+
+    def _target(
         self, prompts: dict[str, Any], X: Any, y: Any, names: list[str]
-    ) -> np.ndarray:
+    ) -> Task:
+        """Read the labelled data set, in the prompts' labels."""
         if y is None:
             raise ValueError(
                 f"criterion={self.criterion!r} compares prompts with a labelled data "
@@ -224,8 +273,13 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
                 f"the prompts have {names}. Add these labels to every prompt, or leave "
                 "their rows out."
             )
+        return target
+
+    def _embedded_scores(
+        self, prompts: dict[str, Any], X: Any, target: Task
+    ) -> np.ndarray:
         texts = X if self.texts is None else self.texts
-        make = EMBEDDED[self.criterion]
+        make = EMBEDDED[self.criterion_]
         embedder = make() if self.embedder is None else clone(self.embedder)
         labelled = [
             MTEWrapper(prompt, name=name, response_method=_response(prompt)).label(
@@ -233,13 +287,13 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
             )
             for name, prompt in prompts.items()
         ]
-        if self.criterion == "student":
+        if self.criterion_ == "student":
             ranker = StudentRanker(embedder, scoring=self.scoring)
             ranker.fit(labelled, names=self.prompt_names_)
             return ranker.decision_function([target])[0]
         vectorizer = TaskVectorizer(embedder).fit([*labelled, target])
         vectors = vectorizer.embeddings_
-        metric = "dot" if self.criterion == "moment" else "cosine"
+        metric = "dot" if self.criterion_ == "moment" else "cosine"
         return ModelRanker(metric).fit(vectors[:-1]).decision_function(vectors[-1:])[0]
 
     @property
@@ -341,7 +395,7 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
-        tags.target_tags.required = self.criterion in EMBEDDED
+        tags.target_tags.required = self.criterion in (LABEL_PROBABILITY, *EMBEDDED)
         return tags
 
 
@@ -366,6 +420,39 @@ def _label_evidence(prompts: list[Any], X: Any, criterion: str) -> np.ndarray:
     if not known.any():
         raise ValueError("no text has an answer to every prompt.")
     return found[:, known]
+
+
+def _warn_of_one_answer(proba: np.ndarray) -> None:
+    """Warn where most prompts give nearly always the same label."""
+    n_prompts, n_texts, n_labels = proba.shape
+    if n_texts < FEW_TEXTS:
+        return
+    shares = np.eye(n_labels)[proba.argmax(2)].mean(1).max(1)
+    constant = int((shares >= ONE_ANSWER).sum())
+    if constant > n_prompts / 2:
+        warnings.warn(
+            f"{constant} of {n_prompts} prompts give nearly always one answer, so that "
+            "criteria without labels may favour prompts that agree in a mistake. "
+            "Calibrate them (PromptedLLM has calibration), take 'zps_calibrated', or "
+            "give some labels",
+            stacklevel=find_stack_level(),
+        )
+
+
+def _right_probabilities(prompts: dict[str, Any], X: Any, target: Task) -> np.ndarray:
+    """Mean probability of the right label, on the rows that every prompt answers."""
+    several = list(prompts.values())
+    if all(map(_tells_probabilities, several)):
+        found = np.exp(log_probabilities(several, X))
+    else:
+        found = np.array([prompt.label_evidence(X) for prompt in several])
+    known = np.isfinite(found).all((0, 2))
+    if not known.any():
+        raise ValueError("no text has an answer to every prompt.")
+    own = [label_name(label) for label in several[0].classes_]
+    columns = [own.index(name) for name in target.targets.names]
+    right = (found[:, :, columns] * target.targets.proba).sum(2)
+    return right[:, known].mean(1)
 
 
 def _named(prompts: list[Any]) -> dict[str, Any]:

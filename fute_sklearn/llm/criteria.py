@@ -17,6 +17,7 @@ __all__ = [
     "global_entropy",
     "local_entropy",
     "mutual_information",
+    "zps_calibrated",
     "zps_log",
     "zps_prob",
     "zps_vote",
@@ -274,3 +275,40 @@ def zps_vote(proba: Any) -> np.ndarray:
     proba = _checked(proba)
     hard = np.eye(proba.shape[2])[proba[_confident(proba)].argmax(2)]
     return _agreement(proba, hard.sum(0))
+
+
+def zps_calibrated(proba: Any) -> np.ndarray:
+    """Compute ZPS-Vote on batch-calibrated label probabilities.
+
+    Batch calibration (Zhou et al. 2024) divides each prompt's probabilities by their
+    mean over the texts, so that a prompt's preference for one label does not count.
+
+    Parameters
+    ----------
+    proba : array-like (n_prompts, n_texts, n_labels)
+        Label probabilities.
+
+    Returns
+    -------
+    scores : ndarray (n_prompts,)
+        Between 0 and 1, high is better.
+
+    Raises
+    ------
+    ValueError
+        If a row is no distribution.
+
+    See Also
+    --------
+    zps_vote : The same without calibration.
+
+    Examples
+    --------
+    >>> from fute_sklearn.llm.criteria import zps_calibrated
+    >>> good, shy = [[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.6, 0.4]]
+    >>> zps_calibrated([good, good, shy])
+    array([1., 1., 1.])
+    """
+    proba = _checked(proba)
+    calibrated = proba / np.maximum(proba.mean(1, keepdims=True), LEAST_PROBABILITY)
+    return zps_vote(calibrated / calibrated.sum(2, keepdims=True))

@@ -282,3 +282,66 @@ def test_self_select_numbers_the_prompts_from_one(prompts):
     for text in asked:
         lines = [line for line in text.splitlines() if "{text}" in line]
         assert [line.split(".")[0] for line in lines] == ["1", "2", "3"]
+
+
+# The criterion "auto" -------------------------------------------------------------
+
+
+def test_auto_takes_what_the_data_allow(prompts):
+    closed = MomentEmbedder(TINY)
+    own = PromptSelector(prompts, embedder=closed).fit(TEXTS, LABELS)
+    assert own.criterion_ == "label_probability"
+    assert own.ranking_.tolist() == ["Sharp", "Blunt", "Wrong"]
+    rows = [[LABELS[i] == label for label in own.classes_] for i in range(len(TEXTS))]
+    right = (proba(prompts) * np.array(rows)).sum(2).mean(1)
+    np.testing.assert_allclose(own.scores_, right)
+    other = [f"{text} again" for text in TEXTS]
+    elsewhere = PromptSelector(prompts, texts=other, embedder=closed)
+    assert elsewhere.fit(TEXTS, LABELS).criterion_ == "student"
+    assert elsewhere.ranking_[-1] == "Wrong"
+    free = PromptSelector(prompts).fit(TEXTS)
+    assert free.criterion_ == "zps_calibrated"
+    for found in (own, elsewhere, free):
+        assert "labels" in found.reason_
+    assert PromptSelector(prompts, "moment", embedder=closed).fit(
+        TEXTS, LABELS
+    ).reason_ == ("it was asked for")
+
+
+def test_auto_without_probabilities():
+    class Says(Client):
+        capabilities = frozenset({"choose"})
+
+        def choose(self, contexts, options):
+            return ["good" if "fine" in context else "bad" for context in contexts]
+
+    client = Says()
+    prompts = {n: PromptedLLM(client, f"{n} {{text}}", ["good", "bad"]) for n in "ab"}
+    free = PromptSelector(prompts).fit(TEXTS)
+    assert free.criterion_ == "zps_vote"
+    labelled = PromptSelector(prompts).fit(TEXTS, LABELS)
+    assert labelled.scores_.tolist() == [1.0, 1.0]
+
+
+def test_prompts_with_one_answer_are_told():
+    class Stubborn(Client):
+        skill = {"Sharp": 3.0, "Blunt": 0.5, "Wrong": -2.0}
+
+        def score(self, contexts, continuations):
+            found = super().score(contexts, continuations)
+            return [
+                f + np.array([o == " good" for o in os]) * 9.0
+                for f, os in zip(found, continuations, strict=True)
+            ]
+
+    client = Stubborn()
+    prompts = {
+        name: PromptedLLM(client, f"{name} {{text}}", ["good", "bad"])
+        for name in Client.skill
+    }
+    texts = [f"{text} {i}" for text in TEXTS for i in range(2)]
+    with pytest.warns(UserWarning, match="3 of 3 prompts give nearly always one"):
+        PromptSelector(prompts, "zps_vote").fit(texts)
+    with pytest.warns(UserWarning, match="nearly always one"):
+        found = PromptSelector(prompts).fit(texts)
+    assert found.ranking_[-1] == "Wrong"
