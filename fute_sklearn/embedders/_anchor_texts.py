@@ -1,4 +1,4 @@
-"""Made-up sentences of many sorts: reference texts where a fit is given none."""
+"""Built-in reference sentences, used where a fit is given none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moment embedding: a task vector in closed form."""
+"""Closed-form task embedding from moments of features and targets."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class MomentEmbedder(SurrogateEmbedder):
 
     Both forms are equal where the reference is the texts that were labelled, as it is
     in a `TaskVectorizer`.  The dot product of a model's and a data set's embedding is
-    the margin that the model's student is expected to have on the data set.  Nothing is
-    tuned and nothing is random.
+    the margin that the model's student is expected to have on the data set.  No
+    parameter is tuned by gradient descent, and the result is deterministic.
 
     Parameters
     ----------
@@ -116,8 +116,9 @@ class MomentEmbedder(SurrogateEmbedder):
         label's own text, so that tasks with other label sets and free texts live in the
         same space.
     class_weight : {"balanced"} or None, default=None
-        ``"balanced"`` averages per class first.  Use it on data sets whose gains weigh
-        classes equally (balanced accuracy); it does not change the space.
+        ``"balanced"`` weights all classes equally in the moments; None weights all rows
+        equally.  Use it on data sets whose gains weigh classes equally (balanced
+        accuracy); it does not change the space.
     max_length : int, default=128
         Tokens per text; longer texts are cut with a warning.
     device : str, default="auto"
@@ -130,7 +131,7 @@ class MomentEmbedder(SurrogateEmbedder):
     embedding_ : TaskVectors (dim,)
         The embedding: (d_model + 1) times the number of columns of psi.
     student_ : StudentClassifier or StudentRegressor
-        The ridge regression of the targets, as an estimator of its own.
+        The ridge regression of the targets, as a classifier or regressor.
     classes_ : ndarray (n_classes,)
         Labels, sorted by name, where the targets are classes.
     fingerprint_ : str
@@ -144,6 +145,13 @@ class MomentEmbedder(SurrogateEmbedder):
     ------
     ReferenceStatisticsError
         If ``reference`` is None and the surrogate ships no statistics.
+    ValueError
+        If targets are free texts and ``target_encoding`` is ``"label"``.
+
+    Warns
+    -----
+    UnlabelledTextsWarning
+        If a learnt reference has few texts, or texts unlike a data set's.
 
     See Also
     --------
@@ -316,7 +324,7 @@ class MomentEmbedder(SurrogateEmbedder):
     def _targets(
         self, surrogate: Surrogate, space: FeatureSpace, targets: TargetSet
     ) -> np.ndarray:
-        """Return what is regressed on the features, (n, k)."""
+        """Return the regression targets (n, k)."""
         if targets.kind == "label":
             return 2.0 * targets.proba - 1.0
         if targets.kind == "number":

@@ -1,4 +1,4 @@
-"""Texts by which embeddings are compared, and how a fit chooses them."""
+"""Reference texts, on which embeddings are compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..tasks._validation import check_texts
 class ReferenceTexts(tuple[str, ...]):
     """Texts that were checked and sorted; copies of an embedder share them.
 
-    Those that a fit has learnt, rather than been given, are of this class.
+    An embedder's ``reference`` is of this class if ``learn_space`` has set it.
     """
 
     __slots__ = ()

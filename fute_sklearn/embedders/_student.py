@@ -1,4 +1,4 @@
-"""Students: surrogates tuned to a task, as classifiers and regressors of texts."""
+"""Students: estimators that are fitted to a task on top of a surrogate."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Predictions:
 
 
 class StudentState(Protocol):
-    """What is learnt of a task: plain data that can answer for it."""
+    """Fitted state of a student, without the surrogate's weights."""
 
     def features(self, encoded: Encoded) -> np.ndarray:
         """Row-wise features (n, n_features)."""
@@ -70,7 +70,7 @@ class StudentState(Protocol):
 
 
 def no_answers(embedder: str, kind: str) -> AttributeError:
-    """Error of students that cannot answer for a kind of targets."""
+    """Return the error for targets that an embedder's student cannot predict."""
     return AttributeError(
         f"{embedder} has no student for targets of kind {kind!r}; TuPaTEEmbedder has."
     )
@@ -98,7 +98,7 @@ class BaseStudent(BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any) -> BaseStudent:
-        """Tune a surrogate to the task of the texts X with the targets y.
+        """Fit the student to texts X and targets y.
 
         Parameters
         ----------
@@ -174,7 +174,8 @@ class BaseStudent(BaseEstimator):
         X : sequence of str of length n_samples, or EncodedTexts
             The texts.
         y : sequence of length n_samples, or array-like (n_samples, n_classes)
-            Targets of the kind seen in ``fit``; class probabilities are expected over.
+            Targets of the kind seen in ``fit``; for class probabilities, the
+            expectation is returned.
 
         Returns
         -------
@@ -203,7 +204,7 @@ class BaseStudent(BaseEstimator):
         return (targets.proba * log_proba[:, columns]).sum(1)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the tuned surrogate as stock transformers and peft load it.
+        """Write the tuned surrogate in the format of transformers or peft.
 
         A student tuned with ``tuning="lora"`` becomes an adapter of peft, with the
         surrogate beside it in ``base``::
@@ -221,8 +222,8 @@ class BaseStudent(BaseEstimator):
         Raises
         ------
         NotImplementedError
-            If the student is no tuned T5, or is tuned in a way that neither peft nor a
-            stock T5 can hold: prefixes of cross-attention, and biases.
+            If the student is not a tuned T5, or is tuned in a way that neither peft nor
+            a stock T5 can hold: prefixes of cross-attention, and biases.
         """
         check_is_fitted(self)
         if not hasattr(self.state_, "save"):
@@ -296,10 +297,10 @@ class BaseStudent(BaseEstimator):
 
 
 class StudentClassifier(ClassifierMixin, BaseStudent):
-    """Classify texts by a surrogate that is tuned to a task.
+    """Classify texts by a surrogate that is fitted to a task.
 
-    A fitted embedder has its task's student in ``student_``; made by hand, a student
-    is a classifier like any other, for cross-validation and scorers.
+    A fitted embedder has its task's student in ``student_``; it can also be constructed
+    directly, for cross-validation and scorers.
 
     Parameters
     ----------
@@ -405,7 +406,7 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
 
 
 class StudentRegressor(RegressorMixin, BaseStudent):
-    """Predict numbers from texts by a surrogate that is tuned to a task.
+    """Predict numbers from texts by a surrogate that is fitted to a task.
 
     Parameters
     ----------
@@ -496,7 +497,7 @@ class StudentGenerator(BaseStudent):
     _kind = "text"
 
     def predict(self, X: Any) -> np.ndarray:
-        """Write the likeliest text for each text, word by word.
+        """Generate a text for each text by greedy decoding.
 
         Parameters
         ----------

@@ -33,7 +33,7 @@ def _projection(
 
 
 class TaskEmbedder(SurrogateEmbedder):
-    """Embed a task by the surrogate's Fisher information on it (TaskEmb).
+    """Embed a task by the diagonal Fisher information of the surrogate (TaskEmb).
 
     The diagonal of the empirical Fisher information, one gradient per text, squared,
     then averaged: ``F = 1/n sum_i (d log P(y_i | x_i) / d theta)^2``.  It is exact,
@@ -44,17 +44,17 @@ class TaskEmbedder(SurrogateEmbedder):
     surrogate : str or path, default="fute-mini"
         The T5 that all tasks share; see `TuPaTEEmbedder`.
     fine_tuning : {"none", "head", "full"}, default="none"
-        What is tuned on the task before: nothing; the output word vectors; or all
-        weights, as in the paper, which takes a pass through the encoder per step.
+        Weights that are fine-tuned on the task first: none; the output word vectors; or
+        all, as in the paper, which takes a pass through the encoder per step.
         Tuned weights are not pickled: a loaded embedder keeps its embedding, but its
         student must be fitted again.
     params : {"decoder", "all"}, default="decoder"
         Weights whose Fisher information is taken.  ``"decoder"`` works on cached
         encoder outputs and is many times faster.
     reduction : {"unit", "projection", "full"}, default="unit"
-        ``"unit"`` averages over the inputs of every output unit; ``"projection"``
-        takes a sparse random projection to ``n_components`` numbers; ``"full"`` keeps
-        all numbers, one per weight (223 million for T5-base).
+        ``"unit"`` takes the mean over each output unit's incoming weights;
+        ``"projection"`` takes a sparse random projection to ``n_components`` numbers;
+        ``"full"`` keeps all numbers, one per weight (223 million for T5-base).
     n_components : int, default=1024
         Numbers kept by ``reduction="projection"``.
     learning_rate : float or None, default=None
@@ -76,7 +76,7 @@ class TaskEmbedder(SurrogateEmbedder):
     Attributes
     ----------
     embedding_ : TaskVectors (dim,)
-        The task embedding; no number is negative unless projected.
+        The task embedding; not negative unless ``reduction="projection"``.
     classes_ : ndarray (n_classes,)
         Labels, sorted by name, where the targets are classes.
     fingerprint_ : str

@@ -1,4 +1,4 @@
-"""Many tasks in, one matrix of embeddings out."""
+"""Embed a sequence of tasks as rows of a matrix."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def embed_tasks(
 ) -> list[Any]:
     """Embed tasks, those over the same texts together.
 
-    ``keep`` takes from each fitted embedder what is wanted: students may be large.
+    ``keep`` selects what to retain of each fitted embedder, as students may be large.
     """
     groups = groups_of(tasks)
     parts = [[tasks[i] for i in rows] for rows in groups]
@@ -88,23 +88,25 @@ class TaskVectorizer(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Embed tasks: a sequence of tasks to a matrix, one row per task.
+    """Transform a sequence of tasks to a matrix of embeddings, one row per task.
 
-    The broadcaster of the embedders, whose unit is a single task.  Tasks that share
-    their texts, as models labelled on the same texts do, are embedded together.
+    Tasks that share their texts, as models labelled on the same texts do, are embedded
+    together.  What the space depends on is learnt from the tasks of ``fit``: the
+    reference of `MomentEmbedder` and `TuPaTEEmbedder` is the texts that most of them
+    share.
 
     Parameters
     ----------
     embedder : embedder
         `MomentEmbedder`, `TuPaTEEmbedder`, `TaskEmbedder` or `TextEmbedder`; cloned.
     n_jobs : int or None, default=None
-        Groups of tasks over different texts that are embedded at once, in processes
-        with a surrogate each.  None means 1, unless in a `joblib.parallel_config`
-        context.  On a GPU leave it: one process makes better use of it.
+        Number of processes, each with its own surrogate, for groups of tasks over
+        different texts.  None means 1, unless in a `joblib.parallel_config` context.
+        On a GPU keep None.
     memory : str, path or None, default=None
-        Folder where embeddings are kept by the content of task, embedder and
-        surrogate, in a format that is never unpickled.  Embedders of your own that name
-        no space beforehand (``space_of``) are not kept.
+        Folder in which embeddings are cached by the content of task, embedder and
+        surrogate, in a format that is never unpickled; None caches none.  Embedders
+        whose ``space_of`` returns None are not cached.
 
     Attributes
     ----------
@@ -194,7 +196,7 @@ class TaskVectorizer(
         return self._embed(tasks, _no_progress)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return names of the columns, which hold the fingerprint of the space.
+        """Return column names that start with the fingerprint of the space.
 
         Tables of different spaces have different columns, so that estimators that were
         fitted on one refuse the other.

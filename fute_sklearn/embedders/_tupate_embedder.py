@@ -1,4 +1,4 @@
-"""TuPaTE: tuned parameters as a task's embedding."""
+"""Embed a task by tuned parameters, or by the predictions they give (TuPaTE)."""
 
 from __future__ import annotations
 
@@ -30,52 +30,52 @@ LEARNING_RATES = {"prompt": 5e-2, "bias": 2e-2, "lora": 1e-2}
 
 
 class TuPaTEEmbedder(SurrogateEmbedder):
-    """Embed a task by a surrogate whose few parameters are tuned on it (TuPaTE).
+    """Embed a task by a parameter-efficiently tuned surrogate (TuPaTE).
 
     A small set of parameters in the decoder of a frozen surrogate is tuned on the task.
     In parameter space, the published form, the tuned values, averaged over the layers
     and flattened, are the embedding.  In function space, the default, the embedding is
-    what the tuned surrogate answers: its margins on reference texts, so that the cosine
-    of two embeddings is the agreement of two behaviours.  All tasks start from one
-    initial value, given by ``random_state`` and the surrogate.  Texts are encoded once,
-    tasks over the same texts are tuned together (`TaskVectorizer`), and an embedding
-    depends neither on the order of the classes nor on the tasks tuned with it.
+    the margins 2 P - 1 that the tuned surrogate predicts on reference texts, so that
+    the cosine of two embeddings measures how far their predictions agree.  All tasks
+    start from one initial value, given by ``random_state`` and the surrogate.  Texts
+    are encoded once, tasks over the same texts are tuned together (`TaskVectorizer`),
+    and an embedding depends neither on the order of the classes nor on the tasks tuned
+    with it.
 
     Parameters
     ----------
     surrogate : str or path, default="fute-mini"
         The T5 that all tasks share: ``"fute-mini"``, which is shipped with the
         package, a folder written by ``save_pretrained``, or a hub id such as
-        ``"google-t5/t5-base"``.  A name, never a model: weights are loaded once per
-        process and not pickled; another machine must have them too.
+        ``"google-t5/t5-base"``.  Weights are loaded once per process and not pickled,
+        so an unpickled embedder needs access to the same ones.
     tuning : {"lora", "prompt", "bias"}, default="lora"
         ``"prompt"``, the paper's choice, tunes key and value prefixes of the
         decoder's self-attention and cross-attention in every layer; ``"bias"`` tunes
         biases added to attention and feed-forward outputs; ``"lora"`` tunes low-rank
-        products added to the cross-attention's projections, which teaches a small
-        surrogate the most.
+        products added to the cross-attention's projections.
     space : {"function", "parameters"}, default="function"
         ``"function"``: margins 2 P - 1 of each label (or standardised numbers) on the
-        reference texts.  The space is named by the texts and labels alone: embeddings
-        of other seeds, settings and surrogates can be compared.  ``"parameters"``:
-        the tuned values, which agree less with how models answer (rank correlation
-        with the accuracy of 48 models on nine topics .62 instead of .80, where label
-        shares alone reach .75).  Free texts have no margins; their embedding is always
-        one of parameters.
+        reference texts.  The space depends on these texts and the labels only:
+        embeddings of other seeds, settings and surrogates can be compared.
+        ``"parameters"``: the tuned values, which agree less with how models answer
+        (rank correlation with the accuracy of 48 models on nine topics .62 instead of
+        .80, where label shares alone reach .75).  Free texts have no margins; their
+        embedding is always one of parameters.
     reference : sequence of str or None, default=None
         Texts of the function space.  By default a `TaskVectorizer`, a `StudentRanker`
         and `rank_models` take up to 2,000 of the texts that the models labelled; a lone
-        ``fit`` takes 960 made-up sentences, which are the same for everybody.
+        ``fit`` takes 960 built-in sentences.
     data_set : {"moments", "student"}, default="moments"
-        What places a data set in function space: the moments of its labels with the
-        encoder's features, which suits few rows best, or the margins of its own tuned
-        student.  Models, which `MTEWrapper` has labelled, are placed by their students.
+        How the margins of a data set are computed: from the moments of its labels with
+        the encoder's features, which suits few rows best, or by a surrogate tuned on
+        it. Tasks that `MTEWrapper` has labelled always use the tuned surrogate.
     class_weight : {"balanced"} or None, default=None
         ``"balanced"`` gives all classes of a data set the same weight in its moments,
         for gains that do so (balanced accuracy); the space stays the same.
     prefix_length : int, default=16
         Prefix positions per layer, for ``tuning="prompt"``.  They start at random, or
-        where the surrogate's ``starts.safetensors`` has learnt to start them.
+        at the pretrained values in the surrogate's ``starts.safetensors``.
     rank : int, default=4
         Rank of the products, for ``tuning="lora"``.
     learning_rate : float or None, default=None
@@ -114,9 +114,9 @@ class TuPaTEEmbedder(SurrogateEmbedder):
     dtype : {"float32", "bfloat16"}, default="float32"
         Precision of the frozen weights.
     random_state : int, RandomState instance or None, default=0
-        Seeds the initial value and the order of the texts.  Parameters of different
-        seeds live in different spaces, which is why the default is fixed; None draws
-        a new seed at every fit.
+        Seeds the initial value and the order of the texts.  In parameter
+        space, embeddings of different seeds cannot be compared, so the default is
+        fixed; None draws a new seed at every fit.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class TuPaTEEmbedder(SurrogateEmbedder):
     n_iter_ : int
         Number of epochs run.
     student_ : StudentClassifier, StudentRegressor or StudentGenerator
-        The tuned surrogate, as an estimator of its own.
+        The tuned surrogate, as a classifier, regressor or generator of texts.
     fingerprint_ : str
         Name of the space: reference texts and labels in function space; surrogate,
         method and settings in parameter space.
@@ -140,7 +140,7 @@ class TuPaTEEmbedder(SurrogateEmbedder):
 
     See Also
     --------
-    MomentEmbedder : A closed form, faster and often the better ranking.
+    MomentEmbedder : Closed-form embedding; faster, and ranks as well or better.
     TaskEmbedder : The Fisher information as an embedding.
 
     References
@@ -299,7 +299,7 @@ class TuPaTEEmbedder(SurrogateEmbedder):
         )
 
     def settings(self, seed: int) -> TuneSettings:
-        """Return how the engine tunes, for scripts that call the engine.
+        """Return the hyperparameters in the form that the engine takes.
 
         Parameters
         ----------

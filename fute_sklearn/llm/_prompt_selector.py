@@ -46,7 +46,7 @@ OF_CHOICES = ("global_entropy", "zps_vote")
 
 
 class PromptSelector(ClassifierMixin, BaseEstimator):
-    """Choose a prompt for a data set, and classify its texts with it.
+    """Select the best of several prompts for a data set, and classify with it.
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
     ranking_ : ndarray of str (n_prompts,)
         Names, best first.
     best_prompt_ : PromptedLLM
-        The first of the ranking.
+        The prompt with the highest score.
     classes_ : ndarray (n_classes,)
         The prompts' labels.
     order_spread_ : float
         With ``"self_select"``: the mean standard deviation of a prompt's score over
-        the orders, the order's bias.
+        the orders of the prompts.
 
     See Also
     --------
@@ -298,7 +298,7 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the chosen prompt, by which its predictions are kept."""
+        """Fingerprint of the chosen prompt, which identifies its cached predictions."""
         return self._best().fingerprint
 
     def _best(self) -> Any:
@@ -385,7 +385,7 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         Returns
         -------
         score : float
-            Linear-gain NDCG; a random order often reaches .8.
+            Linear-gain NDCG; that of a random ranking is often above .8.
         """
         check_is_fitted(self, "ranking_")
         gains = [prompt.score(X, y) for prompt in self._candidates().values()]

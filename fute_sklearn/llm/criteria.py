@@ -1,4 +1,4 @@
-"""Criteria that choose a prompt without labels, from label probabilities.
+"""Label-free criteria for prompt selection, from label probabilities.
 
 All take ``proba`` (n_prompts, n_texts, n_labels): the label probabilities that one LLM
 gives under every prompt, the labels in one order for all prompts.  All return one score

@@ -22,17 +22,17 @@ EXACT_NUMBERS = 2**22
 
 
 class ModelRanker(BaseRanker):
-    """Rank models for a task by the similarity of embeddings.
+    """Rank models by the similarity of their embeddings to that of a target task.
 
     Parameters
     ----------
     metric : {"cosine", "dot", "euclidean"}, default="cosine"
-        Similarity of a target's and a model's embedding.  ``"cosine"`` is the paper's;
-        ``"dot"`` is right for `MomentEmbedder`, where it is an expected margin;
-        ``"euclidean"`` takes minus the distance.
+        Similarity of a target's and a model's embedding.  ``"cosine"`` is that of the
+        FUTE paper; ``"dot"`` is to be used with `MomentEmbedder`, for which it is an
+        expected margin; ``"euclidean"`` is minus the distance.
     center : bool, default=False
-        Subtract the mean of the fitted embeddings from all of them first, which
-        removes what all models share.
+        Whether to subtract the mean of the fitted embeddings from all embeddings,
+        those of targets too; False subtracts nothing.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class ModelRanker(BaseRanker):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, *, names: Any = None) -> ModelRanker:
-        """Register embeddings of models, or of past tasks with the models' gains.
+        """Store embeddings of models, or of past tasks with the models' gains.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class ModelRanker(BaseRanker):
     def _register(self, X: Any, y: Any, names: Any) -> None:
         self.fingerprint_, self._label_names = space_of(X)
         index = index_names(X)
-        # Whether all numbers are finite shows in the norms, block by block.
+        # Finiteness is checked on the norms, which are computed in blocks.
         self.embeddings_ = validate_data(
             self,
             X,
@@ -115,7 +115,7 @@ class ModelRanker(BaseRanker):
             self.model_names_ = check_names(given, len(self.embeddings_))
         else:
             self._register_gains(y, names, index)
-        with np.errstate(invalid="ignore", over="ignore"):  # told right below
+        with np.errstate(invalid="ignore", over="ignore"):  # raised below
             mean = _mean(self.embeddings_)
             shift = mean if self._shifts() else None
             squares = _squared_norms(self.embeddings_, shift)
@@ -186,7 +186,7 @@ class ModelRanker(BaseRanker):
             weights = 1 / (1 - similarity)
         else:
             weights = np.clip(similarity, 0, None)
-        # A target like no past task gets the plain mean of the gains.
+        # If no past task is similar, gains are averaged with equal weights.
         weights = np.where(weights.sum(1, keepdims=True) > 0, weights, 1.0)
         return weights @ self.gains_ / weights.sum(1, keepdims=True)
 

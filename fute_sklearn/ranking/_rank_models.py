@@ -1,4 +1,4 @@
-"""The short way: models and a labelled task in, a table of rankings out."""
+"""Rank fitted models for a labelled task in one call."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def rank_models(
 
     Every model labels the same unlabelled ``texts``.  Two students are fitted to each
     model's labels, a ridge regression in closed form and a surrogate tuned with
-    low-rank products; a model's score is the score that it is expected to reach on the
-    target, where its answers follow the mean of its students' probabilities.
+    low-rank products; a model's score is its expected score on the target, where it
+    answers with the mean of its students' probabilities.
 
     Parameters
     ----------
@@ -91,32 +91,31 @@ def rank_models(
     y : sequence of length n_samples, optional
         Labels of the target task; None where X is a `Task`.
     texts : sequence of str
-        Unlabelled texts, the same for all models: thousands, varied, and near enough
-        to what the models know that their labels are no guesses.
+        Unlabelled texts, the same for all models: thousands, varied, and similar to
+        the models' training texts, since random labels tell nothing about a model.
     kind : {"label"}, optional
-        Says that y holds labels where it would be taken for numbers or free texts; see
-        `Task`.
+        Pass ``"label"`` if y would be taken for numbers or free texts; see `Task`.
     classes : sequence, optional
         All labels that could occur in the target; by default those seen, or the
         categories of a categorical column.
     label_names : dict of str to dict, optional
-        By a model's name, what its labels are called in the target, as
+        The target's labels by the model's labels, for each model's name, as
         ``{"svm": {"LABEL_0": "negative", "LABEL_1": "positive"}}``; see `MTEWrapper`.
     embedder : embedder, optional
         Makes the tuned students; ``TuPaTEEmbedder()`` by default.  The closed form
         uses the same surrogate.  With a `MomentEmbedder` there is the closed form only.
     scoring : str or callable, default="accuracy"
-        The scikit-learn scorer that counts on the target; see `StudentRanker`.
+        Scorer by which the models are ranked; see `StudentRanker`.
     students : {"auto", "both", "closed", "tuned"}, default="auto"
-        Which students to take.  ``"auto"`` takes both where the tuned ones are forecast
+        Which students to fit.  ``"auto"`` fits both where the tuned ones are forecast
         to be ready in ``max_seconds``, and else the closed form alone, which costs
         milliseconds a model beyond the encoder's pass over the texts.
     quick : bool, default=False
         With ``students="auto"``: never tune.
     max_seconds : float, default=60.0
-        Time for the tuned students, in seconds by forecast: it grows with models,
-        texts, epochs and the surrogate's size, and is not measured, so that the same
-        call takes the same students everywhere.
+        Forecast time limit of the tuned students, for ``students="auto"``.  The
+        forecast depends on the numbers of models, texts, epochs and weights, not on a
+        measured time, so that the same call fits the same students everywhere.
     class_weight : {"auto", "balanced"} or None, default="auto"
         Weights of the target's rows in the moment embedding and in the choice of the
         ridge penalty: ``"balanced"`` gives all classes the same weight; ``"auto"`` does
@@ -131,10 +130,10 @@ def rank_models(
         Where positive, the models are also called on this many rows of the target and
         ranked by their true score there: a baseline that needs calls of every model.
     callbacks : sequence of callbacks, default=()
-        Callbacks of scikit-learn that follow the making of the students, such as
+        Callbacks of scikit-learn that report the fits of the students, such as
         ``sklearn.callback.ProgressBar()``.
     random_state : int, RandomState instance or None, default=0
-        Draws the labelled rows.
+        Seed for drawing the ``n_labelled`` rows.
 
     Returns
     -------
@@ -146,7 +145,9 @@ def rank_models(
         - ``students``: those that were taken, and ``forecast_seconds`` of the tuned;
         - ``majority_score``, ``prior_score``: what always answering the most common
           class, or answering by the classes' shares, would reach;
-        - ``worth_taking``: whether the best model is expected to beat both;
+        - ``worth_taking``: whether the best model is expected to beat both.  Students
+          are less sure than their models, so that expected scores lie below true ones:
+          True is to be trusted more than False;
         - ``learning_curve``: by number of unlabelled texts, the rank correlation
           between the closed-form rankings by two halves of them;
         - ``stability``: the correlation expected between this ranking and one by as
@@ -164,6 +165,8 @@ def rank_models(
         with ``classes_`` are compared before any model is called.
     ValueError
         If the task has other targets than classes, or there are no models.
+    TypeError
+        If a single model is given instead of several.
 
     Warns
     -----
@@ -485,7 +488,7 @@ def _table(
 def _or_nan(
     compute: Callable[[], tuple[np.ndarray, str]], name: str, count: int
 ) -> np.ndarray:
-    """Keep the rest of the table where one column cannot be computed."""
+    """Return NaN with a warning where a column cannot be computed."""
     try:
         values, reason = compute()
     except Exception as error:  # a scorer may be anybody's

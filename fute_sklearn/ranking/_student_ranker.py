@@ -30,7 +30,7 @@ from ._target_scorer import TargetScorer, scorer_of, weighs_classes_equally
 
 
 class StudentRanker(BaseRanker):
-    """Rank models by their students' score on the target's labelled rows.
+    """Rank models by their students' expected score on a labelled target task.
 
     A model's student is a surrogate fitted to the model's answers.  The students, not
     the models, label the target's texts, and the scorer that counts for the target
@@ -105,7 +105,7 @@ class StudentRanker(BaseRanker):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, *, names: Any = None) -> StudentRanker:
-        """Make one student per model.
+        """Fit one student per model.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class StudentRanker(BaseRanker):
         return out
 
     def _tell(self, failed: dict[str, Exception], target: str) -> None:
-        """Raise where no student has a score on a target; warn where some have."""
+        """Raise if scoring failed for all students; warn if for some."""
         name, error = next(iter(failed.items()))
         message = (
             f"scoring={self.scoring!r} failed for {len(failed)} of "
