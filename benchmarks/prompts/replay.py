@@ -84,7 +84,11 @@ def texts_of(rows: Rows) -> list[str]:
 
 
 def embedded(
-    surrogate: str, models: list[Task], target: Task, seed: int
+    surrogate: str,
+    models: list[Task],
+    answering: list[Task],
+    target: Task,
+    seed: int,
 ) -> dict[str, np.ndarray]:
     """Scores of the prompts by embeddings and by students."""
     names = [task.name for task in models]
@@ -98,15 +102,16 @@ def embedded(
         ("FUTE+TuPaTE", prefix, "cosine"),
         ("moment embedding", MomentEmbedder(surrogate), "dot"),
     ):
-        rows = TaskVectorizer(embedder).fit([*models, target]).embeddings_
+        zoo = answering if metric == "dot" else models
+        rows = TaskVectorizer(embedder).fit([*zoo, target]).embeddings_
         ranker = ModelRanker(metric).fit(rows[:-1], names=names)
         out[label] = ranker.decision_function(rows[-1:])[0]
-    students = StudentRanker(lora).fit(models, names=names)
+    students = StudentRanker(lora).fit(answering, names=names)
     out["student, low-rank"] = students.decision_function([target])[0]
     goal = students.embedder_.embed([target])[0].embedding_
     ranker = ModelRanker("cosine").fit(students.embeddings_, names=names)
     out["cosine, function space"] = ranker.decision_function([goal])[0]
-    ranker = StudentRanker(MomentEmbedder(surrogate)).fit(models, names=names)
+    ranker = StudentRanker(MomentEmbedder(surrogate)).fit(answering, names=names)
     out["student, closed form"] = ranker.decision_function([target])[0]
     return out
 
@@ -155,12 +160,18 @@ def scores_of_methods(
     pool = probabilities(kept[f"{unlabelled}/scores"], name, calibration)
     some = rng.permutation(pool.shape[1])[:n_texts]
     shared = [texts[unlabelled][i] for i in some]
-    models = [
-        Task(shared, pool[i, some], classes=classes, name=f"prompt {i + 1}")
-        for i in range(count)
-    ]
+    names = [f"prompt {i + 1}" for i in range(count)]
+    # Students and moments learn answers, the paper's methods probabilities.
+    answered = np.eye(len(classes))[pool.argmax(2)]
+    answering, models = (
+        [
+            Task(shared, found[i, some], classes=classes, name=n, origin="model")
+            for i, n in enumerate(names)
+        ]
+        for found in (answered, pool)
+    )
     target = Task([texts[name][i] for i in mine], y[mine], classes=classes, name=name)
-    return gains, out | embedded(surrogate, models, target, seed)
+    return gains, out | embedded(surrogate, models, answering, target, seed)
 
 
 def interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -99,7 +99,8 @@ class MomentEmbedder(SurrogateEmbedder):
         Ridge on the second moment of unit-variance features.  ``"auto"`` takes .1 for
         embeddings and lone students; in rankings by students of classes it takes, for
         each target, the value with the least estimated error of the models' expected
-        score there.
+        score there, if there are
+        as many texts as features at least.
     reference : sequence of str or None, default=None
         Texts whose mean and second moment define the space.  By default a
         `TaskVectorizer` and a `StudentRanker` take the texts that the models labelled;

@@ -111,7 +111,8 @@ def fitted_to_target(
     truth = targets.proba.argmax(1)
     groups: dict[int, list[int]] = {}
     for i, state in enumerate(states):
-        if state.chosen and state.solution is not None:
+        # With fewer texts than features nothing says how biased a penalty is.
+        if state.chosen and state.solution is not None and state.solution.determined:
             groups.setdefault(id(state.solution.space), []).append(i)
     pooled = encoded.pooled() if groups else np.empty(0)
     for rows in groups.values():

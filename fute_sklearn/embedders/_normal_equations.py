@@ -207,6 +207,11 @@ class RidgeSolution:
             space, sums.count, cross, sums.mean, offset, left * (sums.count / free)
         )
 
+    @property
+    def determined(self) -> bool:
+        """Whether there are at least as many texts as features."""
+        return self.space.count >= len(self.space.values)
+
     def weights(self, alpha: float) -> np.ndarray:
         """Weights (d, k) along the axes."""
         return self.cross / (self.space.values + alpha)[:, None]

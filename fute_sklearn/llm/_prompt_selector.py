@@ -281,12 +281,13 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         texts = X if self.texts is None else self.texts
         make = EMBEDDED[self.criterion_]
         embedder = make() if self.embedder is None else clone(self.embedder)
-        labelled = [
-            MTEWrapper(prompt, name=name, response_method=_response(prompt)).label(
-                texts
-            )
-            for name, prompt in prompts.items()
-        ]
+        # Scores count answers, so that students learn these rather than probabilities.
+        answers = self.criterion_ in ("student", "moment")
+        labelled = []
+        for name, prompt in prompts.items():
+            method = "predict" if answers else _response(prompt)
+            wrapper = MTEWrapper(prompt, name=name, response_method=method)
+            labelled.append(wrapper.label(texts).with_classes(target.classes))
         if self.criterion_ == "student":
             ranker = StudentRanker(embedder, scoring=self.scoring)
             ranker.fit(labelled, names=self.prompt_names_)
