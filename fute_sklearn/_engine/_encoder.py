@@ -24,6 +24,7 @@ Found = TypeVar("Found")
 BATCH_TOKENS = 512
 LENGTH_STEP = 8
 TEXTS_PER_SEGMENT = 4096
+TEXTS_PER_STEP = 1000  # of progress
 MOSTLY = 0.5
 
 
@@ -140,11 +141,44 @@ def unreadable_share(surrogate: Surrogate, texts: Sequence[str]) -> float:
     return float((unknown_shares(surrogate, rows) >= MOSTLY).mean())
 
 
-def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:
+def encoder_steps(texts: Sequence[str]) -> int:
+    """Number of progress steps that `encode_texts` reports for these texts."""
+    return -(-len(set(texts)) // TEXTS_PER_STEP)
+
+
+class _Progress:
+    """Report every thousand texts that are done."""
+
+    def __init__(self, on_step: Callable[[], None], count: int) -> None:
+        self.on_step = on_step
+        self.count = count
+        self.done = 0
+
+    def add(self, number: int) -> None:
+        before, self.done = self._steps(), self.done + number
+        for _ in range(self._steps() - before):
+            self.on_step()
+
+    def _steps(self) -> int:
+        if self.done >= self.count:
+            return -(-self.count // TEXTS_PER_STEP)
+        return self.done // TEXTS_PER_STEP
+
+
+def _ignore_step() -> None:
+    """Report no progress."""
+
+
+def encode_texts(
+    surrogate: Surrogate,
+    texts: Sequence[str],
+    on_step: Callable[[], None] = _ignore_step,
+) -> Encoded:
     """Return the encoder states of texts; compute those that are not cached.
 
     Batches have fixed shapes (length rounded up, missing rows padded), so that a text's
-    states do not depend on the other texts of the batch.
+    states do not depend on the other texts of the batch.  ``on_step`` is called after
+    each step that `encoder_steps` counts.
     """
     folder = cache_folder(f"encoder/{surrogate.fingerprint}")
     cache = EncoderCache(folder, get_config()["max_cache_bytes"])
@@ -153,15 +187,18 @@ def encode_texts(surrogate: Surrogate, texts: Sequence[str]) -> Encoded:
     missing = {
         key: row for key, row in zip(keys, ids, strict=True) if cache.get(key) is None
     }
+    n_distinct = len(set(keys))
+    progress = _Progress(on_step, n_distinct)
+    progress.add(n_distinct - len(missing))
     todo = sorted(missing, key=lambda key: (len(missing[key]), key))
     for start in range(0, len(todo), TEXTS_PER_SEGMENT):
-        part = todo[start : start + TEXTS_PER_SEGMENT]
-        cache.put(_encode_part(surrogate, {key: missing[key] for key in part}))
+        part = {key: missing[key] for key in todo[start : start + TEXTS_PER_SEGMENT]}
+        cache.put(_encode_part(surrogate, part, progress.add))
     return Encoded(surrogate, ids, [cache.kept(key) for key in keys])
 
 
 def _encode_part(
-    surrogate: Surrogate, rows: dict[str, np.ndarray]
+    surrogate: Surrogate, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     groups: dict[int, list[str]] = {}
     for key, row in rows.items():
@@ -172,11 +209,12 @@ def _encode_part(
 
         def run(size: int, length: int = length, keys: list[str] = keys) -> None:
             for start in range(0, len(keys), size):
-                part = keys[start : start + size]
-                if part[0] not in out:
+                part = [key for key in keys[start : start + size] if key not in out]
+                if part:
                     block = [rows[key] for key in part]
                     found = _encode_batch(surrogate, block, size, length)
                     out.update(zip(part, found, strict=True))
+                    on_done(len(part))
 
         halving(run, size)
     return out

@@ -7,7 +7,8 @@ squares of its per-example gradients: for a linear layer the gradient of an exam
 is a sum of outer products over its positions; with one position the squares are a
 product of squares.  Word vectors are used in several places (source, target, head
 when tied), so their parts are summed per example before they are squared.  Tasks over
-the same texts and label names share one backward pass; see `_directions`.
+the same texts and label names share one backward pass; see `_directions`.  Without the
+squares the same sums give mean gradients.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from fute_sklearn._utils._config import get_config
 
 from ._encoder import Encoded, halving
 from ._fine_tune import encoder_states
+from ._gradient_sums import GradientSums
 from ._likelihood import LabelObjective, Objective, TextObjective
 from ._load import Surrogate
-from ._squares import SquareSums
 from ._t5 import Ops, decode, remember
 from ._tuning import batches, flushed_denormals
 
@@ -35,7 +36,7 @@ KEEP_BATCHES = 16  # batches that are repeated at most after running out of memo
 BYTES_PER_NUMBER = 12  # a float32 sum of some batches and a float64 sum of all
 
 
-class _SquaredLinear(torch.autograd.Function):
+class _SummedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, sums, name):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x, weight)
@@ -49,7 +50,7 @@ class _SquaredLinear(torch.autograd.Function):
         return grad @ weight, None, None, None
 
 
-class _SquaredScale(torch.autograd.Function):
+class _SummedScale(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, sums, name):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x, weight)
@@ -61,15 +62,15 @@ class _SquaredScale(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         if ctx.name in ctx.sums.totals:
             per_example = (grad.float() * x.float()).flatten(0, -3).sum(-2)
-            ctx.sums.add(ctx.name, per_example.square())
+            ctx.sums.add(ctx.name, per_example)
         return grad * weight, None, None, None
 
 
 class FisherOps(Ops):
-    """Operations on the weights that record squared per-example gradients."""
+    """Operations on the weights that sum per-example gradients."""
 
     def __init__(
-        self, weights: dict[str, Tensor], epsilon: float, sums: SquareSums
+        self, weights: dict[str, Tensor], epsilon: float, sums: GradientSums
     ) -> None:
         super().__init__(weights, epsilon)
         self.sums = sums
@@ -77,10 +78,10 @@ class FisherOps(Ops):
         self.biases: list[tuple[str, Tensor, Tensor]] = []
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        return _SquaredLinear.apply(x, self.weights[name], self.sums, name)
+        return _SummedLinear.apply(x, self.weights[name], self.sums, name)
 
     def scale(self, name: str, x: Tensor) -> Tensor:
-        return _SquaredScale.apply(x, self.weights[name], self.sums, name)
+        return _SummedScale.apply(x, self.weights[name], self.sums, name)
 
     def embed(self, ids: Tensor) -> Tensor:
         found = super().embed(ids).detach().requires_grad_()
@@ -97,14 +98,14 @@ class FisherOps(Ops):
         self.biases.append((name, buckets.reshape(-1, *buckets.shape[-2:])[0], leaf))
         return leaf
 
-    def add_bias_squares(self) -> None:
-        """Add the squared per-example gradients of the position biases of a batch."""
+    def add_bias_gradients(self) -> None:
+        """Add the per-example gradients of the position biases of a batch."""
         for name, buckets, leaf in self.biases:
             if name in self.sums.totals and leaf.grad is not None:
                 flat = leaf.grad.float().flatten(1, 2)
                 summed = flat.new_zeros(len(flat), *self.weights[name].shape)
                 summed.index_add_(1, buckets.flatten(), flat)
-                self.sums.add(name, summed.square())
+                self.sums.add(name, summed)
 
     def input_vectors(self) -> list[tuple[Tensor, Tensor]]:
         """Ids (B, n) and gradients (B, n, D) of the input word embeddings."""
@@ -132,8 +133,9 @@ def fisher_diagonals(
     params: str,
     weights: dict[str, Tensor] | None = None,
     batch_size: int = FISHER_ROWS,
+    squared: bool = True,
 ) -> list[dict[str, np.ndarray]]:
-    """Return the Fisher diagonals by weight name, one per task.
+    """Return the Fisher diagonals, or mean gradients, by weight name, one per task.
 
     Parameters
     ----------
@@ -151,13 +153,16 @@ def fisher_diagonals(
         Fine-tuned weights that replace the surrogate's own.
     batch_size : int
         Rows per backward pass; changes speed and memory only.
+    squared : bool
+        Whether the gradients of the log-likelihood are squared before the mean is
+        taken.
 
     Returns
     -------
     fisher : list of dict of ndarray
-        Mean squares, float64, shaped like the weights.
+        Means, float64, shaped like the weights.
     """
-    run = _FisherRun(surrogate, encoded, objective, params, weights)
+    run = _FisherRun(surrogate, encoded, objective, params, weights, squared)
     found: list[dict[str, np.ndarray]] = []
     with flushed_denormals():
         if isinstance(objective, TextObjective):
@@ -170,7 +175,7 @@ def fisher_diagonals(
 
 
 class _FisherRun:
-    """Computation of the Fisher diagonals of one task, or of several at once."""
+    """Computation of the mean (squared) gradients of one task, or of several."""
 
     def __init__(
         self,
@@ -179,7 +184,9 @@ class _FisherRun:
         objective: Objective,
         params: str,
         weights: dict[str, Tensor] | None,
+        squared: bool,
     ) -> None:
+        self.squared = squared
         self.surrogate = surrogate
         self.encoded = encoded
         self.objective = objective
@@ -205,7 +212,7 @@ class _FisherRun:
     ) -> list[dict[str, np.ndarray]]:
         n_tasks = 1 if proba is None else len(proba)
         device = self.surrogate.device
-        sums = SquareSums(self.shapes, n_tasks, device)
+        sums = GradientSums(self.shapes, n_tasks, device, squared=self.squared)
         kept = {
             name: torch.zeros(total.shape, dtype=torch.float64)
             for name, total in sums.totals.items()
@@ -234,7 +241,7 @@ class _FisherRun:
         ]
 
     def _add_batch(
-        self, sums: SquareSums, rows: np.ndarray, proba: Tensor | None
+        self, sums: GradientSums, rows: np.ndarray, proba: Tensor | None
     ) -> None:
         arch, objective = self.surrogate.architecture, self.objective
         ops = FisherOps(self.weights, arch.epsilon, sums)
@@ -258,7 +265,8 @@ class _FisherRun:
             logits = objective.logits(leaf, vectors)
             scores = logits.detach().requires_grad_()
             log_proba = objective.log_proba_of_logits(scores)[0]
-            loss, sums.shares = _directions(log_proba, proba)
+            loss, factors = _directions(log_proba, proba)
+            sums.shares = sums.powers_(factors)
         else:
             logits = F.linear(leaf, head)
             scores = logits.detach().requires_grad_()
@@ -267,17 +275,17 @@ class _FisherRun:
         loss.backward()
         logits.backward(scores.grad)
         hidden.backward(leaf.grad)
-        ops.add_bias_squares()
-        self._add_word_squares(sums, ops.input_vectors(), scores, leaf)
+        ops.add_bias_gradients()
+        self._add_word_gradients(sums, ops.input_vectors(), scores, leaf)
 
-    def _add_word_squares(
+    def _add_word_gradients(
         self,
-        sums: SquareSums,
+        sums: GradientSums,
         inputs: list[tuple[Tensor, Tensor]],
         scores: Tensor,
         hidden: Tensor,
     ) -> None:
-        """Add squared gradients of word embeddings, as inputs and as output head."""
+        """Add gradients of word embeddings, as inputs and as output head."""
         tied = self.head_name == "shared.weight"
         grads, states = scores.grad[0].float(), hidden.detach()[0].float()  # type: ignore[index]
         if isinstance(self.objective, TextObjective):
@@ -285,7 +293,7 @@ class _FisherRun:
                 own = grads[i].T @ states[i]
                 for ids, found in inputs if tied else ():
                     own.index_add_(0, ids[i], found[i])
-                sums.totals[self.head_name][0] += own.square_()
+                sums.totals[self.head_name][0] += sums.powers_(own)
             if tied:
                 return
         else:
@@ -305,7 +313,7 @@ class _FisherRun:
 
 
 def _directions(log_proba: Tensor, proba: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss whose gradients all tasks share, and factors (K, n) of their squares.
+    """Loss whose gradients all tasks share, and their factors (K, n).
 
     ``log_proba`` (n, C) has gradients g_c with sum_c q_c g_c = 0, where q are the
     probabilities.  With two labels the gradient of every expected log-likelihood is
@@ -318,7 +326,7 @@ def _directions(log_proba: Tensor, proba: Tensor) -> tuple[Tensor, Tensor]:
     if n_classes == 2:
         q = log_proba.detach().exp()
         shares = proba[..., 0] * q[:, 1] - proba[..., 1] * q[:, 0]
-        return (log_proba[:, 0] - log_proba[:, 1]).sum(), shares.square_()
+        return (log_proba[:, 0] - log_proba[:, 1]).sum(), shares
     by_label = log_proba.unflatten(0, (n_classes, n_rows))
     loss = by_label.diagonal(dim1=0, dim2=2).sum()
     return loss, proba.transpose(1, 2).flatten(1)

@@ -68,7 +68,7 @@ def nested_progress(
         child = context.subcontext(task_name=name, max_subtasks=n_steps)
         child.call_on_fit_task_begin(estimator=estimator)
         if n_steps:
-            with _subtasks(child, estimator, "epoch") as step:
+            with _subtasks(child, estimator, "step") as step:
                 yield step
         else:
             yield lambda: None

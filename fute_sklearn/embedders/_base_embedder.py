@@ -151,7 +151,7 @@ class BaseTaskEmbedder(
             If texts or targets are invalid, or there is a single class.
         """
         task = Task(X, y, classes=classes, kind=kind)
-        with fit_progress(self, self.n_steps([task]), "epoch") as step:
+        with fit_progress(self, self.n_steps([task]), "step") as step:
             self._take_over(self._checked([task], step)[0])
         return self
 

@@ -71,7 +71,8 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         # Rows are sorted by text, so that the embedding does not depend on their order.
         order = sorted(range(tasks[0].n_samples), key=tasks[0].texts.__getitem__)
         rows = np.array(order)
-        encoded = encode_texts(surrogate, [tasks[0].texts[i] for i in order])
+        texts = [tasks[0].texts[i] for i in order]
+        encoded = encode_texts(surrogate, texts, on_step)
         ordered = [task.take(rows) for task in tasks]
         found = self._fit_group(surrogate, encoded, ordered, seed, on_step)
         out = []
@@ -89,6 +90,27 @@ class SurrogateEmbedder(BaseTaskEmbedder):
             fitted["_n_features_out"] = surrogate.architecture.d_model
             out.append(fitted)
         return out
+
+    def n_steps(self, tasks: Sequence[Task]) -> int:
+        """Count the steps that embedding some tasks together takes.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+            Tasks that share their texts.
+
+        Returns
+        -------
+        n_steps : int
+            One per thousand distinct texts that the encoder reads, and one per epoch.
+        """
+        from .._engine import encoder_steps
+
+        return encoder_steps(tasks[0].texts) + self._n_epochs(tasks)
+
+    def _n_epochs(self, tasks: Sequence[Task]) -> int:
+        """Count the epochs that embedding some tasks together takes."""
+        return 0
 
     def space_of(self, task: Task) -> tuple[str | None, tuple[str, ...] | None]:
         """Return the identifier of a task's embedding space without embedding the task.

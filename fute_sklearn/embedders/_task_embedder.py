@@ -57,6 +57,12 @@ class TaskEmbedder(SurrogateEmbedder):
         ``"full"`` keeps all numbers, one per weight (223 million for T5-base).
     n_components : int, default=1024
         Numbers kept by ``reduction="projection"``.
+    statistic : {"fisher", "gradient"}, default="fisher"
+        ``"fisher"`` averages the squares of the gradients, as in the paper, which tell
+        the weights that matter for a task but not in which direction; ``"gradient"``
+        averages the gradients themselves, so that tasks with opposite labels point in
+        opposite directions.  Its dot product with ``reduction="full"`` is, to first
+        order, the product of what two tasks would change in the surrogate's answers.
     learning_rate : float or None, default=None
         Learning rate of AdamW; by default 1e-4 for ``"full"`` and 1e-3 for ``"head"``.
     max_epochs : int, default=3
@@ -76,7 +82,8 @@ class TaskEmbedder(SurrogateEmbedder):
     Attributes
     ----------
     embedding_ : TaskVectors (dim,)
-        The task embedding; not negative unless ``reduction="projection"``.
+        The task embedding; not negative for ``statistic="fisher"``, unless
+        ``reduction="projection"``.
     classes_ : ndarray (n_classes,)
         Labels, sorted by name, where the targets are classes.
     fingerprint_ : str
@@ -112,6 +119,7 @@ class TaskEmbedder(SurrogateEmbedder):
         "params": [StrOptions({"decoder", "all"})],
         "reduction": [StrOptions({"unit", "projection", "full"})],
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "statistic": [StrOptions({"fisher", "gradient"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -126,6 +134,7 @@ class TaskEmbedder(SurrogateEmbedder):
         params: str = "decoder",
         reduction: str = "unit",
         n_components: int = 1024,
+        statistic: str = "fisher",
         learning_rate: float | None = None,
         max_epochs: int = 3,
         batch_size: int = 32,
@@ -139,6 +148,7 @@ class TaskEmbedder(SurrogateEmbedder):
         self.params = params
         self.reduction = reduction
         self.n_components = n_components
+        self.statistic = statistic
         self.learning_rate = learning_rate
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -147,29 +157,19 @@ class TaskEmbedder(SurrogateEmbedder):
         self.dtype = dtype
         self.random_state = random_state
 
-    def n_steps(self, tasks: Sequence[Task]) -> int:
-        """Count the epochs that embedding some tasks together takes.
-
-        Parameters
-        ----------
-        tasks : sequence of Task
-            Tasks that share their texts.
-
-        Returns
-        -------
-        n_steps : int
-            Epochs of fine-tuning.
-        """
+    def _n_epochs(self, tasks: Sequence[Task]) -> int:
         return 0 if self.fine_tuning == "none" else self.max_epochs * len(tasks)
 
     def _space(self, surrogate: Surrogate, task: Task, seed: int) -> tuple[Any, ...]:
         projected = (self.n_components, seed)
-        return (
+        space = (
             self.fine_tuning,
             self.params,
             self.reduction,
             projected if self.reduction == "projection" else "",
         )
+        # Spaces of before there were two statistics keep their fingerprints.
+        return space if self.statistic == "fisher" else (*space, self.statistic)
 
     def _fit_group(
         self,
@@ -235,7 +235,13 @@ class TaskEmbedder(SurrogateEmbedder):
                 on_epoch=lambda epoch: on_step(),
             )
         found = fisher_diagonals(
-            surrogate, encoded, objective, proba, params=self.params, weights=weights
+            surrogate,
+            encoded,
+            objective,
+            proba,
+            params=self.params,
+            weights=weights,
+            squared=self.statistic == "fisher",
         )
         state = TunedState(weights=weights)
         return [

@@ -238,19 +238,7 @@ class TuPaTEEmbedder(SurrogateEmbedder):
         self.dtype = dtype
         self.random_state = random_state
 
-    def n_steps(self, tasks: Sequence[Task]) -> int:
-        """Count the epochs that embedding some tasks together takes.
-
-        Parameters
-        ----------
-        tasks : sequence of Task
-            Tasks that share their texts.
-
-        Returns
-        -------
-        n_steps : int
-            Epochs, summed over the passes.
-        """
+    def _n_epochs(self, tasks: Sequence[Task]) -> int:
         from .._engine import task_batches
 
         labels = sum(task.targets.kind == "label" for task in tasks)

@@ -13,7 +13,12 @@ import pytest
 
 import fute_sklearn
 from fute_sklearn import config_context, get_config
-from fute_sklearn._engine import _encoder, encode_texts, load_surrogate
+from fute_sklearn._engine import (
+    _encoder,
+    encode_texts,
+    encoder_steps,
+    load_surrogate,
+)
 from fute_sklearn._engine._encoder_cache import EncoderCache
 from fute_sklearn._utils._store import ArrayStore, text_key
 from fute_sklearn.exceptions import DamagedCacheWarning
@@ -96,7 +101,12 @@ def test_killed_process_leaves_what_it_had(tmp_path):
     code = f"""
 import os, sys
 os.environ["FUTE_SKLEARN_CACHE"] = {str(tmp_path)!r}
-from fute_sklearn._engine import _encoder, encode_texts, load_surrogate
+from fute_sklearn._engine import (
+    _encoder,
+    encode_texts,
+    encoder_steps,
+    load_surrogate,
+)
 _encoder.TEXTS_PER_SEGMENT = 4
 surrogate = load_surrogate("fute-tiny-random")
 print("ready", flush=True)
@@ -129,7 +139,12 @@ def test_processes_share_one_cache(tmp_path, encoded_rows, monkeypatch):
     """Two writers at once: both right, and a third encodes nothing again."""
     monkeypatch.setenv("FUTE_SKLEARN_CACHE", str(tmp_path))
     code = """
-from fute_sklearn._engine import _encoder, encode_texts, load_surrogate
+from fute_sklearn._engine import (
+    _encoder,
+    encode_texts,
+    encoder_steps,
+    load_surrogate,
+)
 _encoder.TEXTS_PER_SEGMENT = 50
 surrogate = load_surrogate("fute-tiny-random")
 found = encode_texts(surrogate, [f"text {i}" for i in range(400)])
@@ -227,3 +242,15 @@ def test_a_full_cache_does_not_lose_what_is_being_encoded(cache_dir, monkeypatch
         expected = encode_texts(surrogate, texts)
     for a, b in zip(found.states, expected.states, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_every_thousand_texts_are_a_step_whether_kept_or_not():
+    tiny = load_surrogate(TINY_SURROGATE)
+    texts = [f"text {i}" for i in range(2100)]
+    counts = []
+    for some in (texts[:1500], texts, texts, [*texts, *texts]):
+        steps = []
+        encode_texts(tiny, some, lambda steps=steps: steps.append(1))
+        assert len(steps) == encoder_steps(some)
+        counts.append(len(steps))
+    assert counts == [2, 3, 3, 3]

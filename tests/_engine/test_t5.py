@@ -196,7 +196,7 @@ def test_gradients_reach_every_part(tuning, texts):
         assert (per_part > 1e-6).all(), (name, per_part)
 
 
-def loop_fisher(surrogate, encoded, objective):
+def loop_fisher(surrogate, encoded, objective, power=2):
     weights = {k: v.clone().requires_grad_() for k, v in surrogate.weights.items()}
     ops = Ops(weights, surrogate.architecture.epsilon)
     total = {k: torch.zeros(v.shape, dtype=torch.float64) for k, v in weights.items()}
@@ -210,13 +210,16 @@ def loop_fisher(surrogate, encoded, objective):
         grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for key, grad in zip(weights, grads, strict=True):
             if grad is not None:
-                total[key] += grad.double() ** 2
+                total[key] += grad.double() ** power
     return {k: (v / len(encoded)).numpy() for k, v in total.items()}
 
 
+@pytest.mark.parametrize("squared", [True, False])
 @pytest.mark.parametrize("params", ["decoder", "all"])
 @pytest.mark.parametrize("kind", ["v1.0", "v1.1", "text", "text-untied"])
-def test_fisher_equals_a_loop_of_single_gradients(kind, params, save_t5, texts):
+def test_fisher_equals_a_loop_of_single_gradients(
+    kind, params, squared, save_t5, texts
+):
     changes = KINDS["v1.1"] if kind in ("v1.1", "text-untied") else {}
     surrogate = load_surrogate(save_t5(**changes))
     encoded = encode_texts(surrogate, texts)
@@ -226,26 +229,38 @@ def test_fisher_equals_a_loop_of_single_gradients(kind, params, save_t5, texts):
         names = ["good one", "good two", "bad"]
         proba = [np.random.default_rng(0).dirichlet(np.ones(3), 8).astype(np.float32)]
         objective = LabelObjective(surrogate, [label_tree(surrogate, names)], proba)
-    expected = loop_fisher(surrogate, encoded, objective)
-    (found,) = fisher_diagonals(surrogate, encoded, objective, proba, params=params)
-    (small,) = fisher_diagonals(
-        surrogate, encoded, objective, proba, params=params, batch_size=3
-    )
+    expected = loop_fisher(surrogate, encoded, objective, power=1 + squared)
+
+    def run(batch_size):
+        return fisher_diagonals(
+            surrogate,
+            encoded,
+            objective,
+            proba,
+            params=params,
+            batch_size=batch_size,
+            squared=squared,
+        )[0]
+
+    found, small = run(32), run(3)
     assert len(found) == (
         len(surrogate.weights)
         if params == "all"
         else sum(k.startswith("decoder.") for k in surrogate.weights)
     )
     for name, value in found.items():
-        scale = expected[name].max()
+        scale = np.abs(expected[name]).max()
         assert scale > 0, name
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-5 * scale)
         np.testing.assert_allclose(small[name], value, rtol=1e-5, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("squared", [True, False])
 @pytest.mark.parametrize("params", ["decoder", "all"])
 @pytest.mark.parametrize("targets", ["two", "two-soft", "three", "three-soft", "tree"])
-def test_a_batch_of_fishers_equals_single_ones(targets, params, save_t5, texts):
+def test_a_batch_of_fishers_equals_single_ones(
+    targets, params, squared, save_t5, texts
+):
     surrogate = load_surrogate(save_t5())
     encoded = encode_texts(surrogate, texts)
     names = {"tw": ["good", "bad"], "th": ["good", "bad", "odd"]}.get(
@@ -258,7 +273,9 @@ def test_a_batch_of_fishers_equals_single_ones(targets, params, save_t5, texts):
     objective = LabelObjective(surrogate, [label_tree(surrogate, names)])
 
     def run(some):
-        return fisher_diagonals(surrogate, encoded, objective, some, params=params)
+        return fisher_diagonals(
+            surrogate, encoded, objective, some, params=params, squared=squared
+        )
 
     batch = run(proba)
     with config_context(max_batch_bytes=1):
@@ -266,7 +283,7 @@ def test_a_batch_of_fishers_equals_single_ones(targets, params, save_t5, texts):
     for one, other, task in zip(batch, split, proba, strict=True):
         (single,) = run([task])
         for name, value in single.items():
-            scale = value.max()
+            scale = np.abs(value).max()
             for found in (one, other):
                 np.testing.assert_allclose(
                     found[name], value, rtol=1e-4, atol=1e-5 * scale

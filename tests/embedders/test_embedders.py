@@ -196,6 +196,23 @@ def test_soft_targets_interpolate(texts):
     assert np.abs(soft).sum() < np.abs(hard).sum()
 
 
+def test_mean_gradients_of_opposite_labels_are_opposite(texts, labels):
+    """Seen from the gradient of undecided answers, which is common to all tasks."""
+    turned = [{"pos": "neg", "neg": "pos"}[label] for label in labels]
+    undecided = np.full((8, 2), 0.5)
+    est = TaskEmbedder(TINY, statistic="gradient", reduction="full")
+    first, other, middle = (
+        np.asarray(est.fit(texts, y, classes=["neg", "pos"]).embedding_)
+        for y in (labels, turned, undecided)
+    )
+    scale = np.abs(first - middle).max()
+    assert scale > 0
+    np.testing.assert_allclose(first - middle, middle - other, atol=1e-4 * scale)
+    squared = TaskEmbedder(TINY, reduction="full").fit(texts, labels)
+    assert squared.fingerprint_ != est.fingerprint_
+    assert (np.asarray(squared.embedding_) >= 0).all()
+
+
 # Moments ------------------------------------------------------------------------
 
 

@@ -323,7 +323,7 @@ def test_progress_inside_a_grid_search(texts, capsys):
     assert "GridSearchCV" in capsys.readouterr().out
 
 
-def test_progress_of_every_epoch(texts, labels):
+def test_progress_of_the_encoder_and_every_epoch(texts, labels):
     class Recorder:
         def __init__(self):
             self.names = []
@@ -343,11 +343,11 @@ def test_progress_of_every_epoch(texts, labels):
     recorder = Recorder()
     est = TuPaTEEmbedder(TINY, max_epochs=3).set_callbacks(recorder)
     est.fit(texts, labels)
-    assert recorder.names == ["setup", "fit", *["epoch"] * 3, "teardown"]
+    assert recorder.names == ["setup", "fit", *["step"] * 4, "teardown"]
     recorder.names.clear()
     vectorizer = TaskVectorizer(TuPaTEEmbedder(TINY, max_epochs=2))
     vectorizer.set_callbacks(recorder).fit(tasks_of(texts))
-    assert recorder.names.count("epoch") == 2
+    assert recorder.names.count("step") == 3
 
 
 @pytest.mark.parametrize("scoring", ["f1", "precision", "average_precision", "roc_auc"])
