@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.util
 import logging
+import os
 import re
 import sys
 import sysconfig
@@ -37,6 +38,7 @@ MODULE_NAMES |= {
     "__annotate__",
     "__conditional_annotations__",
 }
+LONGEST_PATH, SUFFIX = 1024, 9  # characters of a path, and of its end
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -86,12 +88,19 @@ class CodeHasher:
     Parameters
     ----------
     state_of : callable
-        Returns the hash of a value's state and the list of classes and functions that
-        the state refers to; raises `Unknowable` for values that cannot be pickled.
+        Takes a value and ``lenient``.  Returns the hash of the value's state and the
+        list of classes and functions that the state refers to; raises `Unknowable` for
+        values that cannot be pickled.
+    lenient : bool
+        Whether what cannot be hashed counts by its address, instead of raising
+        `Unknowable`.
     """
 
-    def __init__(self, state_of: Callable[[Any], tuple[str, list[Any]]]) -> None:
+    def __init__(
+        self, state_of: Callable[[Any, bool], tuple[str, list[Any]]], lenient: bool
+    ) -> None:
         self.state_of = state_of
+        self.lenient = lenient
         self.seen: dict[Any, Any] = {}
         self.parts: list[str] = []
         self.todo: list[Any] = []
@@ -141,6 +150,9 @@ class CodeHasher:
         path = getattr(module, "__file__", None)
         if path is not None and not path.endswith((".py", ".pyc")):
             if not Path(path).is_file():
+                if self.lenient:
+                    self._note(module.__name__, id(module))
+                    return
                 raise Unknowable(module.__name__)
             self._note(
                 module.__name__, hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -186,13 +198,13 @@ class CodeHasher:
         if self._outside(function):
             return
         where = f"{function.__module__}.{function.__qualname__}"
-        self._note("function", where, self._identity(function))
+        self._note("function", where, self.identity(function))
         for free, content in closure_of(function).items():
             self._value(f"{where} closure {free}", content)
         for name, value in vars(function).items():
             self._value(f"{where}.{name}", value)
 
-    def _identity(self, value: Any) -> str:
+    def identity(self, value: Any) -> str:
         """Describe an object by its name and its code, defaults and closure."""
         if isinstance(value, types.ModuleType):
             return f"module {value.__name__}"
@@ -207,14 +219,14 @@ class CodeHasher:
         try:
             if isinstance(value, type):
                 inner = {
-                    name: self._identity(own)
+                    name: self.identity(own)
                     for name, own in vars(value).items()
                     if isinstance(own, (types.FunctionType, type))
                 }
                 return f"class {where} {inner}"
             code = self._code(value.__code__, value.__globals__)
             inner = {
-                name: self._identity(own)
+                name: self.identity(own)
                 if isinstance(own, (types.FunctionType, type, types.ModuleType))
                 else self._state(f"{where} closure {name}", own)
                 for name, own in closure_of(value).items()
@@ -239,6 +251,9 @@ class CodeHasher:
             self._code(c, known) if isinstance(c, types.CodeType) else _constant(c)
             for c in code.co_consts
         ]
+        for value in code.co_consts:
+            if mark := file_mark(value):
+                self._note("file", value, mark)
         names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
         table = getattr(code, "co_exceptiontable", b"")
@@ -258,7 +273,7 @@ class CodeHasher:
         if hasattr(type(value), "cache_info"):  # functools.lru_cache
             value = value.__wrapped__
         if isinstance(value, (types.ModuleType, type, types.FunctionType)):
-            self._note(name, "is", self._identity(value))
+            self._note(name, "is", self.identity(value))
             self.todo.append(value)
         else:
             self._note(name, self._state(name, value))
@@ -271,7 +286,7 @@ class CodeHasher:
         if isinstance(value, inert) or type(value).__module__ == "typing":
             return ADDRESS.sub("", repr(value))
         try:
-            state, code = self.state_of(value)
+            state, code = self.state_of(value, self.lenient)
         except Unknowable:
             return self._pieces(name, value)
         self.todo += code
@@ -287,6 +302,8 @@ class CodeHasher:
             parts = {str(i): own for i, own in enumerate(value)}
         elif hasattr(value, "__dict__") and not is_installed(type(value).__module__):
             parts = vars(value)
+        elif self.lenient:
+            return f"{type(value).__qualname__} at {id(value)}"
         else:
             raise Unknowable(name)
         self.open.add(id(value))
@@ -297,6 +314,27 @@ class CodeHasher:
         finally:
             self.open.discard(id(value))
         return f"{type(value).__qualname__} of {len(parts)}"
+
+
+def file_mark(value: Any) -> str | None:
+    """Hash the content of the file that a value is the path of; None if it is none.
+
+    A model that reads a file is another one when the file is replaced.  Strings count
+    as paths if they have a separator or a suffix.
+    """
+    if isinstance(value, str):
+        short = 0 < len(value) <= LONGEST_PATH and "\0" not in value
+        if not short or not (os.sep in value or "." in value[-SUFFIX:-1]):
+            return None
+    elif not isinstance(value, Path):
+        return None
+    try:
+        if not os.path.isfile(value):
+            return None
+        with open(value, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def closure_of(function: types.FunctionType) -> dict[str, Any]:

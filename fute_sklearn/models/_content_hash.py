@@ -3,53 +3,85 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from joblib.hashing import NumpyHasher
 
-from ._code_hash import CodeHasher, Unknowable
+from ._code_hash import CodeHasher, Unknowable, file_mark
 
 # scikit-learn's vectorizers store the id() of their stop words, which differs between
-# processes.
+# processes; a search keeps times and scores, which its predictions do not depend on.
 IDENTITIES = {"_stop_words_id"}
+SEARCH_RECORDS = {"cv_results_", "refit_time_"}
 
 
 class _Hasher(NumpyHasher):
-    """joblib's hasher; also collects the classes and functions in the hashed state."""
+    """joblib's hasher; also collects the classes and functions in the hashed state.
 
-    def __init__(self) -> None:
+    With ``lenient``, what cannot be pickled counts by its address and attributes.
+    """
+
+    def __init__(self, lenient: bool) -> None:
         super().__init__("sha256")
+        self.lenient = lenient
         self.code: list[Any] = []
+        self.files: set[Any] = set()
+        self.failed: set[int] = set()
 
     def save(self, obj: Any) -> None:
-        if isinstance(obj, type) or hasattr(type(obj), "__code__"):
+        try:
+            super().save(self._hashable(obj))
+        except Exception:  # an object's own __reduce__ may raise anything
+            if not self.lenient or id(obj) in self.failed:
+                raise
+            self.failed.add(id(obj))
+            super().save(("unknown", type(obj).__qualname__, id(obj)))
+            self.save(dict(getattr(obj, "__dict__", {})))
+
+    def _hashable(self, obj: Any) -> Any:
+        """Collect the code of an object; replace it where pickles are no measure."""
+        kind = type(obj)
+        if isinstance(obj, type) or hasattr(kind, "__code__"):
             self.code.append(obj)
-        elif hasattr(type(obj), "cache_info"):  # functools.lru_cache
+            if "<" in getattr(obj, "__qualname__", ""):
+                # A lambda or a local class, which pickles refuse, is known by its code.
+                hasher = CodeHasher(state_hash, self.lenient)
+                return ("local", hasher.identity(obj))
+        elif hasattr(kind, "cache_info"):  # functools.lru_cache
             self.code.append(obj.__wrapped__)
         else:
-            self.code.append(type(obj))
-        kind = type(obj)
+            self.code.append(kind)
         if hasattr(kind, "untyped_storage") and hasattr(kind, "detach"):
             values = obj.detach().cpu()
             values = values.to_dense() if values.is_sparse else values
             values = values.float() if str(values.dtype) == "torch.bfloat16" else values
-            obj = ("tensor", str(obj.dtype), values.numpy())
-        elif kind is dict and IDENTITIES & obj.keys():
-            obj = {k: v for k, v in obj.items() if k not in IDENTITIES}
-        elif kind is frozenset:  # joblib sorts sets, but not these
-            obj = ("frozenset", set(obj))
-        super().save(obj)
+            return ("tensor", str(obj.dtype), values.numpy())
+        if kind is np.ma.MaskedArray:
+            return ("masked", obj.filled().tolist(), np.ma.getmaskarray(obj))
+        if kind is dict and "best_estimator_" in obj:
+            return {k: v for k, v in obj.items() if k not in SEARCH_RECORDS}
+        if kind is dict and IDENTITIES & obj.keys():
+            return {k: v for k, v in obj.items() if k not in IDENTITIES}
+        if kind is frozenset:  # joblib sorts sets, but not these
+            return ("frozenset", set(obj))
+        new = isinstance(obj, (str, Path)) and obj not in self.files
+        if new and (mark := file_mark(obj)):
+            self.files.add(obj)
+            return ("file", str(obj), mark)
+        return obj
 
 
-def state_hash(obj: Any) -> tuple[str, list[Any]]:
+def state_hash(obj: Any, lenient: bool = False) -> tuple[str, list[Any]]:
     """Hash the pickled state of an object; also return the code it refers to.
 
     Raises
     ------
     Unknowable
-        If the object cannot be pickled.
+        If the object cannot be pickled, unless ``lenient``.
     """
-    hasher = _Hasher()
+    hasher = _Hasher(lenient)
     try:
         return str(hasher.hash(obj)), hasher.code
     except Exception as error:  # a model's own __reduce__ may raise anything
@@ -61,12 +93,28 @@ def content_hash(model: Any) -> str | None:
 
     The code is that in memory, not the source files: the methods of the model's classes
     and their bases, and the functions, classes, constants and modules that these refer
-    to.  Installed packages count by name and version.  Returns None if the model, or an
-    object that its code refers to, cannot be pickled.
+    to.  Installed packages count by name and version, files by their content where
+    state or code name their paths.  Returns None if the model, or an object that its
+    code refers to, cannot be pickled.
     """
     try:
-        state, found = state_hash(model)
-        code = CodeHasher(state_hash).digest(found)
+        return _hash(model, lenient=False)
     except Unknowable:
         return None
+
+
+def content_mark(model: Any) -> str:
+    """Hash what can be hashed of a model; the rest counts by its address.
+
+    Within a process, another mark is another model, or the same one changed.
+    """
+    try:
+        return _hash(model, lenient=True)
+    except Unknowable:
+        return f"address {id(model)}"
+
+
+def _hash(model: Any, lenient: bool) -> str:
+    state, found = state_hash(model, lenient)
+    code = CodeHasher(state_hash, lenient).digest(found)
     return hashlib.sha256(f"{state}|{code}".encode()).hexdigest()

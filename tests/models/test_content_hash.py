@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from fute_sklearn import MTEWrapper
-from fute_sklearn.models._content_hash import content_hash
+from fute_sklearn.models._content_hash import content_hash, content_mark
 
 HELPER = "WORDS = {'good'}\n\ndef answer(x):\n    return 'a'\n"
 DEEP = "def deep(x):\n    return 'a'\n"
@@ -281,11 +281,11 @@ def test_compiled_modules_count_by_their_file(tmp_path):
     found = set()
     for content in (b"one", b"two"):
         (tmp_path / "compiled_by_me.so").write_bytes(content)
-        found.add(CodeHasher(state_hash).digest([module]))
+        found.add(CodeHasher(state_hash, False).digest([module]))
     assert len(found) == 2
     module.__file__ = str(tmp_path / "gone.so")
     with pytest.raises(Unknowable):
-        CodeHasher(state_hash).digest([module])
+        CodeHasher(state_hash, False).digest([module])
 
 
 def test_relative_and_missing_imports_inside_functions(tmp_path):
@@ -414,3 +414,159 @@ def test_modules_that_are_not_loaded_are_not_run(tmp_path):
     assert before == hash_in_new_process(tmp_path, code) != "None"
     (tmp_path / "exiting_mod.py").write_text("import sys\nsys.exit(4)\n")
     assert hash_in_new_process(tmp_path, code) != before
+
+
+# What five models read beside their own attributes ------------------------------
+
+INNER = None
+LENGTH = 3
+
+
+class Reads:
+    """A model that refers to what can change behind its back."""
+
+    URL = "http://first"
+
+    def __init__(self, path):
+        self.path = path
+        self.server = "http://a"
+
+    def predict(self, X):
+        with open(self.path) as file:
+            words = file.read().split()
+        inner = INNER.predict(X)
+        return [
+            self.URL if x in words or len(x) > LENGTH else y
+            for x, y in zip(X, inner, strict=True)
+        ]
+
+
+def _refit(model, path, monkeypatch):
+    INNER.fit(["good", "bad"], ["a", "b"])
+
+
+def _class_attribute(model, path, monkeypatch):
+    monkeypatch.setattr(Reads, "URL", "http://second")
+
+
+def _constant(model, path, monkeypatch):
+    monkeypatch.setitem(globals(), "LENGTH", 4)
+
+
+def _file(model, path, monkeypatch):
+    path.write_text("other words")
+
+
+def _server(model, path, monkeypatch):
+    model.server = "http://b"
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+@pytest.mark.parametrize(
+    "change", [_refit, _class_attribute, _constant, _file, _server]
+)
+@pytest.mark.parametrize("hasher", [content_hash, content_mark])
+def test_what_changes_behind_a_model_is_seen(
+    change, as_path, hasher, tmp_path, monkeypatch
+):
+    path = tmp_path / "words.txt"
+    path.write_text("some words")
+    inner = make_pipeline(CountVectorizer(), LogisticRegression())
+    monkeypatch.setitem(
+        globals(), "INNER", inner.fit(["good", "bad", "worse"], ["a", "b", "b"])
+    )
+    model = Reads(path if as_path else str(path))
+    before = hasher(model)
+    assert before is not None
+    assert hasher(model) == before
+    change(model, path, monkeypatch)
+    assert hasher(model) != before
+
+
+def test_a_file_that_only_the_code_names_counts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("some")
+
+    def words(X):
+        with open("words.txt") as file:
+            return [file.read() for _ in X]
+
+    before = content_hash(words)
+    assert before == content_hash(words)
+    (tmp_path / "words.txt").write_text("others")
+    assert content_hash(words) != before
+
+
+def test_searches_are_known_by_what_they_predict_with(texts, labels):
+    from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+
+    pipe = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    grid = {"logisticregression__C": [1.0, 2.0]}
+    for search in (
+        GridSearchCV(pipe, grid, cv=2),
+        RandomizedSearchCV(pipe, grid, n_iter=2, cv=2, random_state=0),
+    ):
+        first = content_hash(search.fit(texts, labels))
+        assert first is not None
+        assert content_hash(search.fit(texts, labels)) == first
+        assert content_hash(search.fit(texts, labels[::-1])) != first
+
+
+def test_lambdas_and_local_classes_are_known_by_their_code(texts, labels):
+    def fitted(split):
+        return make_pipeline(CountVectorizer(analyzer=split), LogisticRegression()).fit(
+            texts, labels
+        )
+
+    hashes = {
+        content_hash(fitted(lambda x: x.split())),
+        content_hash(fitted(lambda x: x.split(" "))),
+        content_hash(fitted(lambda x: list(x))),
+    }
+    assert None not in hashes
+    assert len(hashes) == 3
+
+    def local(limit):
+        class Local:
+            def predict(self, X):
+                return [len(x) > limit for x in X]
+
+        return Local()
+
+    assert content_hash(local(3)) == content_hash(local(3)) != content_hash(local(4))
+
+
+def test_marks_see_a_change_beside_what_cannot_be_hashed():
+    import threading
+
+    class Locked:
+        def __init__(self):
+            self.lock, self.word = threading.local(), "fine"
+
+        def predict(self, X):
+            return [self.word in x for x in X]
+
+    model, other = Locked(), Locked()
+    assert content_hash(model) is None
+    before = content_mark(model)
+    assert content_mark(model) == before != content_mark(other)
+    model.word = "dull"
+    assert content_mark(model) != before
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs Linux's rusage")
+def test_hashing_a_net_copies_no_weights():
+    """A net of 400 MB is hashed without another 100 MB."""
+    code = """
+import resource, torch
+from fute_sklearn.models._content_hash import content_hash
+net = torch.nn.Sequential(*[torch.nn.Linear(5000, 5000) for _ in range(4)])
+content_hash(torch.nn.Linear(2, 2))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert content_hash(net)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert int(found.stdout) < 100
