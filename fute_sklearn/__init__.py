@@ -29,6 +29,8 @@ from .llm._prompt_selector import PromptSelector
 from .llm._prompted_llm import PromptedLLM
 from .llm.clients._openai_client import OpenAIClient
 from .llm.clients._transformers_client import TransformersClient
+from .models._label_parser import LabelParser
+from .models._match_labels import LabelMatch, match_labels
 from .models._mte_wrapper import MTEWrapper
 from .plotting._ranking_display import RankingDisplay
 from .plotting._task_map_display import TaskMapDisplay
@@ -42,6 +44,8 @@ from .tasks._vectors import TaskVectors
 __version__ = "0.1.0"
 
 __all__ = [
+    "LabelMatch",
+    "LabelParser",
     "MTEWrapper",
     "ModelRanker",
     "MomentEmbedder",
@@ -64,6 +68,7 @@ __all__ = [
     "config_context",
     "get_config",
     "load_embeddings",
+    "match_labels",
     "rank_models",
     "save_embeddings",
     "set_config",

@@ -20,6 +20,7 @@ __all__ = [
     "SurrogateError",
     "SurrogateNotFoundError",
     "TruncationWarning",
+    "UnknownModelWarning",
     "UnknownTokensWarning",
     "UnlabelledTextsWarning",
 ]
@@ -135,6 +136,10 @@ class DamagedCacheWarning(UserWarning):
 
 class TruncationWarning(UserWarning):
     """Texts had more tokens than ``max_length`` and were truncated."""
+
+
+class UnknownModelWarning(UserWarning):
+    """A model cannot be known again in another process; its answers do not last."""
 
 
 class UnknownTokensWarning(UserWarning):

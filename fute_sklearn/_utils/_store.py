@@ -118,6 +118,20 @@ def stand_in_folder() -> Path:
     return _stand_in[0]
 
 
+def with_checksum(body: bytes) -> bytes:
+    """Prepend a line with the checksum of some bytes."""
+    header = json.dumps({"sha256": hashlib.sha256(body).hexdigest()})
+    return header.encode() + b"\n" + body
+
+
+def without_checksum(data: bytes) -> bytes:
+    """Return the bytes after the line with their checksum; raise if it is another."""
+    header, _, body = data.partition(b"\n")
+    if json.loads(header)["sha256"] != hashlib.sha256(body).hexdigest():
+        raise ValueError("its checksum differs")
+    return body
+
+
 class ArrayStore:
     """Store with one file per array: a line with the checksum, then npy bytes.
 
@@ -133,16 +147,14 @@ class ArrayStore:
             return None
         path = self.folder / f"{key}.array"
         try:
-            header, _, body = path.read_bytes().partition(b"\n")
+            data = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             warn_unusable(self.folder, error)
             return None
         try:
-            if json.loads(header)["sha256"] != hashlib.sha256(body).hexdigest():
-                raise ValueError("its checksum differs")
-            return np.load(io.BytesIO(body), allow_pickle=False)
+            return np.load(io.BytesIO(without_checksum(data)), allow_pickle=False)
         except (ValueError, KeyError, TypeError, EOFError) as error:
             warn_damaged(path, error)
             return None
@@ -153,11 +165,9 @@ class ArrayStore:
             return
         body = io.BytesIO()
         np.save(body, array, allow_pickle=False)
-        header = json.dumps({"sha256": hashlib.sha256(body.getvalue()).hexdigest()})
         try:
             write_atomically(
-                self.folder / f"{key}.array",
-                header.encode() + b"\n" + body.getvalue(),
+                self.folder / f"{key}.array", with_checksum(body.getvalue())
             )
         except OSError as error:
             warn_unusable(self.folder, error)

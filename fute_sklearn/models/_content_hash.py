@@ -13,7 +13,10 @@ from ._code_hash import CodeHasher, Unknowable, file_mark
 
 # scikit-learn's vectorizers store the id() of their stop words, which differs between
 # processes; a search keeps times and scores, which its predictions do not depend on.
+# A torch module is switched to evaluation when it is asked.
 IDENTITIES = {"_stop_words_id"}
+SKORCH = "skorch.net.NeuralNet"
+MODULE_KEYS = {"training", "_parameters", "_modules"}
 SEARCH_RECORDS = {"cv_results_", "refit_time_"}
 
 
@@ -58,10 +61,16 @@ class _Hasher(NumpyHasher):
             values = values.to_dense() if values.is_sparse else values
             values = values.float() if str(values.dtype) == "torch.bfloat16" else values
             return ("tensor", str(obj.dtype), values.numpy())
+        if any(f"{c.__module__}.{c.__name__}" == SKORCH for c in kind.__mro__):
+            # It pickles its module as bytes, which differ from one time to the next.
+            own = vars(obj)
+            return ("skorch", own.get("module_"), own.get("classes_inferred_"))
         if kind is np.ma.MaskedArray:
             return ("masked", obj.filled().tolist(), np.ma.getmaskarray(obj))
         if kind is dict and "best_estimator_" in obj:
             return {k: v for k, v in obj.items() if k not in SEARCH_RECORDS}
+        if kind is dict and obj.keys() >= MODULE_KEYS:
+            return {k: v for k, v in obj.items() if k != "training"}
         if kind is dict and IDENTITIES & obj.keys():
             return {k: v for k, v in obj.items() if k not in IDENTITIES}
         if kind is frozenset:  # joblib sorts sets, but not these

@@ -10,15 +10,17 @@ import numpy as np
 from scipy.special import softmax
 
 from .._utils._columns import (
+    CONTAINERS,
     EXACT_FLOAT,
     column_names,
     column_of,
+    is_missing,
     is_table,
     plain,
+    scalar,
     table_of,
     typed_array,
 )
-from .._utils._store import ArrayStore
 from ..tasks._targets import reordered
 from ..tasks._validation import label_name
 
@@ -27,31 +29,96 @@ LEAST_ROWS = 8  # fewest rows on which scores are compared with predictions
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """Predictions (n,) or scores (n, n_columns), with the column names of a table."""
+    """Predictions (n,) or scores (n, n_columns), with the column names of a table.
+
+    Rows that are ``abstained`` (n,) hold no answer, and any value.
+    """
 
     values: np.ndarray
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...]
+    abstained: np.ndarray
 
 
-def checked_answers(found: Any, count: int, method: str) -> ModelAnswers:
-    """Convert a model's return value to an array of ``count`` valid rows, or raise."""
+def checked_answers(
+    found: Any, count: int, method: str, abstention_label: Any = None
+) -> ModelAnswers:
+    """Convert a model's return value to an array of ``count`` valid rows, or raise.
+
+    None, NaN, an empty string, a row of NaN and the label that stands for them are
+    abstentions.
+    """
     if isinstance(found, (str, bytes, dict)) or not hasattr(found, "__iter__"):
         raise TypeError(f"expected an array, got {found!r}.")
     found = plain(found)
     names = tuple(label_name(c) for c in column_names(found) or ())
     if is_table(found) and not _one_column(found):
-        values = table_of(found, "the answer")
-        if not np.isfinite(values).all() and method != "predict_log_proba":
-            row = int(np.argmin(np.isfinite(values).all(1)))
-            raise ValueError(f"row {row} is {values[row].tolist()}, no finite numbers.")
-        if np.isnan(values).any():
-            row = int(np.argmax(np.isnan(values).any(1)))
-            raise ValueError(f"row {row} is {values[row].tolist()}, no numbers.")
+        values, abstained = _table(found, method)
     else:
-        values, names = _column(found), ()
+        (values, abstained), names = _column_of(found, abstention_label), ()
     if len(values) != count:
         raise ValueError(f"expected {count} predictions, got {len(values)}.")
-    return ModelAnswers(values, names)
+    return ModelAnswers(values, names, abstained)
+
+
+def _table(found: Any, method: str) -> tuple[np.ndarray, np.ndarray]:
+    values = table_of(found, "the answer")
+    abstained = np.isnan(values).all(1)
+    good = np.isfinite(values)
+    if method == "predict_log_proba":
+        good = ~np.isnan(values)
+    good[abstained] = True
+    if not good.all():
+        row = int(np.argmin(good.all(1)))
+        raise ValueError(f"row {row} is {values[row].tolist()}, no finite numbers.")
+    return values, abstained
+
+
+def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Convert one column of answers; abstentions take the value of another row."""
+    if is_table(found):  # of one column
+        rows = found.to_numpy() if hasattr(found, "to_numpy") else found
+        found = [row[0] for row in rows]
+    named = None if abstention_label is None else label_name(abstention_label)
+    values = [scalar(value) for value in found]
+    abstained = np.array(
+        [
+            is_missing(value)
+            or (isinstance(value, str) and not value.strip())
+            or (not isinstance(value, CONTAINERS) and label_name(value) == named)
+            for value in values
+        ],
+        dtype=bool,
+    )
+    answered = [v for v, none in zip(values, abstained, strict=True) if not none]
+    array = _typed(column_of(answered, "prediction"))
+    if len(answered) == len(values) or not answered:
+        return array if answered else np.full(len(values), ""), abstained
+    whole = np.full(len(values), array[0], dtype=array.dtype)
+    whole[~abstained] = array
+    return whole, abstained
+
+
+def joined(parts: Sequence[tuple[Any, tuple[str, ...]]]) -> ModelAnswers:
+    """Join the answers to single texts: a value, row of scores or None, and names."""
+    abstained = np.array([value is None for value, _ in parts])
+    answered = [(value, names) for value, names in parts if value is not None]
+    forms = {(np.shape(value), names) for value, names in answered}
+    if len(forms) > 1:
+        raise ValueError(
+            "texts got answers of different forms, (columns, column names) "
+            f"{sorted(map(str, forms))}; expected the same for all."
+        )
+    if not answered:
+        return ModelAnswers(np.full(len(parts), ""), (), abstained)
+    (shape, names), values = next(iter(forms)), [value for value, _ in answered]
+    if shape:
+        whole = np.full((len(parts), *shape), np.nan)
+        whole[~abstained] = np.stack(values)
+        return ModelAnswers(whole, names, abstained)
+    array = _typed(values)
+    column = np.full(len(parts), array[0], dtype=array.dtype)
+    column[~abstained] = array
+    return ModelAnswers(column, (), abstained)
 
 
 def in_rows_order(found: Any, chunk: Any) -> Any:
@@ -73,15 +140,8 @@ def _one_column(found: Any) -> bool:
     return shape[1] == 1 if shape is not None else {len(row) for row in found} == {1}
 
 
-def _column(found: Any) -> np.ndarray:
-    """Convert one column of predictions to an array; mixed types become label names."""
-    if is_table(found):  # of one column
-        rows = found.to_numpy() if hasattr(found, "to_numpy") else found
-        found = [row[0] for row in rows]
-    values = column_of(found, "prediction")
-    for i, value in enumerate(values):
-        if not label_name(value):
-            raise ValueError(f"prediction[{i}] is {value!r}, which names nothing.")
+def _typed(values: list[Any]) -> np.ndarray:
+    """Convert answers to an array; mixed types become label names."""
     array = typed_array(values)
     if array.dtype != object:
         return array
@@ -155,20 +215,6 @@ def probabilities(found: np.ndarray, method: str) -> np.ndarray:
     return found
 
 
-def joined(parts: Sequence[ModelAnswers]) -> ModelAnswers:
-    """Concatenate the answers to several chunks of texts."""
-    shapes = {(part.values.ndim, part.names, part.values.shape[1:]) for part in parts}
-    if len(shapes) > 1:
-        raise ValueError(
-            "chunks of texts got answers of different forms, (dimensions, column "
-            f"names, columns) {sorted(map(str, shapes))}; expected the same for all."
-        )
-    if parts[0].values.ndim == 2:
-        return ModelAnswers(np.concatenate([p.values for p in parts]), parts[0].names)
-    values = [value for part in parts for value in part.values.tolist()]
-    return ModelAnswers(_column(values))
-
-
 def looks_one_vs_one(model: Any, scores: np.ndarray, chunk: Any) -> bool:
     """Return whether three columns of scores are one-vs-one scores of three classes.
 
@@ -239,26 +285,18 @@ class Renaming:
         return np.stack(columns, 1), [renamed[rows[0]] for rows in places.values()]
 
 
-class MemoryStore(ArrayStore):
-    """In-memory store for the predictions of a model that cannot be hashed."""
-
-    def __init__(self, owner: Any) -> None:
-        super().__init__(None)
-        self.owner = owner
-        self.kept: dict[str, np.ndarray] = {}
-
-    def get(self, key: str) -> np.ndarray | None:
-        return self.kept.get(key)
-
-    def put(self, key: str, array: np.ndarray) -> None:
-        self.kept[key] = array
-
-
-def chunk_of(X: Any, texts: list[str], part: list[int]) -> Any:
-    """Return consecutive rows of X in X's type, or a list of texts if not sliceable."""
-    rows = slice(part[0], part[-1] + 1)
+def rows_of(X: Any, texts: list[str], rows: Sequence[int]) -> Any:
+    """Return rows of X in X's type, or a list of texts if X cannot be indexed."""
+    first, last = rows[0], rows[-1] + 1
+    if last - first == len(rows):
+        part: Any = slice(first, last)
+        if hasattr(X, "iloc"):
+            return X.iloc[part]
+        return X[part] if isinstance(X, (list, tuple, np.ndarray)) else texts[part]
     if hasattr(X, "iloc"):
-        return X.iloc[rows]
+        return X.iloc[list(rows)]
     if isinstance(X, np.ndarray):
-        return X[rows]
-    return X[rows] if isinstance(X, (list, tuple)) else texts[rows]
+        return X[list(rows)]
+    if isinstance(X, (list, tuple)):
+        return type(X)([X[i] for i in rows])
+    return [texts[i] for i in rows]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,41 +17,53 @@ from sklearn.utils.validation import check_is_fitted
 from .._utils._columns import scalar
 from .._utils._parameters import validate_params
 from .._utils._stack_level import find_stack_level
-from .._utils._store import ArrayStore, cache_folder, text_key
-from ..exceptions import ModelLabelError, ModelLabelWarning
+from .._utils._store import text_key
+from ..exceptions import ModelLabelError, ModelLabelWarning, UnknownModelWarning
 from ..tasks._task import Task
 from ..tasks._validation import check_label_names, check_texts, label_name
-from ._content_hash import content_hash
+from ._content_hash import content_hash, content_mark
+from ._kept_answers import KeptAnswers, answers_in_memory, answers_of
+from ._labeller import Labeller, short
 from ._model_answers import (
-    MemoryStore,
     ModelAnswers,
     Renaming,
-    checked_answers,
-    chunk_of,
     in_classes_order,
-    in_rows_order,
-    joined,
-    looks_one_vs_one,
     probabilities,
     with_columns,
 )
+from .adapters._adapted import RESPONSES, AdaptedModel, Options
+from .adapters._recorded import RecordedAnswers
+from .adapters._table import adapt
 
-RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+ABSTAINED = "(abstained)"
 
 
 class MTEWrapper(BaseEstimator):
     """Label texts with a fitted model and embed the model by its predictions (MTE).
 
-    The model is any object with ``predict`` or another response method: a scikit-learn
-    estimator, a class around a torch module, a client of a server.  It is neither
-    fitted nor copied (``clone`` keeps a reference) and is left out of pickles.
-    Predictions are cached on disk per batch, so that a repeated or interrupted run does
-    not call the model again for the same texts.
+    The model is neither fitted nor copied (``clone`` keeps a reference) and is left out
+    of pickles.  Its answers are kept on disk text by text as they come, so that no text
+    is asked for twice, be it after a stop or among other texts.
 
     Parameters
     ----------
     estimator : object
-        The fitted model; see `fute_sklearn.base.Model`.
+        The fitted model, one of
+
+        - any object with ``predict``, ``predict_proba``, ``predict_log_proba`` or
+          ``decision_function``; see `fute_sklearn.base.Model`;
+        - a function of a list of texts, or of one text;
+        - a pipeline of transformers for text classification, zero-shot classification
+          (with ``classes``) or generation (with ``parser``);
+        - with its ``tokenizer``, a model of transformers or peft that classifies
+          sequences or generates, or any torch module that gives logits;
+        - a model of spaCy, fastText, Keras, onnxruntime, CatBoost or LangChain;
+        - steps ``(vectorizer, ..., model)``, where a vectorizer has ``transform`` or
+          ``encode`` or is a function, and the model may be a booster of XGBoost or
+          LightGBM;
+        - answers that exist already: a `Task`, a dict from text to label, a table or a
+          csv, jsonl or parquet file with a column of texts (or of ids, where the texts
+          have an index), or labels in the order of the texts.
     embedder : embedder or None, default=None
         Embeds the labelled texts in ``fit``; None means ``TuPaTEEmbedder()``.
     response_method : {"predict", "predict_proba", "predict_log_proba", \
@@ -61,25 +74,46 @@ class MTEWrapper(BaseEstimator):
         without calibration.  Columns are in the order of the model's ``classes_``;
         columns of a DataFrame are matched by name.
     name : str or None, default=None
-        Name of the model; None means the name of its class.
+        Name of the model; None means the name of its class, function or file.
     classes : sequence or None, default=None
         Labels that the model could predict in addition to its ``classes_`` and those
         that it does predict; None adds none.  For a model without ``classes_``, the
-        labels of the columns of its probabilities, which are then required unless it
-        returns a DataFrame.
-    label_names : dict or None, default=None
+        labels of the columns of its probabilities; without them these are numbered.
+    label_names : dict, sequence or None, default=None
         The task's labels by the model's labels, such as ``{"LABEL_0": "negative",
-        "LABEL_1": "positive"}``; labels that are not keys are kept, and None keeps all.
-        Labels mapped to the same one are merged.
+        "LABEL_1": "positive"}``, or in the order of the model's classes; labels that
+        are not keys are kept, and None keeps all.  Labels mapped to the same one are
+        merged.
     kind : {"label", "number", "text"} or None, default=None
         Kind of the model's predictions; None infers it, see `Task`.
+    tokenizer : callable or None, default=None
+        For models that do not read texts: the tokenizer of transformers, or a function
+        from a list of texts to the model's inputs.
+    parser : callable or None, default=None
+        Reads a label from each answer, for models that answer in sentences; None for
+        an answer in which there is none.  See `LabelParser`.
+    fingerprint : str or None, default=None
+        Identifies the model among the kept answers, and must change if these would.
+        None takes the model's own ``fingerprint``, or else a hash of its content.
+    abstentions : {"raise", "drop", "keep"} or None, default=None
+        What to do where the model answers None, NaN, an empty string or
+        ``abstention_label``: raise `ModelLabelError`; leave the text out with a
+        warning; or keep the abstention as a class of its own, ``"(abstained)"``.  None
+        does as ``on_error`` says.
+    abstention_label : object, default=None
+        Label by which the model says that it does not know.
     on_error : {"raise", "drop"}, default="raise"
-        What to do if the model fails on a batch: ``"raise"`` raises `ModelLabelError`;
-        ``"drop"`` calls the model text by text and drops the texts on which it fails,
-        with a warning.  A task with dropped texts cannot be embedded together with
-        tasks over all texts, which takes longer.
-    batch_size : int, default=512
-        Number of texts per call of the model and per file of cached predictions.
+        What to do if the model fails on a portion: ``"raise"`` raises
+        `ModelLabelError`; ``"drop"`` calls the model text by text and leaves out the
+        texts on which it fails, with a warning.  A task with fewer texts cannot be
+        embedded together with tasks over all texts, which takes longer.
+    batch_size : int or None, default=None
+        Number of texts per call of the model.  None means 512 for estimators of
+        scikit-learn and boosters, and 32 for all others.  A stop loses the answers of
+        one call, and of a tenth of a second before it, at most.
+    max_seconds : float or None, default=None
+        Most seconds for labelling: `ModelLabelError` is raised after the call by which
+        more are forecast.  A call is not interrupted.  None sets no limit.
 
     Attributes
     ----------
@@ -92,37 +126,37 @@ class MTEWrapper(BaseEstimator):
 
     Notes
     -----
-    In the cache, a model is identified by its attribute or method ``fingerprint``, if
-    it has one; else by a hash of its pickled state and of its loaded code: its classes,
-    their bases, and all that their methods refer to.  A model whose state changes by
-    predicting, for instance by a counter, needs a ``fingerprint``.  Predictions of a
-    model that cannot be pickled are kept in memory, for the life of this wrapper.
+    A model without a fingerprint is identified by a hash of its pickled state and of
+    its loaded code: its classes, their bases, all that their methods refer to, and the
+    content of files whose paths are among it.  A model whose state changes by
+    predicting, for instance by a counter, needs a ``fingerprint``.  Answers of a model
+    that cannot be hashed as a whole are kept for this process only, with a warning.
 
     Examples
     --------
     >>> from fute_sklearn import MTEWrapper
-    >>> class Rule:
-    ...     def predict(self, X):
-    ...         return ["good" if "fine" in x else "bad" for x in X]
-    >>> MTEWrapper(Rule()).label(["a fine film", "a dull film"])
-    Task(name='Rule', n_samples=2, classes=['bad', 'good'])
+    >>> def rule(text: str) -> str:
+    ...     return "good" if "fine" in text else "bad"
+    >>> MTEWrapper(rule).label(["a fine film", "a dull film"])
+    Task(name='rule', n_samples=2, classes=['bad', 'good'])
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "estimator": [
-            HasMethods("predict"),
-            HasMethods("predict_proba"),
-            HasMethods("predict_log_proba"),
-            HasMethods("decision_function"),
-        ],
+        "estimator": [object],
         "embedder": [HasMethods(["fit", "embed"]), None],
         "response_method": [StrOptions(set(RESPONSES))],
         "name": [str, None],
         "classes": ["array-like", None],
-        "label_names": [Mapping, None],
+        "label_names": [Mapping, list, tuple, np.ndarray, None],
         "kind": [StrOptions({"label", "number", "text"}), None],
+        "tokenizer": [callable, None],
+        "parser": [callable, None],
+        "fingerprint": [str, None],
+        "abstentions": [StrOptions({"raise", "drop", "keep"}), None],
+        "abstention_label": [object],
         "on_error": [StrOptions({"raise", "drop"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -133,10 +167,16 @@ class MTEWrapper(BaseEstimator):
         response_method: str = "predict",
         name: str | None = None,
         classes: Any = None,
-        label_names: Mapping[Any, Any] | None = None,
+        label_names: Mapping[Any, Any] | Sequence[Any] | None = None,
         kind: str | None = None,
+        tokenizer: Any = None,
+        parser: Any = None,
+        fingerprint: str | None = None,
+        abstentions: str | None = None,
+        abstention_label: Any = None,
         on_error: str = "raise",
-        batch_size: int = 512,
+        batch_size: int | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         self.estimator = estimator
         self.embedder = embedder
@@ -145,8 +185,14 @@ class MTEWrapper(BaseEstimator):
         self.classes = classes
         self.label_names = label_names
         self.kind = kind
+        self.tokenizer = tokenizer
+        self.parser = parser
+        self.fingerprint = fingerprint
+        self.abstentions = abstentions
+        self.abstention_label = abstention_label
         self.on_error = on_error
         self.batch_size = batch_size
+        self.max_seconds = max_seconds
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters of the wrapper and its embedder, but not of the model.
@@ -201,7 +247,7 @@ class MTEWrapper(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {k: v for k, v in state.items() if k not in ("estimator", "_memory")}
+        return {k: v for k, v in state.items() if k != "estimator"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -209,15 +255,16 @@ class MTEWrapper(BaseEstimator):
 
     @property
     def model_name(self) -> str:
-        """Name of the model: the parameter ``name``, or the name of its class."""
-        return self.name or type(self.estimator).__name__
+        """Name of the model: ``name``, or that of its class, function or file."""
+        return self.name or self._model().name
 
-    def _model(self) -> Any:
+    def _model(self) -> AdaptedModel:
         if self.estimator is None:
             raise ValueError(
                 "the model is not part of a pickle: set_params(estimator=model) first."
             )
-        return self.estimator
+        classes = None if self.classes is None else self._more_classes()
+        return adapt(self.estimator, Options(self.tokenizer, classes))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MTEWrapper:
         """Copy the fitted wrapper; the model is kept by reference."""
@@ -259,35 +306,51 @@ class MTEWrapper(BaseEstimator):
         ModelLabelWarning
             If texts are dropped (``on_error="drop"``).
         """
-        self._model()
         validate_params(self)
-        if not hasattr(self.estimator, self.response_method):
+        model = self._model()
+        name = self.name or model.name
+        if self.response_method not in model.responses:
             raise AttributeError(
-                f"the model {self.model_name!r} has no method "
-                f"{self.response_method!r}; choose another response_method."
+                f"the model {name!r} has no method {self.response_method!r}; choose "
+                f"another response_method, of {list(model.responses)}."
             )
+        self._renaming(model.classes or [])
         X = list(X) if hasattr(X, "__next__") else X
         # For records, the model provides the text of each.
         text_of = getattr(self.estimator, "text_of", None)
         texts = check_texts(X if text_of is None else text_of(X))
         content_of = getattr(self.estimator, "content_of", None)
         content = texts if content_of is None else content_of(X)
-        rows, found = self._respond(X, texts, content)
-        kept = [texts[i] for i in rows]
+        labeller = self._labeller(model, name)
+        with self._kept(model, name) as kept:
+            rows, answers = labeller.answers(X, texts, content, kept)
+        rows, answers = self._without_abstentions(rows, answers, name)
         try:
-            y, classes = self._targets(joined(found))
+            y, classes = self._targets(model, answers)
             return Task(
-                kept,
+                [texts[i] for i in rows],
                 y,
-                name=self.model_name,
+                name=name,
                 classes=classes,
                 kind=self.kind,
                 origin="model",
             )
         except (TypeError, ValueError) as error:
             raise ModelLabelError(
-                f"the answers of the model {self.model_name!r} cannot be used: {error}"
+                f"the answers of the model {name!r} cannot be used: {error}"
             ) from error
+
+    def _labeller(self, model: AdaptedModel, name: str) -> Labeller:
+        return Labeller(
+            model,
+            name,
+            self.response_method,
+            self.parser,
+            self.on_error == "drop",
+            self.batch_size or model.batch_size,
+            self.max_seconds,
+            self.abstention_label,
+        )
 
     def known_labels(self) -> list[Any] | None:
         """Return the labels that the model can predict, without calling the model.
@@ -295,18 +358,31 @@ class MTEWrapper(BaseEstimator):
         Returns
         -------
         labels : list or None
-            The model's ``classes_``, or without these the parameter ``classes`` if
-            scores are asked for, after renaming by ``label_names``.  None if unknown,
-            or if ``kind`` is ``"number"`` or ``"text"``.
+            The model's classes, or without these the parameter ``classes`` if scores
+            are asked for, after renaming by ``label_names``.  None if unknown, or if
+            ``kind`` is ``"number"`` or ``"text"``, or answers are parsed.
         """
-        own = getattr(self.estimator, "classes_", None)
+        own = self._model().classes
         if own is None and self.response_method != "predict":
             own = self.classes  # the labels of the score columns
-        if own is None or self.kind in ("number", "text"):
+        if own is None or self.kind in ("number", "text") or self.parser is not None:
             return None
-        renaming = Renaming(self.label_names)
+        renaming = self._renaming(own)
         labels = [renaming.of(scalar(label)) for label in own]
         return list({label_name(label): label for label in labels}.values())
+
+    def _renaming(self, own: Sequence[Any]) -> Renaming:
+        """Return the renaming of labels, given in the order of the model's or not."""
+        names = self.label_names
+        if names is None or isinstance(names, Mapping):
+            return Renaming(names)
+        own = list(own or self._more_classes() or range(len(names)))
+        if len(own) != len(names):
+            raise ValueError(
+                f"label_names has {len(names)} labels for the {len(own)} classes of "
+                f"the model, {own}; give one for each in their order, or a dict."
+            )
+        return Renaming(dict(zip(own, names, strict=True)))
 
     def _more_classes(self) -> list[Any]:
         if self.classes is None:
@@ -314,28 +390,48 @@ class MTEWrapper(BaseEstimator):
         check_label_names(self.classes)
         return [scalar(label) for label in self.classes]
 
-    def _targets(self, answers: ModelAnswers) -> tuple[Any, list[Any] | None]:
+    def _without_abstentions(
+        self, rows: list[int], answers: ModelAnswers, name: str
+    ) -> tuple[list[int], ModelAnswers]:
+        """Raise for abstentions or leave them out, unless they are kept."""
+        choice = self.abstentions or self.on_error
+        lost = [i for i, none in zip(rows, answers.abstained, strict=True) if none]
+        if not lost or choice == "keep":
+            return rows, answers
+        what = f"{len(lost)} of {len(rows)} texts (rows {short(lost)})"
+        if choice == "raise" or len(lost) == len(rows):
+            raise ModelLabelError(
+                f"the model {name!r} gave no answer to {what}: None, NaN, nothing, or "
+                "abstention_label. Its other answers are kept. Remedy: abstentions="
+                "'drop' leaves these texts out, 'keep' makes a class of them."
+            )
+        warnings.warn(
+            f"the model {name!r} gave no answer to {what}; they are dropped",
+            ModelLabelWarning,
+            stacklevel=find_stack_level(),
+        )
+        there = ~answers.abstained
+        left = [i for i, stays in zip(rows, there, strict=True) if stays]
+        return left, replace(
+            answers, values=answers.values[there], abstained=answers.abstained[there]
+        )
+
+    def _targets(
+        self, model: AdaptedModel, answers: ModelAnswers
+    ) -> tuple[Any, list[Any] | None]:
         """Return targets, and all classes that the model can predict if known."""
-        own = getattr(self.estimator, "classes_", None)
-        own = [] if own is None else [scalar(label) for label in own]
+        own = [] if model.classes is None or self.parser else model.classes
         more = self._more_classes()
-        renaming = Renaming(self.label_names)
+        renaming = self._renaming(own)
         values, method = answers.values, self.response_method
         if method != "predict":
             n_classes = len(own or more or answers.names)
             values = with_columns(values, method, n_classes)
         if values.ndim == 2:
             answers = replace(answers, values=values)
-            table, classes = in_classes_order(answers, own, more)
-            renaming.check([*classes, *more])
-            table, classes = renaming.of_columns(probabilities(table, method), classes)
-            known = {label_name(label) for label in classes}
-            extra = [c for c in map(renaming.of, more) if label_name(c) not in known]
-            return np.hstack([table, np.zeros((len(table), len(extra)))]), [
-                *classes,
-                *extra,
-            ]
-        y = values.tolist()
+            return _soft_targets(answers, method, own, more, renaming)
+        gone = answers.abstained
+        y = [v for v, none in zip(values.tolist(), gone, strict=True) if not none]
         if own:
             renaming.check([*own, *more, *y])
         elif renaming.names and not set(map(label_name, y)) & set(renaming.names):
@@ -343,103 +439,38 @@ class MTEWrapper(BaseEstimator):
                 f"label_names names {sorted(renaming.names)}, but the model answers "
                 f"{sorted(set(map(label_name, y)))[:5]}."
             )
-        y = [renaming.of(label) for label in y]
+        answered = iter([renaming.of(label) for label in y])
+        y = [ABSTAINED if none else next(answered) for none in gone]
         named = [renaming.of(label) for label in own + more]
         named += renaming.names.values()
         if not named or self.kind in ("number", "text"):
             return y, None
         return y, list({label_name(label): label for label in named + y}.values())
 
-    def _respond(
-        self, X: Any, texts: list[str], content: list[str]
-    ) -> tuple[list[int], list[ModelAnswers]]:
-        store, model = self._store()
-        rows: list[int] = []
-        parts: list[ModelAnswers] = []
-        for start in range(0, len(texts), self.batch_size):
-            part = list(range(start, min(start + self.batch_size, len(texts))))
-            key = text_key(model, self.response_method, *[content[i] for i in part])
-            known = _kept(store, key)
-            found = self._ask(X, texts, part) if known is None else [(part, known)]
-            if known is None and [kept for kept, _ in found] == [part]:
-                _keep(store, key, found[0][1])
-            for kept, answers in found:
-                rows += kept
-                parts.append(answers)
-        if not rows:
-            raise ModelLabelError(
-                f"the model {self.model_name!r} failed on every text."
-            )
-        return rows, parts
-
-    def _store(self) -> tuple[ArrayStore, str]:
-        store = ArrayStore(cache_folder("predictions"))
-        mark = getattr(self.estimator, "fingerprint", None)
-        if mark is not None:
-            return store, f"fingerprint:{mark() if callable(mark) else mark}"
-        content = content_hash(self.estimator)
-        if content is not None:
-            return store, f"hash:{content}"
-        memory = getattr(self, "_memory", None)
-        if memory is None or memory.owner is not self.estimator:
-            memory = self._memory = MemoryStore(self.estimator)
-        return memory, "identity"
-
-    def _ask(
-        self, X: Any, texts: list[str], part: list[int]
-    ) -> list[tuple[list[int], ModelAnswers]]:
-        """Return answers with their rows: of the whole batch, or text by text."""
-        try:
-            return [(part, self._call(X, texts, part))]
-        except ModelLabelError as error:
-            if self.on_error == "raise":
-                raise
-            reason = error
-        found = []
-        for i in part:
+    @contextmanager
+    def _kept(self, model: AdaptedModel, name: str) -> Iterator[KeptAnswers]:
+        """Open the answers that this model gave before."""
+        mark = self.fingerprint or model.fingerprint
+        settings = (self.response_method, repr(self.classes))
+        content = None if mark is not None else content_hash(model.hashed)
+        if isinstance(model, RecordedAnswers):
+            yield KeptAnswers(None)
+        elif mark is not None:
+            yield answers_of(f"fingerprint:{mark}", *settings)
+        elif content is not None:
+            yield answers_of(f"hash:{content}", *settings)
+        else:
+            known, new = answers_in_memory(self.estimator)
+            if new:
+                _tell_unknown(name)
+            mark = text_key(content_mark(model.hashed), *settings)
+            kept = known.by_mark.setdefault(mark, KeptAnswers(None))
             try:
-                found.append(([i], self._call(X, texts, [i])))
-            except ModelLabelError as error:
-                reason = error
-        lost = sorted(set(part) - {i for rows, _ in found for i in rows})
-        if lost:
-            warnings.warn(
-                f"{len(lost)} texts (rows {_short(lost)}) are dropped: {reason}",
-                ModelLabelWarning,
-                stacklevel=find_stack_level(),
-            )
-        return found
-
-    def _call(self, X: Any, texts: list[str], part: list[int]) -> ModelAnswers:
-        """Call the model on some rows and check the result."""
-        chunk = chunk_of(X, texts, part)
-        method = self.response_method
-        where = f"the model {self.model_name!r}, rows {part[0]} to {part[-1]}"
-        try:
-            found = getattr(self.estimator, method)(chunk)
-        except Exception as error:  # a model may raise anything
-            raise ModelLabelError(
-                f"{where}: {method} raised {type(error).__name__}: {error}"
-            ) from error
-        try:
-            found = in_rows_order(found, chunk)
-            answers = checked_answers(found, len(part), method)
-            if method == "decision_function":
-                self._check_scores(answers.values, chunk)
-        except (TypeError, ValueError) as error:
-            raise ModelLabelError(f"{where}: {error}") from error
-        return answers
-
-    def _check_scores(self, scores: np.ndarray, chunk: Any) -> None:
-        three = scores.ndim == 2 and scores.shape[1] == 3
-        if not three or len(getattr(self.estimator, "classes_", ())) != 3:
-            return
-        if looks_one_vs_one(self.estimator, scores, chunk):
-            raise ValueError(
-                "decision_function gives a score for every pair of classes "
-                "(one-vs-one), which ranks no class; set "
-                "decision_function_shape='ovr', or use response_method='predict'."
-            )
+                yield kept
+            finally:
+                # Counters and the like may have changed by being asked.
+                mark = text_key(content_mark(model.hashed), *settings)
+                known.by_mark[mark] = kept
 
     # Embedding ------------------------------------------------------------------
 
@@ -494,7 +525,7 @@ class MTEWrapper(BaseEstimator):
         ValueError
             If the wrapper was unpickled and has no model.
         """
-        return self._model().predict(X)
+        return self._model().answer(X, "predict")
 
     def score(self, X: Any, y: Any) -> float:
         """Compute the mean log-likelihood of targets under the model's student.
@@ -526,20 +557,33 @@ class MTEWrapper(BaseEstimator):
         return tags
 
 
-def _short(rows: list[int]) -> str:
-    shown = ", ".join(map(str, rows[:10]))
-    return shown + (", ..." if len(rows) > 10 else "")
+def _tell_unknown(name: str) -> None:
+    warnings.warn(
+        f"the model {name!r} holds what cannot be hashed, so that it is not known "
+        "again in another process; its answers are kept for this process only. To keep "
+        "them, name it: MTEWrapper(model, fingerprint='a name that changes with it')",
+        UnknownModelWarning,
+        stacklevel=find_stack_level(),
+    )
 
 
-def _kept(store: ArrayStore, key: str) -> ModelAnswers | None:
-    values = store.get(key)
-    if values is None:
-        return None
-    names = store.get(f"{key}-names")
-    return ModelAnswers(values, () if names is None else tuple(names.tolist()))
-
-
-def _keep(store: ArrayStore, key: str, answers: ModelAnswers) -> None:
-    if answers.names:
-        store.put(f"{key}-names", np.array(answers.names))
-    store.put(key, answers.values)
+def _soft_targets(
+    answers: ModelAnswers,
+    method: str,
+    own: list[Any],
+    more: list[Any],
+    renaming: Renaming,
+) -> tuple[Any, list[Any]]:
+    """Return probabilities and their classes; abstentions get a column."""
+    table, classes = in_classes_order(answers, own, more)
+    renaming.check([*classes, *more])
+    table, classes = renaming.of_columns(probabilities(table, method), classes)
+    known = {label_name(label) for label in classes}
+    extra = [c for c in map(renaming.of, more) if label_name(c) not in known]
+    if answers.abstained.any():
+        table = np.where(answers.abstained[:, None], 0.0, table)
+        extra = [*extra, ABSTAINED]
+    columns = np.zeros((len(table), len(extra)))
+    if answers.abstained.any():
+        columns[:, -1] = answers.abstained
+    return np.hstack([table, columns]), [*classes, *extra]

@@ -1,0 +1,192 @@
+"""Answers of one model by text, kept in memory and on disk as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+import uuid
+import weakref
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._utils._store import (
+    cache_folder,
+    text_key,
+    usable_folder,
+    warn_damaged,
+    warn_unusable,
+    with_checksum,
+    without_checksum,
+    write_atomically,
+)
+from ._model_answers import ModelAnswers, joined
+
+MOST_FILES = 64  # more files of one model are merged when they are read
+WAIT = 0.1  # seconds for which answers may lie in memory only
+
+
+class KeptAnswers:
+    """Answers of one model by text.
+
+    Every text has an answer of its own, so that other texts, or the same ones in
+    another order, do not call the model again for those it has answered.
+
+    Parameters
+    ----------
+    folder : path or None
+        Folder of this model's answers; None keeps them in memory only.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = usable_folder(folder)
+        self._found: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        self._new: list[tuple[list[str], ModelAnswers]] = []
+        self._flushed = time.monotonic()
+        if self.folder is not None:
+            self._read(self.folder)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._found
+
+    def add(self, keys: Sequence[str], answers: ModelAnswers) -> None:
+        """Add the answers to some texts; write them unless that was done just now."""
+        self._remember(keys, answers)
+        if self.folder is not None:
+            self._new.append((list(keys), answers))
+            if time.monotonic() - self._flushed > WAIT:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is not yet on disk; warn, but do not raise, if that fails."""
+        if self._new and self.folder is not None:
+            for keys, answers in _merged(self._new):
+                self._write(keys, answers)
+            self._new.clear()
+        self._flushed = time.monotonic()
+
+    def gather(self, keys: Sequence[str]) -> ModelAnswers:
+        """Return the answers to some texts."""
+        return joined([self._found[key] for key in keys])
+
+    def _remember(self, keys: Sequence[str], answers: ModelAnswers) -> None:
+        rows = answers.values if answers.values.ndim == 2 else answers.values.tolist()
+        for key, row, none in zip(keys, rows, answers.abstained, strict=True):
+            self._found[key] = (None if none else row), answers.names
+
+    def _write(self, keys: list[str], answers: ModelAnswers) -> None:
+        assert self.folder is not None
+        body = io.BytesIO()
+        np.savez(
+            body,
+            keys=np.array(keys),
+            values=answers.values,
+            abstained=answers.abstained,
+            names=np.array(answers.names, dtype=str),
+        )
+        # A name of its own, so that processes with the same model do not collide.
+        path = self.folder / f"{uuid.uuid4().hex}.answers"
+        try:
+            write_atomically(path, with_checksum(body.getvalue()))
+        except OSError as error:
+            warn_unusable(self.folder, error)
+
+    def _read(self, folder: Path) -> None:
+        paths = sorted(folder.glob("*.answers"))
+        parts = []
+        for path in paths:
+            try:
+                part = _read_file(path)
+            except FileNotFoundError:  # merged by another process
+                continue
+            except OSError as error:
+                warn_unusable(folder, error)
+                return
+            except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+                warn_damaged(path, error)
+                continue
+            self._remember(*part)
+            parts.append(part)
+        if len(paths) > MOST_FILES:
+            for keys, answers in _merged(parts):
+                self._write(keys, answers)
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+
+def _read_file(path: Path) -> tuple[list[str], ModelAnswers]:
+    body = io.BytesIO(without_checksum(path.read_bytes()))
+    with np.load(body, allow_pickle=False) as file:
+        names = tuple(file["names"].tolist())
+        answers = ModelAnswers(file["values"], names, file["abstained"])
+        return file["keys"].tolist(), answers
+
+
+def _merged(
+    parts: Sequence[tuple[list[str], ModelAnswers]],
+) -> list[tuple[list[str], ModelAnswers]]:
+    """Concatenate parts of the same form, later answers to a text first."""
+    forms: dict[Any, list[tuple[list[str], ModelAnswers]]] = {}
+    for keys, answers in parts:
+        values = answers.values
+        form = (values.dtype.kind, values.shape[1:], answers.names)
+        forms.setdefault(form, []).append((keys, answers))
+    return [
+        (
+            [key for keys, _ in some for key in keys],
+            ModelAnswers(
+                np.concatenate([answers.values for _, answers in some]),
+                some[0][1].names,
+                np.concatenate([answers.abstained for _, answers in some]),
+            ),
+        )
+        for some in forms.values()
+    ]
+
+
+def answers_of(identity: str, *settings: str) -> KeptAnswers:
+    """Open the answers of a model that is known by a fingerprint or a hash."""
+    root = cache_folder("predictions")
+    return KeptAnswers(root and root / text_key(identity, *settings))
+
+
+def answer_key(content: str) -> str:
+    """Name the answer to a text."""
+    return hashlib.sha256(content.encode("utf8", "surrogatepass")).hexdigest()
+
+
+@dataclass
+class InMemory:
+    """Answers of a model that this process alone can tell from others.
+
+    ``held`` is the model or a reference to it, ``by_mark`` its answers by its content.
+    """
+
+    held: Any
+    by_mark: dict[str, KeptAnswers] = field(default_factory=dict)
+
+    def model(self) -> Any:
+        """Return the model, or None if it is gone."""
+        return self.held() if isinstance(self.held, weakref.ref) else self.held
+
+
+_of_process: dict[int, InMemory] = {}
+
+
+def answers_in_memory(model: Any) -> tuple[InMemory, bool]:
+    """Return what is known of a model, and whether it is seen for the first time."""
+    place = id(model)
+    known = _of_process.get(place)
+    if known is not None and known.model() is model:
+        return known, False
+    try:
+        held = weakref.ref(model, lambda _: _of_process.pop(place, None))
+    except TypeError:  # it stays as long as its answers
+        held = model
+    _of_process[place] = InMemory(held)
+    return _of_process[place], True

@@ -1,0 +1,1 @@
+"""Adapters: ask models of many libraries as if they were scikit-learn's."""

@@ -1,0 +1,201 @@
+"""What an adapted model is, and the adapters that need no library."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from ..._utils._columns import scalar
+
+RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+SCORES = ("predict", "predict_proba", "predict_log_proba")
+LOG_FLOOR = 1e-30
+# Estimators of these libraries answer hundreds of texts in the time of a few.
+FAST = {"sklearn", "imblearn", "lightgbm", "xgboost", "catboost"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user says of a model beside the model."""
+
+    tokenizer: Any = None
+    classes: Sequence[Any] | None = None
+
+
+class AdaptedModel:
+    """A model as `MTEWrapper` asks it.
+
+    Parameters
+    ----------
+    model : object
+        The model.
+    options : Options
+        What the user says of it.
+
+    Attributes
+    ----------
+    responses : tuple of str
+        Names of the response methods that it has.
+    classes : list or None
+        Labels that it can answer with, in the order of its scores.
+    batch_size : int
+        Texts per call, unless the user says otherwise.
+    hashed : object
+        What identifies it, if it has no fingerprint.
+    """
+
+    responses: tuple[str, ...] = ("predict",)
+    batch_size = 32
+
+    def __init__(self, model: Any, options: Options) -> None:
+        self.model = model
+        self.options = options
+        self.classes: list[Any] | None = None
+        self.hashed: Any = model
+
+    @property
+    def name(self) -> str:
+        """Name of the model, if the user gives none."""
+        return type(self.model).__name__
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Fingerprint that the model itself has."""
+        mark = getattr(self.model, "fingerprint", None)
+        return None if mark is None else str(mark() if callable(mark) else mark)
+
+    def answer(self, X: Any, method: str) -> Any:
+        """Answer some texts by one of the ``responses``."""
+        raise NotImplementedError
+
+
+class EstimatorModel(AdaptedModel):
+    """Any object with scikit-learn's response methods."""
+
+    def __init__(self, model: Any, options: Options) -> None:
+        super().__init__(model, options)
+        self.responses = tuple(name for name in RESPONSES if hasattr(model, name))
+        own = getattr(model, "classes_", None)
+        self.classes = None if own is None else [scalar(label) for label in own]
+        if type(model).__module__.partition(".")[0] in FAST:
+            self.batch_size = 512
+
+    def answer(self, X: Any, method: str) -> Any:
+        return plain_rows(getattr(self.model, method)(X), method)
+
+
+class ScoringModel(AdaptedModel):
+    """Base class of models that give a probability to each of their classes."""
+
+    responses = SCORES
+
+    def scores(self, X: list[Any]) -> np.ndarray:
+        """Probabilities (n, n_classes)."""
+        raise NotImplementedError
+
+    def answer(self, X: Any, method: str) -> Any:
+        found = np.asarray(self.scores(list(X)), dtype=float)
+        labels = self.classes or list(self.options.classes or range(found.shape[1]))
+        if len(labels) != found.shape[1]:
+            raise ValueError(
+                f"it gives {found.shape[1]} scores for {len(labels)} classes, {labels}."
+            )
+        if method == "predict":
+            return [labels[i] for i in found.argmax(1)]
+        if method == "predict_log_proba":
+            found = np.log(np.clip(found, LOG_FLOOR, None))
+        return labelled_table(found, labels)
+
+
+class FunctionModel(AdaptedModel):
+    """A function of one text, or of a list of texts.
+
+    A type hint of the first parameter tells which.  Without one it is called with a
+    list; if it fails or does not answer with one value per text, it is called text by
+    text from then on.
+    """
+
+    responses = SCORES[:2]
+
+    def __init__(self, model: Any, options: Options) -> None:
+        super().__init__(model, options)
+        self.of_list = _takes_list(model)
+
+    @property
+    def name(self) -> str:
+        return getattr(self.model, "__name__", super().name)
+
+    def answer(self, X: Any, method: str) -> Any:
+        texts = list(X)
+        if self.of_list is None:
+            try:
+                found = self.model(texts)
+            except Exception:  # a function of one text may raise anything here
+                self.of_list = False
+            else:
+                self.of_list = _is_one_each(found, len(texts))
+                if self.of_list:
+                    return plain_rows(found, method)
+        if self.of_list:
+            return plain_rows(self.model(texts), method)
+        return plain_rows([self.model(text) for text in texts], method)
+
+
+class RunnableModel(AdaptedModel):
+    """A runnable of LangChain."""
+
+    @property
+    def name(self) -> str:
+        return str(self.model.get_name())
+
+    def answer(self, X: Any, method: str) -> Any:
+        return plain_rows(self.model.batch(list(X)), method)
+
+
+def plain_rows(found: Any, method: str) -> Any:
+    """Replace answers that hold more than a label by the label, or by their scores.
+
+    Dicts with a ``label``, messages with a ``content`` and dicts of scores by label are
+    known.
+    """
+    if not isinstance(found, (list, tuple)) or not found:
+        return found
+    if all(isinstance(row, Mapping) for row in found):
+        if all("label" in row for row in found):
+            return [row["label"] for row in found]
+        if method == "predict":
+            return [max(row, key=row.__getitem__) if row else None for row in found]
+        labels = list(dict.fromkeys(label for row in found for label in row))
+        table = [[float(row.get(label, 0.0)) for label in labels] for row in found]
+        return labelled_table(np.array(table), labels)
+    if all(isinstance(getattr(row, "content", None), str) for row in found):
+        return [row.content for row in found]
+    return found
+
+
+def labelled_table(values: np.ndarray, labels: Sequence[Any]) -> Any:
+    """Make a table whose columns are named by the labels."""
+    import pandas as pd
+
+    return pd.DataFrame(values, columns=pd.Index(labels, dtype=object))
+
+
+def _is_one_each(found: Any, count: int) -> bool:
+    if isinstance(found, (str, bytes, Mapping)) or not hasattr(found, "__len__"):
+        return False
+    return len(found) == count
+
+
+def _takes_list(function: Callable[..., Any]) -> bool | None:
+    """Tell from the type hint of the first parameter; None without one."""
+    try:
+        called = function if inspect.isroutine(function) else type(function).__call__
+        names = list(inspect.signature(function).parameters)
+        hint = get_type_hints(called).get(names[0]) if names else None
+    except (TypeError, ValueError, NameError, AttributeError):
+        return None
+    return None if hint is None or hint is Any else hint is not str
