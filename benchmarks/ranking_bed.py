@@ -42,7 +42,7 @@ from fute_sklearn.embedders._student import Predictions
 from fute_sklearn.exceptions import UnlabelledTextsWarning
 from fute_sklearn.metrics import regret_loss, spearman_score
 from fute_sklearn.ranking._baselines import prior_distance
-from fute_sklearn.ranking._rank_models import mixed
+from fute_sklearn.ranking._model_scores import mixed
 from fute_sklearn.ranking._target_scorer import TargetScorer
 
 GAINS: dict[str, Any] = {

@@ -103,7 +103,7 @@ def test_sets_have_no_order(texts, labels):
             return [[0.1, 0.9]] * len(X)
 
     wrapper = MTEWrapper(Proba(), response_method="predict_proba")
-    with pytest.raises(ModelLabelError, match="set"):
+    with pytest.raises(TypeError, match="set"):
         wrapper.set_params(classes={"neg", "pos"}).label(texts)
     with pytest.raises(TypeError, match="set"):
         Task(texts, labels, classes={"neg", "pos"})

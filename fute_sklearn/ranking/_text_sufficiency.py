@@ -27,6 +27,7 @@ N_PARTS = 8
 LEAST_TEXTS = 64
 ENOUGH = 0.9
 PART_SEED = 0
+SHOWN = 5
 
 
 def learning_curve(
@@ -122,6 +123,20 @@ def warn_if_unstable(stability: float, n_texts: int) -> None:
             f"the unlabelled texts, {n_texts}, do not settle the order: as many others "
             "would give one that correlates with it at about "
             f"{stability:.2f}; more texts, which the models label, would settle it",
+            UnlabelledTextsWarning,
+            stacklevel=find_stack_level(),
+        )
+
+
+def warn_if_constant(names: Sequence[str], count: int) -> None:
+    """Warn that some models' students answer alike to all texts of the target."""
+    if names:
+        warnings.warn(
+            f"the unlabelled texts tell nothing of {len(names)} of {count} models, as "
+            f"{list(names)[:SHOWN]}: their students give nearly the same answer to all "
+            "of the target's texts, and are ranked by how often these models give each "
+            "label. Remedy: more unlabelled texts, similar to the models' training "
+            "texts",
             UnlabelledTextsWarning,
             stacklevel=find_stack_level(),
         )

@@ -13,6 +13,7 @@ from ._targets import TargetSet
 from ._task import Task
 
 SHOWN = 5
+MAX_STRANGE = 20
 OF_MODELS = (
     "MTEWrapper(model, label_names={{{example}}}), or rank_models(..., "
     "label_names={{{name!r}: {{{example}}}}})"
@@ -187,6 +188,27 @@ def answers_as_labels(task: Task, target: TargetSet) -> Task:
     if targets.kind == "text":
         return _labelled(task, targets.texts)
     return task
+
+
+def refuse_many_labels(task: Task, target: TargetSet) -> None:
+    """Raise if a model's answers are sentences, or dozens of labels of its own."""
+    targets = task.targets
+    if targets.kind == "number":
+        return
+    if targets.kind == "text":
+        found = list(dict.fromkeys(targets.texts))
+    else:
+        found = answered_names(task)
+    strange = [name for name in found if name not in target.names]
+    if len(strange) > MAX_STRANGE:
+        raise LabelMismatchError(
+            f"the model {task.name!r} gives {len(found)} different answers, as "
+            f"{[name[:40] for name in strange[:SHOWN]]}, of which "
+            f"{len(found) - len(strange)} are labels of the target, "
+            f"{list(target.names)}. Remedy: for sentences, read the label from them: "
+            f"MTEWrapper(model, parser=LabelParser({list(target.names)})); for other "
+            "labels, label_names."
+        )
 
 
 def _labelled(task: Task, labels: Any) -> Task:

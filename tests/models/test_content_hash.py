@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from fute_sklearn import MTEWrapper
+from fute_sklearn.exceptions import UnknownModelWarning
 from fute_sklearn.models._content_hash import content_hash, content_mark
 
 HELPER = "WORDS = {'good'}\n\ndef answer(x):\n    return 'a'\n"
@@ -219,7 +220,9 @@ def test_what_cannot_be_hashed_is_known_by_identity(texts):
             return ["a" if local else "b" for x in X]
 
     assert content_hash(Local()) is None
-    assert MTEWrapper(Local(), classes=["a", "b"]).label(texts).n_samples == len(texts)
+    with pytest.warns(UnknownModelWarning):
+        task = MTEWrapper(Local(), classes=["a", "b"]).label(texts)
+    assert task.n_samples == len(texts)
 
 
 def test_functions_and_closures_are_part_of_a_model():

@@ -1,0 +1,248 @@
+"""Wrap the models to be ranked and have them label the unlabelled texts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from .._utils._callbacks import CallbackSupportMixin, nested_progress
+from .._utils._columns import has
+from .._utils._config import config_context, get_config
+from .._utils._stack_level import find_stack_level
+from ..embedders._moment_embedder import MomentEmbedder
+from ..exceptions import LabelMismatchError, ModelLabelError, ModelLabelWarning
+from ..models._match_labels import LabelMatch, match_labels
+from ..models._model_answers import Renaming
+from ..models._mte_wrapper import ABSTAINED, MTEWrapper
+from ..tasks._label_spaces import (
+    answered_names,
+    answers_as_labels,
+    check_label_spaces,
+    refuse_many_labels,
+)
+from ..tasks._task import Task
+from ..tasks._validation import label_name
+
+MATCH = "match"
+LEAST_CONFIDENCE = 0.9
+# What becomes of abstentions, as `MTEWrapper` does it.
+ABSTENTIONS = {"wrong": "keep", "drop": "drop"}
+
+
+@dataclass
+class Labelled:
+    """The models that labelled the texts, their tasks, and what there is to tell."""
+
+    wrapped: dict[str, MTEWrapper]
+    tasks: list[Task] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    abstained: dict[str, float] = field(default_factory=dict)
+    matches: dict[str, LabelMatch] = field(default_factory=dict)
+
+
+def wrap_models(
+    models: Any, label_names: Mapping[str, Any] | str | None, abstentions: str
+) -> tuple[dict[str, MTEWrapper], set[str]]:
+    """Wrap the models under distinct names, with what their labels are called.
+
+    Also returns the names of those whose labels are to be matched.
+    """
+    if hasattr(models, "predict"):
+        raise TypeError(
+            f"models is one {type(models).__name__}; expected several, as a dict by "
+            "their names or a list: [model]."
+        )
+    out: dict[str, MTEWrapper] = {}
+    for name, model in _pairs(models):
+        wrapper = model if isinstance(model, MTEWrapper) else MTEWrapper(model)
+        name = str(wrapper.model_name if name is None else name)
+        count = sum(n == name or n.startswith(f"{name}-") for n in out)
+        name = f"{name}-{count + 1}" if name in out else name
+        params = {**wrapper.get_params(deep=False), "name": name}
+        if not isinstance(model, MTEWrapper):
+            params["abstentions"] = ABSTENTIONS[abstentions]
+        out[name] = MTEWrapper(**params)
+    if isinstance(label_names, str):
+        if label_names != MATCH:
+            raise ValueError(
+                f"label_names={label_names!r}, expected {MATCH!r}, or a dict by the "
+                "names of the models."
+            )
+        return out, set(out)
+    return out, _name_labels(out, dict(label_names or {}))
+
+
+def _pairs(models: Any) -> list[tuple[Any, Any]]:
+    """Models with their names; those without a name have None."""
+    if isinstance(models, Mapping) or has(models, "items"):  # a Series too
+        pairs = list(models.items())
+    else:
+        pairs = [
+            tuple(model)
+            if isinstance(model, tuple) and len(model) == 2 and _is_name(model[0])
+            else (None, model)
+            for model in models
+        ]
+    if not pairs:
+        raise ValueError("there are no models to rank.")
+    return pairs
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _name_labels(wrapped: dict[str, MTEWrapper], given: dict[Any, Any]) -> set[str]:
+    """Give the wrappers their ``label_names``; return those to be matched."""
+    to_match = set()
+    for key, renaming in given.items():
+        name = str(key)
+        named = isinstance(renaming, (Mapping, list, tuple, np.ndarray))
+        if name not in wrapped or not (named or renaming == MATCH):
+            raise ValueError(
+                f"label_names has the entry {name!r}: {renaming!r}; expected, by the "
+                f"name of a model, a dict from its labels to the target's, these in "
+                f"the order of its classes, or {MATCH!r}. The models are "
+                f"{list(wrapped)}."
+            )
+        if wrapped[name].label_names is not None:
+            raise ValueError(
+                f"the wrapper of {name!r} has label_names of its own; give one of both."
+            )
+        if named:
+            wrapped[name].set_params(label_names=renaming)
+        else:
+            to_match.add(name)
+    return to_match
+
+
+class _Progress(CallbackSupportMixin, BaseEstimator):
+    """Tells callbacks of the models that have labelled the texts."""
+
+
+def label_texts(
+    wrapped: dict[str, MTEWrapper],
+    to_match: set[str],
+    texts: Any,
+    target: Task,
+    closed: MomentEmbedder,
+    *,
+    on_error: str,
+    n_jobs: int | None,
+    callbacks: Sequence[Any],
+) -> Labelled:
+    """Label the texts by all models, in the target's labels.
+
+    Models that fail are left out, with a warning, unless they are to raise or all fail.
+    """
+    names = target.targets.names
+    beforehand = {
+        name: wrapper.known_labels()
+        for name, wrapper in wrapped.items()
+        if name not in to_match
+    }
+    known = {n: [label_name(v) for v in c] for n, c in beforehand.items() if c}
+    check_label_spaces(known, names)
+    out = Labelled({})
+    failed: list[ModelLabelError] = []
+    for name, found in _answers(wrapped, texts, n_jobs, on_error, callbacks):
+        if isinstance(found, ModelLabelError):
+            failed.append(found)
+            out.errors[name] = str(found)
+            continue
+        share = _abstained(found)
+        if share:
+            out.abstained[name] = share
+        if name in to_match:
+            found, out.matches[name] = _matched(found, target, closed)
+        elif name not in known:
+            refuse_many_labels(found, target.targets)
+            found = answers_as_labels(found, target.targets)
+            check_label_spaces({name: _names(found)}, names, complete=False)
+        if name not in known or len(found.targets.names) == 1:
+            found = found.with_classes(target.targets.classes.tolist())
+        out.wrapped[name] = wrapped[name]
+        out.tasks.append(found)
+    if not out.tasks:
+        raise failed[0]
+    if failed:
+        warnings.warn(
+            f"{len(failed)} of {len(wrapped)} models failed and have the score NaN, as "
+            f"{failed[0]}",
+            ModelLabelWarning,
+            stacklevel=find_stack_level(),
+        )
+    return out
+
+
+def _answers(
+    wrapped: dict[str, MTEWrapper],
+    texts: Any,
+    n_jobs: int | None,
+    on_error: str,
+    callbacks: Sequence[Any],
+) -> Iterator[tuple[str, Task | ModelLabelError]]:
+    """Labelled texts of each model, or the error, in their order."""
+    config = get_config()
+
+    def label(wrapper: MTEWrapper) -> Task | ModelLabelError:
+        with config_context(**config):  # settings belong to a thread
+            try:
+                return wrapper.label(texts)
+            except ModelLabelError as error:
+                if on_error == "raise":
+                    raise
+                return error
+
+    workers = joblib.effective_n_jobs(n_jobs)
+    reporter = _Progress().set_callbacks(*callbacks)
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        nested_progress(reporter, len(wrapped), "models") as group,
+    ):
+        run = map if workers == 1 else pool.map
+        found = run(label, wrapped.values())
+        for name, one in zip(wrapped, found, strict=True):
+            with group(0):
+                yield name, one
+
+
+def _names(task: Task) -> list[str]:
+    return [name for name in answered_names(task) if name != ABSTAINED]
+
+
+def _abstained(task: Task) -> float:
+    targets = task.targets
+    if targets.kind == "text":
+        return float(np.mean([text == ABSTAINED for text in targets.texts]))
+    if ABSTAINED not in targets.names:
+        return 0.0
+    return float(targets.proba[:, targets.names.index(ABSTAINED)].mean())
+
+
+def _matched(
+    task: Task, target: Task, closed: MomentEmbedder
+) -> tuple[Task, LabelMatch]:
+    """Rename the labels of a model to those of the target that it uses alike."""
+    match = match_labels(task, target, embedder=closed)
+    if match.confidence < LEAST_CONFIDENCE:
+        shown = {old: round(c, 2) for old, c in match.confidences.items()}
+        raise LabelMismatchError(
+            f"the labels of the model {task.name!r} cannot be matched by behaviour: "
+            f"{match.names} has the confidence {match.confidence:.2f}, less than "
+            f"{LEAST_CONFIDENCE} (each alone {shown}). More unlabelled texts, similar "
+            "to the target's, raise it; or say what the labels are called: "
+            f"label_names={{{task.name!r}: {match.names}}}, if this is right."
+        )
+    table, classes = Renaming(match.names).of_columns(
+        task.targets.proba, task.targets.classes.tolist()
+    )
+    renamed = Task(task.texts, table, name=task.name, classes=classes, origin="model")
+    return renamed, match
