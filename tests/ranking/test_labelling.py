@@ -1,0 +1,250 @@
+"""Models label the texts: failures, abstentions, labels by behaviour, threads."""
+
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fute_sklearn import (
+    LabelParser,
+    MTEWrapper,
+    Task,
+    TuPaTEEmbedder,
+    match_labels,
+    rank_models,
+)
+from fute_sklearn.exceptions import (
+    LabelMismatchError,
+    ModelLabelError,
+    ModelLabelWarning,
+    UnlabelledTextsWarning,
+)
+from fute_sklearn.testing import TINY_SURROGATE as TINY
+
+GOOD, BAD = "fine good joy best great".split(), "dull sad slow worse bad".split()
+
+
+@pytest.fixture(scope="module")
+def films():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    places = ["film", "song", "meal", "trip"]
+    return [
+        f"a {rng.choice((BAD, GOOD)[c])} {rng.choice(places)} of {rng.choice(places)}s"
+        for c in y
+    ], ["good" if c else "bad" for c in y]
+
+
+def right(text: str) -> str:
+    return "good" if any(word in text for word in GOOD) else "bad"
+
+
+def partly(text: str) -> str:
+    return "good" if any(word in text for word in GOOD[:2]) else "bad"
+
+
+def wrong(text: str) -> str:
+    return "bad" if right(text) == "good" else "good"
+
+
+def ranked(models, films, **settings):
+    texts, y = films
+    return rank_models(
+        models, texts[:100], y[:100], texts=texts, quick=True, **settings
+    )
+
+
+def test_pairs_functions_and_answers_are_ranked_together(films, tmp_path):
+    texts, y = films
+    path = tmp_path / "bert.csv"
+    pd.DataFrame({"text": texts, "label": y}).to_csv(path, index=False)
+    models = [("rule", right), wrong, path, ("list", [partly(t) for t in texts])]
+    table = ranked(models, films)
+    assert set(table.index) == {"rule", "wrong", "bert", "list"}
+    assert list(table.index)[2:] == ["list", "wrong"]
+    assert table.loc["rule", "score"] == table.loc["bert", "score"]
+    assert "error" not in table
+    assert "abstained" not in table
+
+
+def test_a_model_that_fails_does_not_stop_the_others(films):
+    def fails(texts: list[str]) -> list[str]:
+        raise RuntimeError("no memory")
+
+    models = {"right": right, "fails": fails, "wrong": wrong}
+    with pytest.warns(ModelLabelWarning, match="1 of 3 models failed .* no memory"):
+        table = ranked(models, films, n_labelled=5)
+    assert list(table.index) == ["right", "wrong", "fails"]
+    assert np.isnan(table.loc["fails", "score"])
+    assert "RuntimeError: no memory" in table.loc["fails", "error"]
+    assert not isinstance(table.loc["right", "error"], str)
+    with pytest.raises(ModelLabelError, match="no memory"):
+        ranked(models, films, on_error="raise")
+    with pytest.raises(ModelLabelError, match="no memory"):
+        ranked({"fails": fails}, films)
+
+
+def test_abstentions_are_wrong_or_not_counted(films):
+    def doubtful(text: str) -> str | None:
+        return None if text.endswith("songs") else right(text)
+
+    models = {"right": right, "doubtful": doubtful, "wrong": wrong}
+    table = ranked(models, films)
+    share = np.mean([text.endswith("songs") for text in films[0]])
+    assert table.loc["doubtful", "abstained"] == pytest.approx(share)
+    assert table.loc["right", "abstained"] == 0
+    lost = table.loc["right", "score"] - table.loc["doubtful", "score"]
+    assert share / 3 < lost
+    with pytest.warns(ModelLabelWarning, match="dropped"):
+        table = ranked(models, films, abstentions="drop")
+    lost = table.loc["right", "score"] - table.loc["doubtful", "score"]
+    assert abs(lost) < share / 3
+
+
+def test_models_label_at_the_same_time_in_threads(films):
+    together = threading.Barrier(3, timeout=20)
+
+    def waits(name):
+        def model(texts: list[str]) -> list[str]:
+            if len(texts) == len(films[0]):
+                together.wait()
+            return [right(text) for text in texts]
+
+        return MTEWrapper(model, fingerprint=name, batch_size=1000, name=name)
+
+    from fute_sklearn import config_context
+
+    distinct = [f"{text} {i}" for i, text in enumerate(films[0])]
+    with config_context(cache_dir=None):
+        table = ranked([waits(name) for name in "abc"], (distinct, films[1]), n_jobs=3)
+    assert len(set(table["score"])) == 1
+
+
+def test_progress_tells_of_every_model(films):
+    class Recorder:
+        names: list = []
+
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            self.names.append((type(estimator).__name__, context.task_name))
+
+        def on_fit_task_end(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+    ranked([right, wrong], films, callbacks=[Recorder()])
+    assert Recorder.names.count(("_Progress", "models")) == 2
+
+
+# Labels -------------------------------------------------------------------------
+
+
+def opaque(text: str) -> str:
+    return {"good": "LABEL_0", "bad": "LABEL_1"}[right(text)]
+
+
+def test_labels_are_matched_by_behaviour(films):
+    texts, y = films
+    match = match_labels(MTEWrapper(opaque).label(texts), Task(texts[:100], y[:100]))
+    assert match.names == {"LABEL_0": "good", "LABEL_1": "bad"}
+    assert match.confidence == 1
+    assert set(match.confidences) == {"LABEL_0", "LABEL_1"}
+    models = {"opaque": opaque, "wrong": wrong, "right": right}
+    with pytest.raises(LabelMismatchError, match="label_names"):
+        ranked(models, films)
+    table = ranked(models, films, label_names={"opaque": "match"})
+    assert table.loc["opaque", "score"] == table.loc["right", "score"]
+    assert table.attrs["matches"]["opaque"].names == match.names
+    # For all models: one that is always wrong is then right.
+    table = ranked(models, films, label_names="match")
+    assert len(set(table["score"].round(9))) == 1
+
+
+def test_ten_labels_one_of_which_the_task_lacks(films):
+    rng = np.random.default_rng(0)
+    words = "red green blue grey black white pink brown gold lime".split()
+    rows = rng.integers(0, 10, 1000)
+    texts = [f"the {words[i]} car number {rng.integers(99)}" for i in rows]
+    model = Task(texts, [f"L{i}" for i in rows], name="colours")
+    known = rows < 9
+    target = Task(
+        [t for t, k in zip(texts[:400], known, strict=False) if k],
+        [words[i] for i, k in zip(rows[:400], known, strict=False) if k],
+    )
+    match = match_labels(model, target)
+    for i in range(9):
+        assert match.names[f"L{i}"] == words[i]
+    assert "L9" not in match.names
+
+
+def test_labels_that_cannot_be_matched_are_refused(films):
+    texts, y = films
+    rng = np.random.default_rng(3)
+    coin = {text: str(rng.integers(2)) for text in texts}
+    with pytest.raises(LabelMismatchError, match=r"confidence 0\.\d+, less than 0\.9"):
+        ranked({"coin": coin, "right": right}, films, label_names={"coin": "match"})
+    with pytest.raises(ValueError, match="two labels or more"):
+        match_labels(Task(texts, y), Task(texts, [1.5] * len(texts)))
+    with pytest.raises(ValueError, match="label_names='guess'"):
+        ranked([right], films, label_names="guess")
+
+
+def test_sentences_and_many_labels_are_refused_with_a_remedy(films):
+    def talks(text: str) -> str:
+        return f"I read {text!r} and think it is {right(text)}"
+
+    def counts(text: str) -> str:
+        return f"bucket {hash(text) % 60}"
+
+    for model, name in ((talks, "talks"), (counts, "counts")):
+        with pytest.raises(LabelMismatchError, match=f"'{name}' gives .* parser="):
+            ranked([right, model], films)
+    parsed = MTEWrapper(talks, parser=LabelParser(["good", "bad"], take="last"))
+    table = ranked({"right": right, "talks": parsed}, films)
+    assert table.loc["talks", "score"] == table.loc["right", "score"]
+
+
+def test_students_that_learn_nothing_are_told(films):
+    texts, y = films
+    with pytest.warns(UnlabelledTextsWarning, match=r"tell nothing of 1 of 2 .*always"):
+        table = ranked({"right": right, "always": lambda text: "good"}, films)
+    assert table.attrs["constant"] == ["always"]
+
+
+def test_choices_are_checked(films):
+    for setting in ({"on_error": "warn"}, {"abstentions": "keep"}):
+        with pytest.raises(ValueError, match=r"expected one of \("):
+            ranked([right], films, **setting)
+
+
+def test_a_slow_model_is_reported_with_its_forecast(films):
+    def slow(texts: list[str]) -> list[str]:
+        time.sleep(0.05)
+        return [right(text) for text in texts]
+
+    wrapper = MTEWrapper(slow, max_seconds=0.1, batch_size=10, name="slow")
+    with pytest.warns(ModelLabelWarning, match="would take"):
+        table = ranked([wrapper, right], films)
+    assert "more than max_seconds=0.1" in table.loc["slow", "error"]
+
+
+def test_a_second_ranking_asks_no_model(films):
+    asked = []
+
+    def counted(texts: list[str]) -> list[str]:
+        asked.extend(texts)
+        return [right(text) for text in texts]
+
+    model = MTEWrapper(counted, fingerprint="second", name="counted")
+    embedder = TuPaTEEmbedder(TINY, max_epochs=1)
+    first = ranked([model, wrong], films, embedder=embedder)
+    count = len(asked)
+    second = ranked([wrong, model], films, embedder=embedder)
+    assert len(asked) == count
+    pd.testing.assert_frame_equal(first, second, check_like=True)
