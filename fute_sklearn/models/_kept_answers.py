@@ -28,7 +28,7 @@ from .._utils._store import (
 from ._model_answers import ModelAnswers, joined
 
 MOST_FILES = 64  # more files of one model are merged when they are read
-WAIT = 0.1  # seconds for which answers may lie in memory only
+WAIT = 0.02  # seconds for which answers may lie in memory only
 
 
 class KeptAnswers:

@@ -110,7 +110,7 @@ class MTEWrapper(BaseEstimator):
     batch_size : int or None, default=None
         Number of texts per call of the model.  None means 512 for estimators of
         scikit-learn and boosters, and 32 for all others.  A stop loses the answers of
-        one call, and of a tenth of a second before it, at most.
+        one call, and of a fiftieth of a second before it, at most.
     max_seconds : float or None, default=None
         Most seconds for labelling: `ModelLabelError` is raised after the call by which
         more are forecast.  A call is not interrupted.  None sets no limit.
