@@ -69,6 +69,14 @@ def is_installed(name: str) -> bool:
     return any(file.is_relative_to(folder) for folder in INSTALLED)
 
 
+def is_importable(value: Any) -> bool:
+    """Return whether a class or function is what its module has under its name."""
+    found: Any = sys.modules.get(getattr(value, "__module__", None) or "")
+    for name in (getattr(value, "__qualname__", None) or "").split("."):
+        found = getattr(found, name, None)
+    return found is value
+
+
 def version_of(name: str) -> str:
     """Return the name and ``__version__``, if there is one, of a module's package."""
     top = name.partition(".")[0]
@@ -136,12 +144,16 @@ class CodeHasher:
             self._unloaded(item.name)
 
     def _outside(self, item: Any) -> bool:
-        """Record the version if an item comes from an installed package."""
+        """Record the version if an item comes from an installed package.
+
+        A function or class that such a package has made, as by a factory, is looked
+        into as well.
+        """
         module = getattr(item, "__module__", None) or "builtins"
         if not is_installed(module):
             return False
         self._note(version_of(module))
-        return True
+        return "<locals>" not in getattr(item, "__qualname__", "")
 
     def _module(self, module: types.ModuleType) -> None:
         if is_installed(module.__name__):
@@ -211,9 +223,8 @@ class CodeHasher:
         where = (
             f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
         )
-        if id(value) in self.open or is_installed(
-            getattr(value, "__module__", "") or ""
-        ):
+        known = is_installed(getattr(value, "__module__", "") or "")
+        if id(value) in self.open or (known and is_importable(value)):
             return where
         self.open.add(id(value))
         try:

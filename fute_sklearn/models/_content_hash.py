@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from joblib.hashing import NumpyHasher
 
-from ._code_hash import CodeHasher, Unknowable, file_mark
+from ._code_hash import CodeHasher, Unknowable, file_mark, is_importable
 
 # scikit-learn's vectorizers store the id() of their stop words, which differs between
 # processes; a search keeps times and scores, which its predictions do not depend on.
@@ -48,7 +48,7 @@ class _Hasher(NumpyHasher):
         kind = type(obj)
         if isinstance(obj, type) or hasattr(kind, "__code__"):
             self.code.append(obj)
-            if "<" in getattr(obj, "__qualname__", ""):
+            if not is_importable(obj):
                 # A lambda or a local class, which pickles refuse, is known by its code.
                 hasher = CodeHasher(state_hash, self.lenient)
                 return ("local", hasher.identity(obj))
@@ -60,11 +60,15 @@ class _Hasher(NumpyHasher):
             values = obj.detach().cpu()
             values = values.to_dense() if values.is_sparse else values
             values = values.float() if str(values.dtype) == "torch.bfloat16" else values
-            return ("tensor", str(obj.dtype), values.numpy())
+            return ("tensor", str(obj.dtype), _digest(values.numpy()))
         if any(f"{c.__module__}.{c.__name__}" == SKORCH for c in kind.__mro__):
             # It pickles its module as bytes, which differ from one time to the next.
             own = vars(obj)
             return ("skorch", own.get("module_"), own.get("classes_inferred_"))
+        if kind is np.ndarray and obj.dtype.names:  # without the bytes between fields
+            return "fields", obj.dtype, *(obj[name] for name in obj.dtype.names)
+        if kind is np.ndarray and not obj.dtype.hasobject:
+            return _digest(obj)
         if kind is np.ma.MaskedArray:
             return ("masked", obj.filled().tolist(), np.ma.getmaskarray(obj))
         if kind is dict and "best_estimator_" in obj:
@@ -80,6 +84,13 @@ class _Hasher(NumpyHasher):
             self.files.add(obj)
             return ("file", str(obj), mark)
         return obj
+
+
+def _digest(array: np.ndarray) -> tuple[str, ...]:
+    """Describe an array without its strides, which copies do not keep."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    content = hashlib.sha256(flat.view(np.uint8).data if flat.size else b"")
+    return "array", array.dtype.str, str(array.shape), content.hexdigest()
 
 
 def state_hash(obj: Any, lenient: bool = False) -> tuple[str, list[Any]]:

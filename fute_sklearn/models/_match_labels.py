@@ -24,7 +24,7 @@ N_DRAWS = 200
 class LabelMatch:
     """Which of a model's labels is which of a task's.
 
-    Attributes
+    Parameters
     ----------
     names : dict
         The task's labels by the model's labels, to be given as ``label_names``.

@@ -573,3 +573,39 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert int(found.stdout) < 100
+
+
+def test_copies_have_the_hash_of_the_original(texts, labels):
+    """Also where a copy has other strides, as another process would have it."""
+    import pickle
+
+    import numpy as np
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.svm import LinearSVC
+
+    X, y = list(texts) * 5, list(labels) * 5
+    for steps in (
+        [LinearSVC()],
+        [LogisticRegression()],
+        [TruncatedSVD(3, random_state=0), HistGradientBoostingClassifier(max_iter=3)],
+    ):
+        model = make_pipeline(TfidfVectorizer(), *steps).fit(X, y)
+        copy = pickle.loads(pickle.dumps(model))
+        assert content_hash(copy) == content_hash(model), steps
+    turned = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    assert content_hash(turned) == content_hash(turned.copy(order="C"))
+    assert content_hash(turned) != content_hash(turned.T)
+    assert content_hash(turned) != content_hash(turned.astype(np.float32))
+
+
+def test_functions_that_an_installed_factory_made_are_told_apart():
+    def factory(limit):
+        def model(texts):
+            return [len(text) > limit for text in texts]
+
+        model.__module__ = "sklearn.base"
+        return model
+
+    assert content_hash(factory(1)) == content_hash(factory(1))
+    assert content_hash(factory(1)) != content_hash(factory(2))

@@ -34,7 +34,10 @@ class SpacyModel(ScoringModel):
     def fingerprint(self) -> str | None:
         import hashlib
 
-        return hashlib.sha256(self.model.to_bytes()).hexdigest()
+        # The vocabulary also holds the words of all texts read so far.
+        parts = self.model.to_bytes(exclude=["vocab"])
+        parts += self.model.vocab.vectors.to_bytes()
+        return hashlib.sha256(parts).hexdigest()
 
     def scores(self, X: list[Any]) -> np.ndarray:
         assert self.classes is not None
