@@ -12,11 +12,15 @@ vectors come and centred, for models whose labels keep their names and, the hard
 subset, for models whose labels were renamed to numbers in another order.  There, labels
 are matched by behaviour first: class moments of the model and of the data set are
 assigned to each other so that their similarity is the largest.
+
+Then, for the models that are better than the majority class, how often `match_labels`
+finds out what all of their renamed labels mean, and how sure it says to be.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 import warnings
@@ -27,7 +31,13 @@ import numpy as np
 from beds import FAMILIES, family, sentences
 from scipy.optimize import linear_sum_assignment
 
-from fute_sklearn import MomentEmbedder, MTEWrapper, Task, TaskVectorizer
+from fute_sklearn import (
+    MomentEmbedder,
+    MTEWrapper,
+    Task,
+    TaskVectorizer,
+    match_labels,
+)
 from fute_sklearn.datasets import load_task_file
 
 TASKS = (
@@ -87,11 +97,15 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     labelled: list[Task] = []
     own: list[int] = []
     families: list[str] = []
+    better: list[bool] = []
     for place, part in enumerate(parts.values()):
         for kind in FAMILIES:
             model = family(kind, seed).fit(list(part["train"].texts), part["train"].y)
             wrapper = MTEWrapper(model, classes=sorted(set(part["train"].y)))
             labelled.append(wrapper.label(texts))
+            known = part["known"]
+            right = np.mean(model.predict(list(known.texts)) == known.y)
+            better.append(right > known.targets.proba.mean(0).max())
             own.append(place)
             families.append(kind)
     data_sets = [part["known"] for part in parts.values()]
@@ -102,8 +116,17 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     plain = cosines(models, data)
     centred = cosines(models - models.mean(0), data - data.mean(0))
     spent = (time.perf_counter() - start) / len(labelled)
-    hard = renamed_similarities(args.surrogate, texts, labelled, data_sets, rng)
-    out: dict[str, Any] = {"seconds": spent}
+    opaque = [renamed(task, rng) for task in labelled]
+    hard = renamed_similarities(args.surrogate, texts, opaque, data_sets)
+    pairs = [
+        (task, hidden, data_sets[place])
+        for task, hidden, place, good in zip(labelled, opaque, own, better, strict=True)
+        if good
+    ]
+    out: dict[str, Any] = {
+        "seconds": spent,
+        "matches": [matching(args.surrogate, *pair) for pair in pairs],
+    }
     for label, found in (("plain", plain), ("centred", centred), ("renamed", hard)):
         right = found.argmax(1) == np.array(own)
         by = {k: right[np.array(families) == k].mean() for k in FAMILIES}
@@ -111,18 +134,56 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     return out
 
 
+def renamed(task: Task, rng: np.random.Generator) -> Task:
+    """The same answers, with numbers in another order for labels."""
+    names = rng.permutation(len(task.targets.names)).astype(str).tolist()
+    return Task(task.texts, task.targets.proba, classes=names, origin="model")
+
+
+def matching(
+    surrogate: str, task: Task, hidden: Task, data: Task
+) -> tuple[int, bool, float, list[tuple[bool, float]]]:
+    """Number of labels, whether all are matched right, confidence, and per label."""
+    match = match_labels(hidden, data, embedder=MomentEmbedder(surrogate))
+    columns = hidden.targets.proba.T
+    true = {}
+    for label, column in zip(task.targets.names, task.targets.proba.T, strict=True):
+        same = [np.array_equal(column, other) for other in columns]
+        true[label] = {hidden.targets.names[i] for i in np.flatnonzero(same)}
+    each = [
+        (str(old) in true[str(new)], match.confidences[old])
+        for old, new in match.names.items()
+    ]
+    whole = all(found for found, _ in each) and len(each) == len(data.targets.names)
+    return len(task.targets.names), whole, match.confidence, each
+
+
+def print_matches(runs: list[dict[str, Any]]) -> None:
+    """Print how often labels are matched right, by the confidence that is stated."""
+    found = [match for run in runs for match in run["matches"]]
+    for label, some in (
+        ("all", found),
+        ("at most ten labels", [f for f in found if f[0] <= 10]),
+    ):
+        share = np.mean([whole for _, whole, _, _ in some])
+        print(f"\nmodels better than the majority, {label}: {len(some)}")
+        print(f"all labels matched right: {share:.3f}")
+    heads = ("models", "right", "labels", "right")
+    print(f"{'stated confidence':20s}" + "".join(f"{head:>8s}" for head in heads))
+    for low, high in itertools.pairwise((0.0, 0.5, 0.8, 0.9, 1.01)):
+        wholes = [w for _, w, c, _ in found if low <= c < high]
+        each = [w for *_, e in found for w, c in e if low <= c < high]
+        cells = "".join(
+            f"{len(some):8d}{np.mean(some) if some else np.nan:8.3f}"
+            for some in (wholes, each)
+        )
+        print(f"{low:.1f} to {min(high, 1):.1f}{'':10s}{cells}")
+
+
 def renamed_similarities(
-    surrogate: str,
-    texts: list[str],
-    labelled: list[Task],
-    data_sets: list[Task],
-    rng: np.random.Generator,
+    surrogate: str, texts: list[str], opaque: list[Task], data_sets: list[Task]
 ) -> np.ndarray:
     """Similarities of models whose labels are numbers, matched by behaviour."""
-    opaque = []
-    for task in labelled:
-        names = rng.permutation(len(task.targets.names)).astype(str).tolist()
-        opaque.append(Task(texts, task.targets.proba, classes=names, origin="model"))
     embedder = MomentEmbedder(surrogate, reference=texts)
     vectors, counts = [], []
     for task in [*opaque, *data_sets]:
@@ -154,6 +215,7 @@ def main() -> None:
             for label in ("plain", "centred", "renamed")
         ]
         print(f"{kind:16s}" + "".join(f"{np.mean(f):12.2f}" for f in found))
+    print_matches(runs)
 
 
 if __name__ == "__main__":
