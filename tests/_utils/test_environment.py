@@ -149,7 +149,7 @@ def test_files_that_cannot_be_read_later_are_computed_again(tmp_path, monkeypatc
         whole = Path.read_bytes
 
         def refuse(path):
-            if path.suffix == ".array":
+            if path.suffix == ".answers":
                 raise PermissionError(13, "Permission denied")
             return whole(path)
 
