@@ -346,10 +346,12 @@ class TuPaTEEmbedder(SurrogateEmbedder):
                 texts = list(task.targets.texts)
                 results[i] = tune_texts(surrogate, encoded, texts, settings, report)
         out: list[tuple[Fitted, StudentState]] = []
+        anchors: Encoded | None = None
         for i, task in enumerate(tasks):
             state = TunedState(parameters=results[i].parameters).of(task)
             if self._in_function_space(task):
-                vector = self._margins(surrogate, encoded, task, state)
+                anchors = anchors or self._anchors(surrogate)
+                vector = self._margins(anchors, encoded, task, state)
             else:
                 vector = self._parameters(results[i])
             fitted: Fitted = {
@@ -360,21 +362,22 @@ class TuPaTEEmbedder(SurrogateEmbedder):
             out.append((fitted, state))
         return out
 
-    def _margins(
-        self, surrogate: Surrogate, encoded: Encoded, task: Task, state: TunedState
-    ) -> np.ndarray:
+    def _anchors(self, surrogate: Surrogate) -> Encoded:
         from .._engine import encode_texts
 
-        reference = self._reference_texts()
         with warnings.catch_warnings():
             if self.reference is None:  # nobody's texts, which serve when cut as well
                 warnings.simplefilter("ignore", TruncationWarning)
-            anchors = encode_texts(surrogate, reference)
-            if task.origin == "data" and self.data_set == "moments":
-                weight = self.class_weight
-                found = data_set_margins(encoded, task.targets, anchors, weight)
-            else:
-                found = student_margins(state, task.targets, anchors)
+            return encode_texts(surrogate, self._reference_texts())
+
+    def _margins(
+        self, anchors: Encoded, encoded: Encoded, task: Task, state: TunedState
+    ) -> np.ndarray:
+        if task.origin == "data" and self.data_set == "moments":
+            weight = self.class_weight
+            found = data_set_margins(encoded, task.targets, anchors, weight)
+        else:
+            found = student_margins(state, task.targets, anchors)
         return found.ravel(order="F")
 
     def _parameters(self, result: TuneResult) -> np.ndarray:

@@ -36,7 +36,7 @@ class SpacyModel(ScoringModel):
 
         # The vocabulary also holds the words of all texts read so far.
         parts = self.model.to_bytes(exclude=["vocab"])
-        parts += self.model.vocab.vectors.to_bytes()
+        parts += np.asarray(self.model.vocab.vectors.data).tobytes()
         return hashlib.sha256(parts).hexdigest()
 
     def scores(self, X: list[Any]) -> np.ndarray:
