@@ -450,7 +450,7 @@ class MTEWrapper(BaseEstimator):
     @contextmanager
     def _kept(self, model: AdaptedModel, name: str) -> Iterator[KeptAnswers]:
         """Open the answers that this model gave before."""
-        mark = self.fingerprint or model.fingerprint
+        mark = self.fingerprint or model.fingerprint or None
         settings = (self.response_method, repr(self.classes))
         content = None if mark is not None else content_hash(model.hashed)
         if isinstance(model, RecordedAnswers):
