@@ -242,16 +242,16 @@ def test_another_parser_asks_the_model_no_more(many):
 
     def sentence(texts: list[str]):
         asked.extend(texts)
-        return [f"I think it is {of_one(t)}itive or so." for t in texts]
+        return [f"I think it is {of_one(t)} or so." for t in texts]
 
     settings = {"fingerprint": "sentences", "abstentions": "keep"}
-    first = LabelParser(["positive", "negitive"])
+    first = LabelParser(["pos", "neg"])
     task = MTEWrapper(sentence, parser=first, **settings).label(texts)
-    assert set(task.classes) == {"positive", "negitive"}
+    assert set(task.classes) == {"pos", "neg"}
     count = len(asked)
-    other = LabelParser({"pos": "positive"})
+    other = LabelParser({"good": "pos"})
     task = MTEWrapper(sentence, parser=other, **settings).label(texts)
-    assert set(task.classes) == {"pos", "(abstained)"}
+    assert set(task.classes) == {"good", "(abstained)"}
     assert (task.y == "(abstained)").sum() == y.sum()
     assert len(asked) == count
 
