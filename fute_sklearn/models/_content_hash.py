@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class _Hasher(NumpyHasher):
             self.failed.add(id(obj))
             super().save(("unknown", type(obj).__qualname__, id(obj)))
             self.save(dict(getattr(obj, "__dict__", {})))
+
+    def _batch_setitems(self, items: Any, *rest: Any) -> None:
+        # In their order, which a model may depend on; joblib sorts them.
+        pickle._Pickler._batch_setitems(self, iter(items), *rest)  # type: ignore[attr-defined] # noqa: SLF001
 
     def _hashable(self, obj: Any) -> Any:
         """Collect the code of an object; replace it where pickles are no measure."""

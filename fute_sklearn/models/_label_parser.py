@@ -66,7 +66,8 @@ class LabelParser:
             raise ValueError(f"take={self.take!r}, expected one of {TAKES}.")
         longest = sorted(words, key=len, reverse=True)
         pattern = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in longest)
-        found = [words[one.lower()] for one in re.findall(pattern, answer, re.I)]
+        seen = (one.lower() for one in re.findall(pattern, answer, re.I))
+        found = [words[one] for one in seen if one in words]
         if not found or (self.take == "only" and len(set(found)) > 1):
             return None
         return found[-1 if self.take == "last" else 0]

@@ -108,7 +108,12 @@ class Labeller:
         pairs = zip(answers.values.tolist(), answers.abstained, strict=True)
         found = [None if none else value for value, none in pairs]
         if (parser := self.parser) is not None:
-            found = [None if one is None else parser(str(one)) for one in found]
+            try:
+                found = [None if one is None else parser(str(one)) for one in found]
+            except Exception as error:  # a parser may be anybody's
+                raise ValueError(
+                    f"the parser raised {type(error).__name__}: {error}"
+                ) from error
         return checked_answers(found, len(found), self.method, self.abstention_label)
 
     def _check_time(self, done: int, count: int, seconds: float) -> None:

@@ -451,7 +451,7 @@ class MTEWrapper(BaseEstimator):
     def _kept(self, model: AdaptedModel, name: str) -> Iterator[KeptAnswers]:
         """Open the answers that this model gave before."""
         mark = self.fingerprint or model.fingerprint or None
-        settings = (self.response_method, repr(self.classes))
+        settings = (self.response_method, *map(label_name, self._more_classes()))
         content = None if mark is not None else content_hash(model.hashed)
         if isinstance(model, RecordedAnswers):
             yield KeptAnswers(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,8 @@ def wrap_models(
 
     Also returns the names of those whose labels are to be matched.
     """
-    if hasattr(models, "predict"):
+    alone = hasattr(models, "predict") or callable(models)
+    if alone or isinstance(models, (str, os.PathLike)):
         raise TypeError(
             f"models is one {type(models).__name__}; expected several, as a dict by "
             "their names or a list: [model]."
@@ -63,10 +65,12 @@ def wrap_models(
     for name, model in _pairs(models):
         wrapper = model if isinstance(model, MTEWrapper) else MTEWrapper(model)
         name = str(wrapper.model_name if name is None else name)
-        count = sum(n == name or n.startswith(f"{name}-") for n in out)
-        name = f"{name}-{count + 1}" if name in out else name
+        same, number = name, 1
+        while name in out:
+            number += 1
+            name = f"{same}-{number}"
         params = {**wrapper.get_params(deep=False), "name": name}
-        if not isinstance(model, MTEWrapper):
+        if params["abstentions"] is None:
             params["abstentions"] = ABSTENTIONS[abstentions]
         out[name] = MTEWrapper(**params)
     if isinstance(label_names, str):
@@ -86,17 +90,15 @@ def _pairs(models: Any) -> list[tuple[Any, Any]]:
     else:
         pairs = [
             tuple(model)
-            if isinstance(model, tuple) and len(model) == 2 and _is_name(model[0])
+            if isinstance(model, tuple)
+            and len(model) == 2
+            and isinstance(model[0], str)
             else (None, model)
             for model in models
         ]
     if not pairs:
         raise ValueError("there are no models to rank.")
     return pairs
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _name_labels(wrapped: dict[str, MTEWrapper], given: dict[Any, Any]) -> set[str]:
@@ -227,11 +229,24 @@ def _abstained(task: Task) -> float:
     return float(targets.proba[:, targets.names.index(ABSTAINED)].mean())
 
 
+def _without_abstentions(task: Task) -> Task:
+    names = task.targets.names
+    if ABSTAINED not in names:
+        return task
+    place = names.index(ABSTAINED)
+    rows = np.flatnonzero(task.targets.proba[:, place] == 0)
+    table = np.delete(task.targets.proba[rows], place, 1)
+    classes = [c for c in task.targets.classes.tolist() if c != ABSTAINED]
+    texts = [task.texts[i] for i in rows]
+    return Task(texts, table, name=task.name, classes=classes, origin="model")
+
+
 def _matched(
     task: Task, target: Task, closed: MomentEmbedder
 ) -> tuple[Task, LabelMatch]:
     """Rename the labels of a model to those of the target that it uses alike."""
-    match = match_labels(task, target, embedder=closed)
+    asked = _without_abstentions(task)
+    match = match_labels(asked, target, embedder=closed)
     if match.confidence < LEAST_CONFIDENCE:
         shown = {old: round(c, 2) for old, c in match.confidences.items()}
         raise LabelMismatchError(
@@ -241,7 +256,11 @@ def _matched(
             "to the target's, raise it; or say what the labels are called: "
             f"label_names={{{task.name!r}: {match.names}}}, if this is right."
         )
-    table, classes = Renaming(match.names).of_columns(
+    taken = {label_name(label) for label in match.names.values()}
+    left = [c for c in task.targets.classes.tolist() if c not in match.names]
+    # A label that is left over must not pass for the target's of the same name.
+    others = {c: f"{c} (of the model)" for c in left if label_name(c) in taken}
+    table, classes = Renaming({**match.names, **others}).of_columns(
         task.targets.proba, task.targets.classes.tolist()
     )
     renamed = Task(task.texts, table, name=task.name, classes=classes, origin="model")

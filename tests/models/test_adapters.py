@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from fute_sklearn import LabelParser, MTEWrapper, Task
 from fute_sklearn.exceptions import ModelLabelError, ModelLabelWarning
+from fute_sklearn.models._content_hash import content_hash
 
 WORDS = "fine good joy best great".split(), "dull sad slow worse bad".split()
 
@@ -652,3 +653,54 @@ def test_no_library_is_imported_by_the_table():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+# Found by a reader who tried to break it ----------------------------------------
+
+
+def test_functions_whose_answers_look_like_a_list(many):
+    texts = many[0]
+    assert MTEWrapper(lambda text: [0.9, 0.1][: len(text)][0]).label(texts[:2]).y[0]
+
+    def scores(text):
+        return {"pos": 0.9, "neg": 0.1} if of_one(text) == "pos" else {"neg": 1.0}
+
+    assert list(MTEWrapper(scores).label(texts[:2]).y) == [of_one(t) for t in texts[:2]]
+
+
+def test_a_list_function_that_fails_once_stays_one(many):
+    calls = []
+
+    def flaky(texts):
+        calls.append(texts)
+        if len(calls) == 1:
+            raise ConnectionError("busy")
+        return [1 if "f" in text else 0 for text in texts]
+
+    wrapper = MTEWrapper(flaky, fingerprint="flaky", kind="label")
+    with pytest.raises(ModelLabelError, match="busy"):
+        wrapper.label(many[0])
+    assert set(wrapper.label(many[0]).y) <= {0, 1}
+
+
+def test_pipelines_with_settings_of_their_own_are_others(bert, many):
+    from transformers import pipeline
+
+    model, tokenizer = bert
+    soft, sigmoid = (
+        pipeline("text-classification", model=model, tokenizer=tokenizer, **settings)
+        for settings in ({}, {"function_to_apply": "sigmoid"})
+    )
+    first, second = MTEWrapper(soft)._model(), MTEWrapper(sigmoid)._model()
+    assert content_hash(first.hashed) != content_hash(second.hashed)
+
+
+def test_rows_of_nan_among_scores_are_abstentions(many):
+    table = pd.DataFrame({"neg": [0.1, np.nan], "pos": [0.9, np.nan]})
+    task = MTEWrapper(table, abstentions="keep").label(many[0][:2])
+    assert list(task.y) == ["pos", "(abstained)"]
+
+
+def test_a_parser_that_fails_is_named(many):
+    with pytest.raises(ModelLabelError, match="parser raised KeyError"):
+        MTEWrapper(of_list, parser=lambda answer: {}[answer]).label(many[0])

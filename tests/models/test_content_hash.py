@@ -609,3 +609,15 @@ def test_functions_that_an_installed_factory_made_are_told_apart():
 
     assert content_hash(factory(1)) == content_hash(factory(1))
     assert content_hash(factory(1)) != content_hash(factory(2))
+
+
+def test_the_order_of_a_dict_counts():
+    class Rules:
+        def __init__(self, rules):
+            self.rules = rules
+
+        def predict(self, X):
+            return [next(iter(self.rules.values())) for _ in X]
+
+    first = content_hash(Rules({"fine": "good", "dull": "bad"}))
+    assert content_hash(Rules({"dull": "bad", "fine": "good"})) != first

@@ -248,3 +248,10 @@ def test_a_second_ranking_asks_no_model(films):
     second = ranked([wrong, model], films, embedder=embedder)
     assert len(asked) == count
     pd.testing.assert_frame_equal(first, second, check_like=True)
+
+
+def test_names_that_collide_lose_no_model(films):
+    table = ranked([("a", right), ("a-2", wrong), ("a", partly)], films)
+    assert sorted(table.index) == ["a", "a-2", "a-3"]
+    with pytest.raises(TypeError, match="expected several"):
+        ranked(right, films)

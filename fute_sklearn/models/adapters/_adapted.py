@@ -105,7 +105,7 @@ class ScoringModel(AdaptedModel):
                 f"it gives {found.shape[1]} scores for {len(labels)} classes, {labels}."
             )
         if method == "predict":
-            return [labels[i] for i in found.argmax(1)]
+            return likeliest(found, labels)
         if method == "predict_log_proba":
             found = np.log(np.clip(found, LOG_FLOOR, None))
         return labelled_table(found, labels)
@@ -115,8 +115,8 @@ class FunctionModel(AdaptedModel):
     """A function of one text, or of a list of texts.
 
     A type hint of the first parameter tells which.  Without one it is called with a
-    list; if it fails or does not answer with one value per text, it is called text by
-    text from then on.
+    list of one text; if it fails or does not answer with a list of one value, it is
+    called text by text.
     """
 
     responses = SCORES[:2]
@@ -132,17 +132,22 @@ class FunctionModel(AdaptedModel):
     def answer(self, X: Any, method: str) -> Any:
         texts = list(X)
         if self.of_list is None:
-            try:
-                found = self.model(texts)
-            except Exception:  # a function of one text may raise anything here
-                self.of_list = False
-            else:
-                self.of_list = _is_one_each(found, len(texts))
-                if self.of_list:
-                    return plain_rows(found, method)
+            self.of_list = self._reads_lists(texts[0])
         if self.of_list:
             return plain_rows(self.model(texts), method)
         return plain_rows([self.model(text) for text in texts], method)
+
+    def _reads_lists(self, text: Any) -> bool:
+        try:
+            found = self.model([text])
+        except Exception as error:  # a function of one text may raise anything here
+            one = self.model(text)
+            if hasattr(one, "__len__") and not isinstance(one, (str, Mapping)):
+                raise error
+            return False
+        if isinstance(found, (str, bytes, tuple, Mapping)):
+            return False
+        return hasattr(found, "__len__") and len(found) == 1
 
 
 class RunnableModel(AdaptedModel):
@@ -184,10 +189,11 @@ def labelled_table(values: np.ndarray, labels: Sequence[Any]) -> Any:
     return pd.DataFrame(values, columns=pd.Index(labels, dtype=object))
 
 
-def _is_one_each(found: Any, count: int) -> bool:
-    if isinstance(found, (str, bytes, Mapping)) or not hasattr(found, "__len__"):
-        return False
-    return len(found) == count
+def likeliest(table: np.ndarray, labels: Sequence[Any]) -> list[Any]:
+    """Label of each row's highest score; None for rows with NaN."""
+    unknown = np.isnan(table).any(1)
+    best = np.where(np.isnan(table), -np.inf, table).argmax(1)
+    return [None if none else labels[i] for i, none in zip(best, unknown, strict=True)]
 
 
 def _takes_list(function: Callable[..., Any]) -> bool | None:

@@ -12,7 +12,14 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from ..._utils._columns import scalar
-from ._adapted import SCORES, AdaptedModel, Options, ScoringModel, labelled_table
+from ._adapted import (
+    SCORES,
+    AdaptedModel,
+    Options,
+    ScoringModel,
+    labelled_table,
+    likeliest,
+)
 
 FASTTEXT_PREFIX = "__label__"
 
@@ -121,7 +128,7 @@ class OnnxModel(AdaptedModel):
             table = softmax(table, axis=1)  # logits
         names = list(self.options.classes or range(table.shape[1]))
         if method == "predict":
-            return [names[i] for i in table.argmax(1)]
+            return likeliest(table, names)
         return labelled_table(table, names)
 
 
@@ -165,7 +172,7 @@ class BoosterModel(ScoringModel):
         found = self.scores(X)
         names = list(self.options.classes or range(found.shape[1]))
         if method == "predict":
-            return [names[i] for i in found.argmax(1)]
+            return likeliest(found, names)
         return labelled_table(found, names)
 
 

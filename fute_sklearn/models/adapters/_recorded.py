@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._utils._columns import has, scalar
 from ...tasks._task import Task
-from ._adapted import AdaptedModel, Options, labelled_table
+from ._adapted import AdaptedModel, Options, labelled_table, likeliest
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 TEXT_COLUMNS = ("text", "sentence", "input")
@@ -128,7 +128,7 @@ class RecordedAnswers(AdaptedModel):
                 "give classes=[...] in the order of the columns."
             )
         if method == "predict":
-            return [list(columns)[i] for i in values[rows].argmax(1)]
+            return likeliest(values[rows], list(columns))
         return labelled_table(values[rows], list(columns))
 
     def _rows(self, X: Any, texts: Sequence[str]) -> list[int]:

@@ -25,11 +25,12 @@ class ClassifierPipeline(ScoringModel):
     def __init__(self, model: Any, options: Options) -> None:
         super().__init__(model, options)
         self.classes = labels_of_config(model.model.config)
-        self.hashed = (model.model, identity_of(model.tokenizer))
+        self.hashed = pipeline_identity(model)
 
     def scores(self, X: list[Any]) -> np.ndarray:
         assert self.classes is not None
-        found = self.model(X, top_k=None, batch_size=len(X), truncation=True)
+        with _evaluation(self.model.model):
+            found = self.model(X, top_k=None, batch_size=len(X), truncation=True)
         rows = [{one["label"]: one["score"] for one in row} for row in found]
         return np.array([[row[label] for label in self.classes] for row in rows])
 
@@ -45,11 +46,12 @@ class ZeroShotPipeline(ScoringModel):
                 "labels to choose: MTEWrapper(pipeline, classes=[...])."
             )
         self.classes = [str(label) for label in options.classes]
-        self.hashed = (model.model, identity_of(model.tokenizer), self.classes)
+        self.hashed = (pipeline_identity(model), self.classes)
 
     def scores(self, X: list[Any]) -> np.ndarray:
         assert self.classes is not None
-        found = self.model(X, candidate_labels=self.classes, batch_size=len(X))
+        with _evaluation(self.model.model):
+            found = self.model(X, candidate_labels=self.classes, batch_size=len(X))
         rows = [dict(zip(row["labels"], row["scores"], strict=True)) for row in found]
         return np.array([[row[label] for label in self.classes] for row in rows])
 
@@ -59,13 +61,14 @@ class GeneratingPipeline(AdaptedModel):
 
     def __init__(self, model: Any, options: Options) -> None:
         super().__init__(model, options)
-        self.hashed = (model.model, identity_of(model.tokenizer))
+        self.hashed = pipeline_identity(model)
 
     def answer(self, X: Any, method: str) -> Any:
         settings: dict[str, Any] = {"do_sample": False}
         if self.model.task == "text-generation":
             settings["return_full_text"] = False
-        found = self.model(list(X), max_new_tokens=MAX_NEW_TOKENS, **settings)
+        with _evaluation(self.model.model):
+            found = self.model(list(X), max_new_tokens=MAX_NEW_TOKENS, **settings)
         rows = [row[0] if isinstance(row, list) else row for row in found]
         return [row["generated_text"] for row in rows]
 
@@ -137,8 +140,18 @@ def identity_of(tokenizer: Any) -> Any:
     if backend is None:
         return tokenizer
     settings = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
-    names = ("special_tokens_map", "model_max_length", "chat_template")
-    return settings, *(getattr(tokenizer, name, None) for name in names)
+    sides = ("truncation_side", "padding_side")
+    names = ("special_tokens_map", "model_max_length", "chat_template", *sides)
+    own = (getattr(tokenizer, name, None) for name in names)
+    return type(tokenizer), settings, *own
+
+
+def pipeline_identity(model: Any) -> Any:
+    """What tells a pipeline from others: model, tokenizer, and settings of its own."""
+    params = ("_preprocess_params", "_forward_params", "_postprocess_params")
+    names = (*params, "generation_config", "prefix")
+    own = tuple(getattr(model, name, None) for name in names)
+    return type(model), model.model, identity_of(model.tokenizer), own
 
 
 def labels_of_config(config: Any) -> list[str]:
