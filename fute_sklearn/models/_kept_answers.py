@@ -79,7 +79,8 @@ class KeptAnswers:
         for key, row, none in zip(keys, rows, answers.abstained, strict=True):
             self._found[key] = (None if none else row), answers.names
 
-    def _write(self, keys: list[str], answers: ModelAnswers) -> None:
+    def _write(self, keys: list[str], answers: ModelAnswers) -> bool:
+        """Write a file; warn and return False if that fails."""
         assert self.folder is not None
         body = io.BytesIO()
         np.savez(
@@ -95,6 +96,8 @@ class KeptAnswers:
             write_atomically(path, with_checksum(body.getvalue()))
         except OSError as error:
             warn_unusable(self.folder, error)
+            return False
+        return True
 
     def _read(self, folder: Path) -> None:
         paths = sorted(folder.glob("*.answers"))
@@ -113,10 +116,10 @@ class KeptAnswers:
             self._remember(*part)
             parts.append(part)
         if len(paths) > MOST_FILES:
-            for keys, answers in _merged(parts):
-                self._write(keys, answers)
-            for path in paths:
-                path.unlink(missing_ok=True)
+            # The parts stay unless all of them are in the merged files.
+            if all(self._write(*part) for part in _merged(parts)):
+                for path in paths:
+                    path.unlink(missing_ok=True)
 
 
 def _read_file(path: Path) -> tuple[list[str], ModelAnswers]:
@@ -130,7 +133,7 @@ def _read_file(path: Path) -> tuple[list[str], ModelAnswers]:
 def _merged(
     parts: Sequence[tuple[list[str], ModelAnswers]],
 ) -> list[tuple[list[str], ModelAnswers]]:
-    """Concatenate parts of the same form, later answers to a text first."""
+    """Concatenate the parts that have the same form."""
     forms: dict[Any, list[tuple[list[str], ModelAnswers]]] = {}
     for keys, answers in parts:
         values = answers.values

@@ -450,12 +450,13 @@ class MTEWrapper(BaseEstimator):
     @contextmanager
     def _kept(self, model: AdaptedModel, name: str) -> Iterator[KeptAnswers]:
         """Open the answers that this model gave before."""
+        if isinstance(model, RecordedAnswers):
+            yield KeptAnswers(None)
+            return
         mark = self.fingerprint or model.fingerprint or None
         settings = (self.response_method, *map(label_name, self._more_classes()))
         content = None if mark is not None else content_hash(model.hashed)
-        if isinstance(model, RecordedAnswers):
-            yield KeptAnswers(None)
-        elif mark is not None:
+        if mark is not None:
             yield answers_of(f"fingerprint:{mark}", *settings)
         elif content is not None:
             yield answers_of(f"hash:{content}", *settings)

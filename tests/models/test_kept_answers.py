@@ -139,3 +139,26 @@ def test_forms_that_do_not_fit_are_named():
     wrapper = MTEWrapper(model, response_method="predict_proba", classes=["a", "b"])
     with pytest.raises(ModelLabelError, match="answers of different forms"):
         wrapper.label(TEXTS)
+
+
+def test_a_merge_that_cannot_be_written_loses_nothing(tmp_path, monkeypatch):
+    from fute_sklearn.exceptions import CacheUnavailableWarning
+    from fute_sklearn.models._model_answers import checked_answers
+
+    monkeypatch.setattr(_kept_answers, "MOST_FILES", 2)
+    keys = [answer_key(str(i)) for i in range(4)]
+    for i, key in enumerate(keys):
+        kept = KeptAnswers(None)
+        kept.folder = tmp_path
+        kept.add([key], checked_answers([i], 1, "predict"))
+        kept.flush()
+    before = sorted(tmp_path.iterdir())
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_kept_answers, "write_atomically", full)
+    with pytest.warns(CacheUnavailableWarning):
+        kept = KeptAnswers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    assert kept.gather(keys).values.tolist() == [0, 1, 2, 3]

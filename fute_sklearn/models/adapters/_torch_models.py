@@ -95,17 +95,15 @@ class TorchModel(ScoringModel):
         self.hashed = (model, identity_of(options.tokenizer))
 
     def scores(self, X: list[Any]) -> np.ndarray:
+        plain, named = model_inputs(self.model, self.options.tokenizer, X)
         with _evaluation(self.model):
-            found = self.model(*self._inputs(X)[0], **self._inputs(X)[1])
+            found = self.model(*plain, **named)
         logits = found.logits if hasattr(found, "logits") else found
         logits = logits[0] if isinstance(logits, tuple) else logits
         values = logits.detach().float().cpu().numpy().reshape(len(X), -1)
         if values.shape[1] == 1:
             return np.hstack([1 - expit(values), expit(values)])
         return softmax(values, axis=1)
-
-    def _inputs(self, X: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return model_inputs(self.model, self.options.tokenizer, X)
 
 
 class GeneratingModel(AdaptedModel):
