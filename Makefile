@@ -45,27 +45,31 @@ $(OLDEST)/.tests: pyproject.toml requirements/oldest.txt
 demo: $(VENV)/.demo  ## Rank real models on real texts; writes demo_output/
 	$(BIN)/python examples/plot_rank_classical_models.py
 
+# One worker a core, one thread a worker: two that share cores wait for each other.
+WORKERS = -n auto --maxprocesses 4 --dist worksteal
+test coverage test-models test-newest newest-part test-oldest: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/.tests  ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 coverage: $(VENV)/.tests  ## Run the tests; print which lines and branches they miss
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=96
+	$(BIN)/python -m pytest $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=96
 
 # What dependencies warn about is shown, and is no error.
 WARN = -W default
 TOUCHING = tests/test_common.py tests/_engine tests/ranking tests/llm/test_prompted_llm.py
 
 test-models: $(VENV)/.models  ## Run the tests of models of other libraries
-	$(BIN)/python -m pytest tests/models/test_adapters.py
+	$(BIN)/python -m pytest $(WORKERS) tests/models/test_adapters.py
 
 test-newest: $(NEWEST)/.tests  ## Run the tests with the newest versions of all but torch
-	$(NEWEST)/bin/python -m pytest $(WARN)
+	$(NEWEST)/bin/python -m pytest $(WORKERS) $(WARN)
 
 newest-part: $(NEWEST)/.tests  ## The same for what touches transformers and scikit-learn
-	$(NEWEST)/bin/python -m pytest $(WARN) -q $(TOUCHING)
+	$(NEWEST)/bin/python -m pytest $(WORKERS) $(WARN) -q $(TOUCHING)
 
 test-oldest: $(OLDEST)/.tests  ## Run the tests with the oldest declared versions
-	$(OLDEST)/bin/python -m pytest $(WARN)
+	$(OLDEST)/bin/python -m pytest $(WORKERS) $(WARN)
 
 UV = $(VENV)-lock/bin/uv pip compile --quiet --no-annotate --python-version 3.11
 lock:  ## Renew the lists of versions in requirements/

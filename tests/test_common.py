@@ -92,6 +92,10 @@ def test_sklearn_checks(estimator, check):
 class Client:
     capabilities, fingerprint = frozenset({"score"}), "a client"
 
+    def __repr__(self):
+        # Without an address, which would give the tests other names in each process.
+        return "Client()"
+
     def score(self, contexts, continuations):
         return [np.array([-1.0, -2.0]) for _ in contexts]
 

@@ -28,7 +28,7 @@ def test_import_takes_little_more_than_scikit_learn():
         "import time; t = time.perf_counter(); import {}; print(time.perf_counter()-t)"
     )
     ratios = []
-    for _ in range(5):
+    while len(ratios) < 5 and min(ratios, default=2) >= 1.3:
         own, base = (float(run(code.format(m))) for m in ("fute_sklearn", parts))
         ratios.append(own / base)
     assert min(ratios) < 1.3, ratios

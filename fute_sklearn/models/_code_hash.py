@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import re
+import site
 import sys
 import sysconfig
 import threading
@@ -19,12 +20,26 @@ from pathlib import Path
 from typing import Any
 
 INSTALLED = tuple(
-    Path(sysconfig.get_path(name)).resolve()
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    Path(path).resolve()
+    for path in (
+        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+        site.getusersitepackages(),
+    )
 )
+# What installers call their folders, those of other environments on the path included.
+PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
 OWN_PACKAGE = __name__.partition(".")[0]
 # Types without state that a prediction could depend on.
-INERT = (type(threading.Lock()), type(threading.RLock()), logging.Logger)
+INERT = (
+    type(threading.Lock()),
+    type(threading.RLock()),
+    logging.Logger,
+    types.BuiltinFunctionType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.MethodWrapperType,
+)
 SKIPPED = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__"}
 # Attributes that dataclasses, abc and typing derive from a class's own code.
 SKIPPED |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
@@ -65,8 +80,33 @@ def is_installed(name: str) -> bool:
     )
     if path is None:
         return False
-    file = Path(path).resolve()
-    return any(file.is_relative_to(folder) for folder in INSTALLED)
+    return is_in_package_folder(Path(path), top)
+
+
+def is_in_package_folder(path: Path, top: str) -> bool:
+    """Return whether an installer has put a module's file where it is.
+
+    ``top`` is the name of the module's top-level package.  Folders that ``pip install
+    --target`` has filled are known by the records of distributions beside the package.
+    """
+    file = path.resolve()
+    if any(file.is_relative_to(folder) for folder in INSTALLED):
+        return True
+    if PACKAGE_FOLDERS & {folder.name for folder in file.parents}:
+        return True
+    beside = next((p.parent for p in file.parents if p.name == top), file.parent)
+    return is_recorded(beside, top)
+
+
+@functools.cache
+def is_recorded(folder: Path, top: str) -> bool:
+    """Return whether an installer has recorded a package of a folder as its own."""
+    starts = (f"{top}/", f"{top}.")
+    return any(
+        line.startswith(starts)
+        for record in folder.glob("*.dist-info/RECORD")
+        for line in record.read_text(encoding="utf8", errors="replace").splitlines()
+    )
 
 
 def is_importable(value: Any) -> bool:
@@ -179,7 +219,7 @@ class CodeHasher:
             spec = importlib.util.find_spec(name)
             if spec is None or spec.origin is None or not spec.has_location:
                 return
-            if any(Path(spec.origin).resolve().is_relative_to(f) for f in INSTALLED):
+            if is_in_package_folder(Path(spec.origin), name.partition(".")[0]):
                 return
             source = Path(spec.origin).read_bytes()
         except (ImportError, ValueError, OSError):  # the model's import fails as well
@@ -293,8 +333,7 @@ class CodeHasher:
         """Hash a value; if it cannot be pickled, hash its items or attributes."""
         if value is None or (isinstance(value, tuple) and not value):
             return repr(value)
-        inert = (types.BuiltinFunctionType, types.WrapperDescriptorType, *INERT)
-        if isinstance(value, inert) or type(value).__module__ == "typing":
+        if isinstance(value, INERT) or type(value).__module__ == "typing":
             return ADDRESS.sub("", repr(value))
         try:
             state, code = self.state_of(value, self.lenient)

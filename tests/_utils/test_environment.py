@@ -1,8 +1,6 @@
 """Work goes on without a cache where its folder cannot be used, with one warning."""
 
 import os
-import subprocess
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -22,6 +20,7 @@ from fute_sklearn._utils import _config, _store
 from fute_sklearn.exceptions import CacheUnavailableWarning
 from fute_sklearn.llm.clients._answer_store import AnswerStore
 from fute_sklearn.testing import TINY_SURROGATE
+from tests.forked import run_forked
 
 JOB = """
 import warnings
@@ -42,19 +41,12 @@ def run(tmp_path, code=JOB, **variables):
     """Run a job in a process with little but these variables."""
     keep = {"PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH"}
     env = {k: v for k, v in os.environ.items() if k in keep}
-    env |= {"PYTHONPATH": os.pathsep.join(sys.path), **variables}
+    env |= variables
     folder = tmp_path / "work"
     folder.mkdir(exist_ok=True)
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=env,
-        cwd=folder,
-    )
-    assert found.returncode == 0, found.stderr
+    out, err = run_forked(code, env=env, cwd=folder)
     assert not list(folder.iterdir()), "files in the working directory"
-    return found.stdout, found.stderr.count("cannot be used"), found.stderr
+    return out, err.count("cannot be used"), err
 
 
 NO_USER = """

@@ -1,7 +1,6 @@
 """Clients of OpenAI-compatible servers: answers, faults, jobs that are killed."""
 
 import math
-import multiprocessing
 import os
 import pickle
 import random
@@ -30,6 +29,7 @@ from fute_sklearn.exceptions import (
 )
 from fute_sklearn.llm.clients._answer_store import AnswerStore
 from fute_sklearn.llm.clients._server_answers import label_bounds
+from tests.forked import CONTEXT
 from tests.llm.openai_server import chat_choice, chat_server, model_server
 
 KEY = "sk-this-must-not-be-seen-anywhere"
@@ -681,8 +681,6 @@ def kept_prompts(cache_dir, client):
 
 
 def test_killed_jobs_go_on_and_repeat_nothing(server, tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.llm.test_openai_client"])
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     job(server.url, tmp_path / "one", whole)
     folder, client = tmp_path / "two", client_of(server)
@@ -692,7 +690,7 @@ def test_killed_jobs_go_on_and_repeat_nothing(server, tmp_path):
     for _ in range(20):
         known = kept_prompts(folder, client)
         server.asked.clear()
-        child = context.Process(target=job, args=(server.url, folder, broken))
+        child = CONTEXT.Process(target=job, args=(server.url, folder, broken))
         child.start()
         limit = time.monotonic() + 60
         while not server.asked and child.is_alive() and time.monotonic() < limit:

@@ -33,7 +33,7 @@ def problem(rng):
     return task, Predictions("label", ("a", "b", "c"), np.log(proba))
 
 
-def drawn_scores(task, predictions, metric, rng, n_draws=4000):
+def drawn_scores(task, predictions, metric, rng, n_draws=1500):
     """Scores of answers drawn from the probabilities, one by one."""
     proba = np.exp(predictions.values)
     names = np.array(predictions.names)
