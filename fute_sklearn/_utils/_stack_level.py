@@ -8,9 +8,9 @@ import sys
 def find_stack_level() -> int:
     """Return the stack level of the first caller outside this package."""
     frame, level = sys._getframe(1), 1  # noqa: SLF001 - Python's only way
-    # sklearn.base holds the wrapper through which fit methods are called.
+    # Fit methods are called through a wrapper of sklearn.base, contexts by contextlib.
     while frame is not None and frame.f_globals.get("__name__", "").startswith(
-        ("fute_sklearn", "sklearn.base")
+        ("fute_sklearn", "sklearn.base", "contextlib")
     ):
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]
     return level

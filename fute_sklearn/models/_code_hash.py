@@ -40,6 +40,7 @@ INERT = (
     types.ClassMethodDescriptorType,
     types.MethodWrapperType,
 )
+DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 SKIPPED = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__"}
 # Attributes that dataclasses, abc and typing derive from a class's own code.
 SKIPPED |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
@@ -136,19 +137,20 @@ class CodeHasher:
     Parameters
     ----------
     state_of : callable
-        Takes a value and ``lenient``.  Returns the hash of the value's state and the
-        list of classes and functions that the state refers to; raises `Unknowable` for
-        values that cannot be pickled.
-    lenient : bool
-        Whether what cannot be hashed counts by its address, instead of raising
-        `Unknowable`.
+        Takes a value and ``unknown``.  Returns the hash of the value's state and the
+        list of classes and functions that the state refers to.
+    unknown : list or None
+        Where what cannot be hashed is added, which then counts by its address; None
+        raises `Unknowable` for it.
     """
 
     def __init__(
-        self, state_of: Callable[[Any, bool], tuple[str, list[Any]]], lenient: bool
+        self,
+        state_of: Callable[[Any, list[Any] | None], tuple[str, list[Any]]],
+        unknown: list[Any] | None,
     ) -> None:
         self.state_of = state_of
-        self.lenient = lenient
+        self.unknown = unknown
         self.seen: dict[Any, Any] = {}
         self.parts: list[str] = []
         self.todo: list[Any] = []
@@ -202,7 +204,8 @@ class CodeHasher:
         path = getattr(module, "__file__", None)
         if path is not None and not path.endswith((".py", ".pyc")):
             if not Path(path).is_file():
-                if self.lenient:
+                if self.unknown is not None:
+                    self.unknown.append(module)
                     self._note(module.__name__, id(module))
                     return
                 raise Unknowable(module.__name__)
@@ -241,9 +244,7 @@ class CodeHasher:
         bases = [f"{b.__module__}.{b.__qualname__}" for b in cls.__bases__]
         self._note("class", where, bases)
         for name, value in vars(cls).items():
-            if name not in SKIPPED and not isinstance(
-                value, (types.GetSetDescriptorType, types.MemberDescriptorType)
-            ):
+            if name not in SKIPPED and not isinstance(value, DESCRIPTORS):
                 self._value(f"{where}.{name}", value)
 
     def _function(self, function: types.FunctionType) -> None:
@@ -270,9 +271,9 @@ class CodeHasher:
         try:
             if isinstance(value, type):
                 inner = {
-                    name: self.identity(own)
+                    name: self._member(f"{where}.{name}", own)
                     for name, own in vars(value).items()
-                    if isinstance(own, (types.FunctionType, type))
+                    if name not in SKIPPED and not isinstance(own, DESCRIPTORS)
                 }
                 return f"class {where} {inner}"
             code = self._code(value.__code__, value.__globals__)
@@ -287,6 +288,14 @@ class CodeHasher:
             return f"function {where} {code} {defaults} {keywords} {inner}"
         finally:
             self.open.discard(id(value))
+
+    def _member(self, name: str, own: Any) -> str:
+        if isinstance(own, (types.FunctionType, type)):
+            return self.identity(own)
+        try:
+            return self._state(name, own)
+        except Unknowable:
+            return ""  # raised again where its class is hashed
 
     def _code(self, code: types.CodeType, known: dict[str, Any]) -> str:
         """Hash a code object; queue the objects that its names refer to."""
@@ -336,7 +345,7 @@ class CodeHasher:
         if isinstance(value, INERT) or type(value).__module__ == "typing":
             return ADDRESS.sub("", repr(value))
         try:
-            state, code = self.state_of(value, self.lenient)
+            state, code = self.state_of(value, self.unknown)
         except Unknowable:
             return self._pieces(name, value)
         self.todo += code
@@ -352,7 +361,8 @@ class CodeHasher:
             parts = {str(i): own for i, own in enumerate(value)}
         elif hasattr(value, "__dict__") and not is_installed(type(value).__module__):
             parts = vars(value)
-        elif self.lenient:
+        elif self.unknown is not None:
+            self.unknown.append(value)
             return f"{type(value).__qualname__} at {id(value)}"
         else:
             raise Unknowable(name)
@@ -364,6 +374,16 @@ class CodeHasher:
         finally:
             self.open.discard(id(value))
         return f"{type(value).__qualname__} of {len(parts)}"
+
+
+def attributes_of(obj: Any) -> dict[str, Any]:
+    """Return the attributes that an object holds itself, in slots too."""
+    found = dict(getattr(obj, "__dict__", {}))
+    for cls in type(obj).__mro__:
+        for name, slot in vars(cls).items():
+            if isinstance(slot, types.MemberDescriptorType) and hasattr(obj, name):
+                found[name] = getattr(obj, name)
+    return found
 
 
 def file_mark(value: Any) -> str | None:

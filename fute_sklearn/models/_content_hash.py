@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pickle
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib.hashing import NumpyHasher
 
-from ._code_hash import CodeHasher, Unknowable, file_mark, is_importable
+from ._code_hash import (
+    INERT,
+    CodeHasher,
+    Unknowable,
+    attributes_of,
+    file_mark,
+    is_importable,
+    is_installed,
+)
 
 # scikit-learn's vectorizers store the id() of their stop words, which differs between
 # processes; a search keeps times and scores, which its predictions do not depend on.
 # A torch module is switched to evaluation when it is asked.
 IDENTITIES = {"_stop_words_id"}
 SKORCH = "skorch.net.NeuralNet"
+SKORCH_STATE = (
+    "module_",
+    "classes_inferred_",
+    "classes",
+    "predict_nonlinearity",
+    "threshold",
+)
+# Its pickles leave out the model.
+WRAPPER = "fute_sklearn.models._mte_wrapper.MTEWrapper"
+REDUCERS = {"__getstate__", "__reduce__", "__reduce_ex__"}
 MODULE_KEYS = {"training", "_parameters", "_modules"}
 SEARCH_RECORDS = {"cv_results_", "refit_time_"}
 
@@ -24,12 +44,13 @@ SEARCH_RECORDS = {"cv_results_", "refit_time_"}
 class _Hasher(NumpyHasher):
     """joblib's hasher; also collects the classes and functions in the hashed state.
 
-    With ``lenient``, what cannot be pickled counts by its address and attributes.
+    What cannot be pickled counts by its address and attributes where it is to be added
+    to ``unknown``, which keeps addresses from being given again; else it raises.
     """
 
-    def __init__(self, lenient: bool) -> None:
+    def __init__(self, unknown: list[Any] | None) -> None:
         super().__init__("sha256")
-        self.lenient = lenient
+        self.unknown = unknown
         self.code: list[Any] = []
         self.files: set[Any] = set()
         self.failed: set[int] = set()
@@ -37,12 +58,20 @@ class _Hasher(NumpyHasher):
     def save(self, obj: Any) -> None:
         try:
             super().save(self._hashable(obj))
+            if drops_state(type(obj)):  # type: ignore[arg-type]
+                self._save_dropped(obj)
         except Exception:  # an object's own __reduce__ may raise anything
-            if not self.lenient or id(obj) in self.failed:
+            if self.unknown is None or id(obj) in self.failed:
                 raise
             self.failed.add(id(obj))
+            self.unknown.append(obj)
             super().save(("unknown", type(obj).__qualname__, id(obj)))
-            self.save(dict(getattr(obj, "__dict__", {})))
+            self.save(attributes_of(obj))
+
+    def _save_dropped(self, obj: Any) -> None:
+        """Save attributes that an object leaves out of its pickles, but may use."""
+        for part in attributes_of(obj).items():
+            super().save(part)
 
     def _batch_setitems(self, items: Any, *rest: Any) -> None:
         # In their order, which a model may depend on; joblib sorts them.
@@ -55,7 +84,7 @@ class _Hasher(NumpyHasher):
             self.code.append(obj)
             if not is_importable(obj):
                 # A lambda or a local class, which pickles refuse, is known by its code.
-                hasher = CodeHasher(state_hash, self.lenient)
+                hasher = CodeHasher(state_hash, self.unknown)
                 return ("local", hasher.identity(obj))
         elif hasattr(kind, "cache_info"):  # functools.lru_cache
             self.code.append(obj.__wrapped__)
@@ -69,7 +98,11 @@ class _Hasher(NumpyHasher):
         if any(f"{c.__module__}.{c.__name__}" == SKORCH for c in kind.__mro__):
             # It pickles its module as bytes, which differ from one time to the next.
             own = vars(obj)
-            return ("skorch", own.get("module_"), own.get("classes_inferred_"))
+            return ("skorch", *((name, own.get(name)) for name in SKORCH_STATE))
+        if f"{kind.__module__}.{kind.__name__}" == WRAPPER:
+            return ("wrapper", obj.get_params(deep=False))
+        if isinstance(obj, INERT):
+            return ("inert", kind.__qualname__)
         if kind is np.ndarray and obj.dtype.names:  # without the bytes between fields
             return "fields", obj.dtype, *(obj[name] for name in obj.dtype.names)
         if kind is np.ndarray and not obj.dtype.hasobject:
@@ -91,6 +124,16 @@ class _Hasher(NumpyHasher):
         return obj
 
 
+@functools.cache
+def drops_state(kind: type) -> bool:
+    """Whether a class says itself what its pickles hold, and no library does."""
+    for cls in kind.__mro__:
+        own = [vars(cls)[name] for name in REDUCERS & vars(cls).keys()]
+        if any(isinstance(reducer, types.FunctionType) for reducer in own):
+            return not is_installed(cls.__module__)
+    return False
+
+
 def _digest(array: np.ndarray) -> tuple[str, ...]:
     """Describe an array without its strides, which copies do not keep."""
     flat = np.ascontiguousarray(array).reshape(-1)
@@ -98,15 +141,15 @@ def _digest(array: np.ndarray) -> tuple[str, ...]:
     return "array", array.dtype.str, str(array.shape), content.hexdigest()
 
 
-def state_hash(obj: Any, lenient: bool = False) -> tuple[str, list[Any]]:
+def state_hash(obj: Any, unknown: list[Any] | None = None) -> tuple[str, list[Any]]:
     """Hash the pickled state of an object; also return the code it refers to.
 
     Raises
     ------
     Unknowable
-        If the object cannot be pickled, unless ``lenient``.
+        If the object cannot be pickled, and is not to be added to ``unknown``.
     """
-    hasher = _Hasher(lenient)
+    hasher = _Hasher(unknown)
     try:
         return str(hasher.hash(obj)), hasher.code
     except Exception as error:  # a model's own __reduce__ may raise anything
@@ -123,23 +166,25 @@ def content_hash(model: Any) -> str | None:
     code refers to, cannot be pickled.
     """
     try:
-        return _hash(model, lenient=False)
+        return _hash(model, None)
     except Unknowable:
         return None
 
 
-def content_mark(model: Any) -> str:
+def content_mark(model: Any) -> tuple[str, list[Any]]:
     """Hash what can be hashed of a model; the rest counts by its address.
 
-    Within a process, another mark is another model, or the same one changed.
+    Within a process, another mark is another model, or the same one changed, as long as
+    the parts that are returned with it are kept.
     """
+    unknown: list[Any] = []
     try:
-        return _hash(model, lenient=True)
+        return _hash(model, unknown), unknown
     except Unknowable:
-        return f"address {id(model)}"
+        return f"address {id(model)}", unknown
 
 
-def _hash(model: Any, lenient: bool) -> str:
-    state, found = state_hash(model, lenient)
-    code = CodeHasher(state_hash, lenient).digest(found)
+def _hash(model: Any, unknown: list[Any] | None) -> str:
+    state, found = state_hash(model, unknown)
+    code = CodeHasher(state_hash, unknown).digest(found)
     return hashlib.sha256(f"{state}|{code}".encode()).hexdigest()

@@ -70,9 +70,9 @@ class KeptAnswers:
             self._new.clear()
         self._flushed = time.monotonic()
 
-    def gather(self, keys: Sequence[str]) -> ModelAnswers:
-        """Return the answers to some texts."""
-        return joined([self._found[key] for key in keys])
+    def gather(self, keys: Sequence[str], fill: bool = False) -> ModelAnswers:
+        """Return the answers to some texts; ``fill`` as in `joined`."""
+        return joined([self._found[key] for key in keys], fill)
 
     def _remember(self, keys: Sequence[str], answers: ModelAnswers) -> None:
         rows = answers.values if answers.values.ndim == 2 else answers.values.tolist()
@@ -167,11 +167,17 @@ def answer_key(content: str) -> str:
 class InMemory:
     """Answers of a model that this process alone can tell from others.
 
-    ``held`` is the model or a reference to it, ``by_mark`` its answers by its content.
+    ``held`` is the model or a reference to it, ``by_mark`` its answers by its content,
+    ``parts`` what counts by its address there.
     """
 
     held: Any
     by_mark: dict[str, KeptAnswers] = field(default_factory=dict)
+    parts: dict[int, Any] = field(default_factory=dict)
+
+    def keep(self, parts: list[Any]) -> None:
+        """Keep parts, so that their addresses are not given to others."""
+        self.parts |= {id(part): part for part in parts if part is not self.model()}
 
     def model(self) -> Any:
         """Return the model, or None if it is gone."""

@@ -48,6 +48,8 @@ class Labeller:
         Most seconds that all calls may be forecast to take.
     abstention_label : object
         Label that stands for no answer.
+    partly : bool
+        Whether answers that exist already may lack some texts.
     """
 
     model: AdaptedModel
@@ -58,6 +60,7 @@ class Labeller:
     batch_size: int
     max_seconds: float | None
     abstention_label: Any
+    partly: bool
 
     def answers(
         self, X: Any, texts: list[str], content: Sequence[str], kept: KeptAnswers
@@ -86,7 +89,9 @@ class Labeller:
         if not rows:
             raise ModelLabelError(f"the model {self.name!r} failed on every text.")
         try:
-            return rows, self._settled(kept.gather([keys[i] for i in rows]))
+            return rows, self._settled(
+                kept.gather([keys[i] for i in rows], self.method == "predict_proba")
+            )
         except (TypeError, ValueError) as error:
             raise ModelLabelError(
                 f"the answers of the model {self.name!r} cannot be used: {error}"
@@ -95,7 +100,7 @@ class Labeller:
     def _recorded(self, X: Any, texts: list[str]) -> ModelAnswers:
         assert isinstance(self.model, RecordedAnswers)
         try:
-            found = self.model.answers_to(X, texts, self.method)
+            found = self.model.answers_to(X, texts, self.method, self.partly)
             return self._settled(checked_answers(found, len(texts), self.method))
         except (TypeError, ValueError) as error:
             raise ModelLabelError(f"the model {self.name!r}: {error}") from error

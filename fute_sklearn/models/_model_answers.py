@@ -51,7 +51,8 @@ def checked_answers(
         raise TypeError(f"expected an array, got {found!r}.")
     found = plain(found)
     names = tuple(label_name(c) for c in column_names(found) or ())
-    if is_table(found) and not _one_column(found):
+    scores = method == "predict_proba" and names
+    if is_table(found) and (scores or not _one_column(found)):
         values, abstained = _table(found, method)
     else:
         (values, abstained), names = _column_of(found, abstention_label), ()
@@ -61,7 +62,10 @@ def checked_answers(
 
 
 def _table(found: Any, method: str) -> tuple[np.ndarray, np.ndarray]:
-    values = table_of(found, "the answer")
+    if _one_column(found):  # scores of one label, of which others follow
+        values = np.asarray(found, dtype=float)
+    else:
+        values = table_of(found, "the answer")
     abstained = np.isnan(values).all(1)
     good = np.isfinite(values)
     if method == "predict_log_proba":
@@ -98,10 +102,16 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
     return whole, abstained
 
 
-def joined(parts: Sequence[tuple[Any, tuple[str, ...]]]) -> ModelAnswers:
-    """Join the answers to single texts: a value, row of scores or None, and names."""
+def joined(
+    parts: Sequence[tuple[Any, tuple[str, ...]]], fill: bool = False
+) -> ModelAnswers:
+    """Join the answers to single texts: a value, row of scores or None, and names.
+
+    Columns are joined by name; those that some texts lack are an error, unless they are
+    to be filled with 0.
+    """
     abstained = np.array([value is None for value, _ in parts])
-    answered = [(value, names) for value, names in parts if value is not None]
+    answered = _by_name([(v, names) for v, names in parts if v is not None], fill)
     forms = {(np.shape(value), names) for value, names in answered}
     if len(forms) > 1:
         raise ValueError(
@@ -119,6 +129,25 @@ def joined(parts: Sequence[tuple[Any, tuple[str, ...]]]) -> ModelAnswers:
     column = np.full(len(parts), array[0], dtype=array.dtype)
     column[~abstained] = array
     return ModelAnswers(column, (), abstained)
+
+
+def _by_name(
+    parts: list[tuple[Any, tuple[str, ...]]], fill: bool
+) -> list[tuple[Any, tuple[str, ...]]]:
+    """Bring rows of scores with column names into one order of columns."""
+    orders = dict.fromkeys(names for _, names in parts)
+    if len(orders) < 2 or () in orders:
+        return parts
+    columns = tuple(dict.fromkeys(name for names in orders for name in names))
+    if not fill and any(len(names) < len(columns) for names in orders):
+        return parts
+    places = {names: [columns.index(name) for name in names] for names in orders}
+    out = []
+    for row, names in parts:
+        whole = np.zeros(len(columns))
+        whole[places[names]] = row
+        out.append((whole, columns))
+    return out
 
 
 def in_rows_order(found: Any, chunk: Any) -> Any:

@@ -62,8 +62,8 @@ class MTEWrapper(BaseEstimator):
           ``encode`` or is a function, and the model may be a booster of XGBoost or
           LightGBM;
         - answers that exist already: a `Task`, a dict from text to label, a table or a
-          csv, jsonl or parquet file with a column of texts (or of ids, where the texts
-          have an index), or labels in the order of the texts.
+          csv, tsv, jsonl or parquet file with a column of texts (or of ids, where the
+          texts have an index), or labels in the order of the texts.
     embedder : embedder or None, default=None
         Embeds the labelled texts in ``fit``; None means ``TuPaTEEmbedder()``.
     response_method : {"predict", "predict_proba", "predict_log_proba", \
@@ -101,7 +101,8 @@ class MTEWrapper(BaseEstimator):
         warning; or keep the abstention as a class of its own, ``"(abstained)"``.  None
         does as ``on_error`` says.
     abstention_label : object, default=None
-        Label by which the model says that it does not know.
+        Label by which the model says that it does not know, for
+        ``response_method="predict"``.  It is none of the model's classes then.
     on_error : {"raise", "drop"}, default="raise"
         What to do if the model fails on a portion: ``"raise"`` raises
         `ModelLabelError`; ``"drop"`` calls the model text by text and leaves out the
@@ -128,7 +129,8 @@ class MTEWrapper(BaseEstimator):
     -----
     A model without a fingerprint is identified by a hash of its pickled state and of
     its loaded code: its classes, their bases, all that their methods refer to, and the
-    content of files whose paths are among it.  A model whose state changes by
+    content of files whose paths are among it (folders count by their name).  What its
+    own ``__getstate__`` leaves out counts too.  A model whose state changes by
     predicting, for instance by a counter, needs a ``fingerprint``.  Answers of a model
     that cannot be hashed as a whole are kept for this process only, with a warning.
 
@@ -266,6 +268,27 @@ class MTEWrapper(BaseEstimator):
         classes = None if self.classes is None else self._more_classes()
         return adapt(self.estimator, Options(self.tokenizer, classes))
 
+    def _asked_model(self) -> AdaptedModel:
+        """Return the model, if it can be asked as the parameters say."""
+        model, method = self._model(), self.response_method
+        if method not in model.responses:
+            raise AttributeError(
+                f"the model {self.name or model.name!r} has no method {method!r}; "
+                f"choose another response_method, of {list(model.responses)}."
+            )
+        for name in ("parser", "abstention_label"):
+            if method != "predict" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} reads labels, but response_method={method!r} gives "
+                    "scores; use response_method='predict', or leave it out."
+                )
+        if self.kind == "number" and self.abstentions == "keep":
+            raise ValueError(
+                "abstentions='keep' makes a class of them, but kind='number' has no "
+                "classes; use abstentions='drop' or 'raise'."
+            )
+        return model
+
     def __deepcopy__(self, memo: dict[int, Any]) -> MTEWrapper:
         """Copy the fitted wrapper; the model is kept by reference."""
         other = type(self)(**self.get_params(deep=False))
@@ -307,13 +330,8 @@ class MTEWrapper(BaseEstimator):
             If texts are dropped (``on_error="drop"``).
         """
         validate_params(self)
-        model = self._model()
+        model = self._asked_model()
         name = self.name or model.name
-        if self.response_method not in model.responses:
-            raise AttributeError(
-                f"the model {name!r} has no method {self.response_method!r}; choose "
-                f"another response_method, of {list(model.responses)}."
-            )
         self._renaming(model.classes or [])
         X = list(X) if hasattr(X, "__next__") else X
         # For records, the model provides the text of each.
@@ -350,6 +368,7 @@ class MTEWrapper(BaseEstimator):
             self.batch_size or model.batch_size,
             self.max_seconds,
             self.abstention_label,
+            "drop" in (self.abstentions, self.on_error),
         )
 
     def known_labels(self) -> list[Any] | None:
@@ -361,14 +380,19 @@ class MTEWrapper(BaseEstimator):
             The model's classes, or without these the parameter ``classes`` if scores
             are asked for, after renaming by ``label_names``.  None if unknown, or if
             ``kind`` is ``"number"`` or ``"text"``, or answers are parsed.
+
+        Raises
+        ------
+        AttributeError, ValueError
+            If the model cannot be asked as the parameters say, see `label`.
         """
-        own = self._model().classes
+        own = self._asked_model().classes
         if own is None and self.response_method != "predict":
             own = self.classes  # the labels of the score columns
         if own is None or self.kind in ("number", "text") or self.parser is not None:
             return None
         renaming = self._renaming(own)
-        labels = [renaming.of(scalar(label)) for label in own]
+        labels = [renaming.of(scalar(label)) for label in self._answers_of(own)]
         return list({label_name(label): label for label in labels}.values())
 
     def _renaming(self, own: Sequence[Any]) -> Renaming:
@@ -383,6 +407,13 @@ class MTEWrapper(BaseEstimator):
                 f"the model, {own}; give one for each in their order, or a dict."
             )
         return Renaming(dict(zip(own, names, strict=True)))
+
+    def _answers_of(self, labels: Sequence[Any]) -> list[Any]:
+        """Leave out the label by which the model says that it does not know."""
+        if self.abstention_label is None:
+            return list(labels)
+        none = label_name(self.abstention_label)
+        return [label for label in labels if label_name(label) != none]
 
     def _more_classes(self) -> list[Any]:
         if self.classes is None:
@@ -441,7 +472,7 @@ class MTEWrapper(BaseEstimator):
             )
         answered = iter([renaming.of(label) for label in y])
         y = [ABSTAINED if none else next(answered) for none in gone]
-        named = [renaming.of(label) for label in own + more]
+        named = [renaming.of(label) for label in self._answers_of(own + more)]
         named += renaming.names.values()
         if not named or self.kind in ("number", "text"):
             return y, None
@@ -464,14 +495,17 @@ class MTEWrapper(BaseEstimator):
             known, new = answers_in_memory(self.estimator)
             if new:
                 _tell_unknown(name)
-            mark = text_key(content_mark(model.hashed), *settings)
+            content, parts = content_mark(model.hashed)
+            known.keep(parts)
+            mark = text_key(content, *settings)
             kept = known.by_mark.setdefault(mark, KeptAnswers(None))
             try:
                 yield kept
             finally:
                 # Counters and the like may have changed by being asked.
-                mark = text_key(content_mark(model.hashed), *settings)
-                known.by_mark[mark] = kept
+                content, parts = content_mark(model.hashed)
+                known.keep(parts)
+                known.by_mark[text_key(content, *settings)] = kept
 
     # Embedding ------------------------------------------------------------------
 

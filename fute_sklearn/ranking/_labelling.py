@@ -56,7 +56,7 @@ def wrap_models(
     Also returns the names of those whose labels are to be matched.
     """
     alone = hasattr(models, "predict") or callable(models)
-    if alone or isinstance(models, (str, os.PathLike)):
+    if alone or isinstance(models, (str, os.PathLike)) or has(models, "columns"):
         raise TypeError(
             f"models is one {type(models).__name__}; expected several, as a dict by "
             "their names or a list: [model]."
@@ -145,26 +145,31 @@ def label_texts(
     Models that fail are left out, with a warning, unless they are to raise or all fail.
     """
     names = target.targets.names
-    beforehand = {
-        name: wrapper.known_labels()
-        for name, wrapper in wrapped.items()
-        if name not in to_match
+    beforehand = {name: wrapper.known_labels() for name, wrapper in wrapped.items()}
+    known = {
+        name: [label_name(label) for label in labels]
+        for name, labels in beforehand.items()
+        if labels and name not in to_match
     }
-    known = {n: [label_name(v) for v in c] for n, c in beforehand.items() if c}
     check_label_spaces(known, names)
     out = Labelled({})
-    failed: list[ModelLabelError] = []
+    failed: list[Exception] = []
+    found: Task | Exception
     for name, found in _answers(wrapped, texts, n_jobs, on_error, callbacks):
-        if isinstance(found, ModelLabelError):
+        if name in to_match and isinstance(found, Task):
+            try:
+                found, out.matches[name] = _matched(found, target, closed)
+            except LabelMismatchError as error:
+                if on_error == "raise":
+                    raise
+                found = error
+        if not isinstance(found, Task):
             failed.append(found)
             out.errors[name] = str(found)
             continue
-        share = _abstained(found)
-        if share:
+        if share := _abstained(found, len(texts)):
             out.abstained[name] = share
-        if name in to_match:
-            found, out.matches[name] = _matched(found, target, closed)
-        elif name not in known:
+        if name not in known and name not in to_match:
             refuse_many_labels(found, target.targets)
             found = answers_as_labels(found, target.targets)
             check_label_spaces({name: _names(found)}, names, complete=False)
@@ -190,7 +195,7 @@ def _answers(
     n_jobs: int | None,
     on_error: str,
     callbacks: Sequence[Any],
-) -> Iterator[tuple[str, Task | ModelLabelError]]:
+) -> Iterator[tuple[str, Task | Exception]]:
     """Labelled texts of each model, or the error, in their order."""
     config = get_config()
 
@@ -220,13 +225,15 @@ def _names(task: Task) -> list[str]:
     return [name for name in answered_names(task) if name != ABSTAINED]
 
 
-def _abstained(task: Task) -> float:
+def _abstained(task: Task, count: int) -> float:
+    """Share of the texts without an answer, be they kept or left out."""
     targets = task.targets
+    share = 0.0
     if targets.kind == "text":
-        return float(np.mean([text == ABSTAINED for text in targets.texts]))
-    if ABSTAINED not in targets.names:
-        return 0.0
-    return float(targets.proba[:, targets.names.index(ABSTAINED)].mean())
+        share = float(np.mean([text == ABSTAINED for text in targets.texts]))
+    elif ABSTAINED in targets.names:
+        share = float(targets.proba[:, targets.names.index(ABSTAINED)].mean())
+    return 1 - (1 - share) * task.n_samples / count
 
 
 def _without_abstentions(task: Task) -> Task:
@@ -246,6 +253,13 @@ def _matched(
 ) -> tuple[Task, LabelMatch]:
     """Rename the labels of a model to those of the target that it uses alike."""
     asked = _without_abstentions(task)
+    if asked.targets.kind != "label" or len(asked.targets.names) < 2:
+        raise LabelMismatchError(
+            f"the model {task.name!r} answers with {asked.targets.kind}s, "
+            f"{list(asked.targets.names)}: one label or none cannot be matched by "
+            "behaviour. Give texts of other kinds too, or say what its labels are "
+            "called with label_names."
+        )
     match = match_labels(asked, target, embedder=closed)
     if match.confidence < LEAST_CONFIDENCE:
         shown = {old: round(c, 2) for old, c in match.confidences.items()}

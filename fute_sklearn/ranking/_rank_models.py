@@ -84,7 +84,7 @@ def rank_models(
         The target's labels by the model's labels, for each model's name, as
         ``{"svm": {"LABEL_0": "negative", "LABEL_1": "positive"}}``; see `MTEWrapper`.
         ``"match"``, for one model or for all, finds out by behaviour, see
-        `match_labels`, and raises where it is less sure than .9.
+        `match_labels`; a model for which it is less sure than .9 counts as failed.
     embedder : embedder, optional
         Makes the tuned students; ``TuPaTEEmbedder()`` by default.  The closed form
         uses the same surrogate.  With a `MomentEmbedder` there is the closed form only.
@@ -167,7 +167,9 @@ def rank_models(
     ValueError
         If the task has other targets than classes, or there are no models.
     TypeError
-        If a single model is given instead of several.
+        If a single model or table is given instead of several.
+    AttributeError
+        If a model lacks the response method by which its wrapper is to ask it.
 
     Warns
     -----

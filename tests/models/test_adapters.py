@@ -3,8 +3,10 @@
 Kinds whose library is not installed are skipped; `make test-models` installs them all.
 """
 
+import functools
 import json
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -176,14 +178,14 @@ def test_answers_that_are_probabilities(many):
         (pd.DataFrame({"a": ["x"], "b": ["y"]}), r"the columns \['a', 'b'\]"),
         (np.full((120, 2), 0.5), "without names"),
         (
-            pd.DataFrame({"text": ["a", "a"], "label": ["pos", "neg"]}),
-            r"twice for one text, and not the same: \['a'\]",
+            pd.DataFrame({"text": ["first"] * 2, "label": ["pos", "neg"]}),
+            r"twice for one text, and not the same: \['first'\]",
         ),
     ],
 )
 def test_answers_that_cannot_be_joined(form, message, many):
     with pytest.raises((ModelLabelError, ValueError), match=message):
-        MTEWrapper(form).label(many[0])
+        MTEWrapper(form).label(["first", *many[0][1:]])
 
 
 def test_a_file_that_is_missing(tmp_path):
@@ -704,3 +706,135 @@ def test_rows_of_nan_among_scores_are_abstentions(many):
 def test_a_parser_that_fails_is_named(many):
     with pytest.raises(ModelLabelError, match="parser raised KeyError"):
         MTEWrapper(of_list, parser=lambda answer: {}[answer]).label(many[0])
+
+
+def optional(text: str | None) -> str:
+    return of_one(text)
+
+
+def iterated(texts: "Iterable[str]") -> list:  # noqa: F821 - no such name here
+    return [of_one(text) for text in texts]
+
+
+def broken(texts: "list[") -> list:  # noqa: F722
+    return [of_one(text) for text in texts]
+
+
+@pytest.mark.parametrize("function", [optional, iterated, broken])
+def test_any_type_hint(function, many):
+    checked(function, many[0], named(many[1]), twice=False)
+
+
+class Awaited:
+    async def __call__(self, texts):
+        return texts
+
+
+async def awaited(text):
+    return text
+
+
+@pytest.mark.parametrize("model", [Awaited(), awaited, functools.partial(awaited)])
+def test_async_functions_are_refused_with_a_remedy(model, many):
+    with pytest.raises(TypeError, match=r"async function.*asyncio.run"):
+        MTEWrapper(model).label(many[0])
+
+
+def test_scores_by_label_in_any_order(many):
+    """Also from portion to portion, with labels that are missing, and with none."""
+    texts, _ = many
+    good = np.array([of_one(text) == "pos" for text in texts])
+
+    def scores(text: str):
+        if text == texts[-1]:
+            return None
+        if of_one(text) == "pos":
+            return {"pos": 0.75, "neg": 0.25}
+        return {"neg": 1.0}
+
+    with pytest.warns(ModelLabelWarning, match="gave no answer"):
+        task = MTEWrapper(
+            scores, response_method="predict_proba", abstentions="drop", batch_size=1
+        ).label(texts)
+    rows = [i for i, text in enumerate(texts) if text != texts[-1]]
+    wanted = np.where(good[rows], 0.75, 0.0)
+    column = task.classes.tolist().index("pos")
+    np.testing.assert_allclose(task.targets.proba[:, column], wanted)
+
+
+def test_settings_that_would_be_ignored_are_refused(many):
+    def scores(text: str):
+        return {"pos": 0.75, "neg": 0.25}
+
+    for setting in ({"parser": LabelParser(["a", "b"])}, {"abstention_label": "neg"}):
+        with pytest.raises(ValueError, match="response_method='predict_proba'"):
+            MTEWrapper(scores, response_method="predict_proba", **setting).label(
+                many[0]
+            )
+    with pytest.raises(ValueError, match="has no classes"):
+        MTEWrapper(len, kind="number", abstentions="keep").label(many[0])
+
+
+def test_the_label_of_abstentions_is_none_of_the_classes(many):
+    texts, _ = many
+    model = make_pipeline(CountVectorizer(), LogisticRegression())
+    model.fit(texts[:3] + ["what"], ["pos", "neg", "pos", "unsure"])
+    wrapper = MTEWrapper(model, abstention_label="unsure", abstentions="keep")
+    assert wrapper.known_labels() == ["neg", "pos"]
+    assert "unsure" not in wrapper.label([*texts, "what"]).classes.tolist()
+
+
+def test_functions_that_call_a_server_as_openai_does(many):
+    """The client is a part that cannot be hashed; answers are messages."""
+
+    class Message:
+        def __init__(self, content):
+            self.content = content
+
+    class Client:
+        def __init__(self):
+            self.lock, self.asked = threading.local(), 0
+
+        def create(self, model, messages):
+            self.asked += 1
+            return Message(f"The answer is: {of_one(messages[-1]['content'])}.")
+
+    client = Client()
+
+    def gpt(text: str):
+        return client.create("gpt", [{"role": "user", "content": text}])
+
+    texts, y = many
+    parser = LabelParser(["pos", "neg"])
+    wrapper = MTEWrapper(gpt, parser=parser, fingerprint="gpt v1")
+    assert right(wrapper.label(texts), named(y)) == 1
+    asked = client.asked
+    MTEWrapper(gpt, parser=parser, fingerprint="gpt v1").label(texts)
+    assert client.asked == asked
+
+
+def test_threads_that_share_a_net_leave_it_as_it_was(many):
+    """A thread that ends does not switch dropout on for one that goes on."""
+    torch = pytest.importorskip("torch")
+    from fute_sklearn.models.adapters._torch_models import _evaluation
+
+    encoder = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
+    nets = [torch.nn.Sequential(encoder, torch.nn.Linear(2, 2)) for _ in range(2)]
+    nets[1][1].eval()
+    inside, leave = threading.Event(), threading.Event()
+
+    def ask():
+        with _evaluation(nets[0]):
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    inside.wait()
+    with _evaluation(nets[1]):
+        leave.set()
+        thread.join()
+        assert nets[0].training
+        assert not encoder[1].training
+    assert encoder[1].training
+    assert not nets[1][1].training

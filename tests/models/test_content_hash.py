@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 
 import pytest
@@ -62,6 +63,10 @@ ASK = (
     "from fute_sklearn.models._content_hash import content_hash\n"
     "print(content_hash(model_mod.Model()))\n"
 )
+
+
+def mark(model):
+    return content_mark(model)[0]
 
 
 def write(folder, **changes):
@@ -293,11 +298,11 @@ def test_compiled_modules_count_by_their_file(tmp_path):
     found = set()
     for content in (b"one", b"two"):
         (tmp_path / "compiled_by_me.so").write_bytes(content)
-        found.add(CodeHasher(state_hash, False).digest([module]))
+        found.add(CodeHasher(state_hash, None).digest([module]))
     assert len(found) == 2
     module.__file__ = str(tmp_path / "gone.so")
     with pytest.raises(Unknowable):
-        CodeHasher(state_hash, False).digest([module])
+        CodeHasher(state_hash, None).digest([module])
 
 
 def test_relative_and_missing_imports_inside_functions(tmp_path):
@@ -477,7 +482,7 @@ def _server(model, path, monkeypatch):
 @pytest.mark.parametrize(
     "change", [_refit, _class_attribute, _constant, _file, _server]
 )
-@pytest.mark.parametrize("hasher", [content_hash, content_mark])
+@pytest.mark.parametrize("hasher", [content_hash, mark])
 def test_what_changes_behind_a_model_is_seen(
     change, as_path, hasher, tmp_path, monkeypatch
 ):
@@ -560,10 +565,108 @@ def test_marks_see_a_change_beside_what_cannot_be_hashed():
 
     model, other = Locked(), Locked()
     assert content_hash(model) is None
-    before = content_mark(model)
-    assert content_mark(model) == before != content_mark(other)
+    before = mark(model)
+    assert mark(model) == before != mark(other)
     model.word = "dull"
-    assert content_mark(model) != before
+    assert mark(model) != before
+
+
+class Slotted:
+    __slots__ = ("local", "word")
+
+    def __init__(self, word):
+        self.word, self.local = word, threading.local()
+
+
+def test_marks_see_a_change_inside_what_cannot_be_hashed():
+    """In slots too; and the address of a part that is gone is not given again."""
+
+    class Holds:
+        def __init__(self):
+            self.part = Slotted("fine")
+
+        def predict(self, X):
+            return [self.part.word in x for x in X]
+
+    model, texts = Holds(), ["a fine film", "a dull film"]
+    before = mark(model)
+    model.part.word = "dull"
+    assert mark(model) != before
+    with pytest.warns(UnknownModelWarning):
+        assert list(MTEWrapper(model).label(texts).y) == [False, True]
+    for word in ("fine", "dull") * 10:
+        model.part = Slotted(word)
+        assert list(MTEWrapper(model).label(texts).y) == [word in x for x in texts]
+
+
+class Drops:
+    """Leaves out of its pickles what it answers by."""
+
+    def __init__(self, word):
+        self.word, self.lock = word, threading.Lock()
+
+    def __getstate__(self):
+        return {}
+
+    def predict(self, X):
+        return [self.word in x for x in X]
+
+
+class Reduces(Drops):
+    def __reduce__(self):
+        return Reduces, ("fine",)
+
+
+@pytest.mark.parametrize("kind", [Drops, Reduces])
+def test_what_pickles_leave_out_counts(kind):
+    assert content_hash(kind("fine")) == content_hash(kind("fine")) is not None
+    assert content_hash(kind("fine")) != content_hash(kind("dull"))
+    loop = kind("fine")
+    loop.itself = [loop]
+    assert content_hash(loop) is not None
+    loop.handle = threading.local()  # of who knows what
+    assert content_hash(loop) is None
+
+
+def test_wrappers_in_wrappers_count_by_their_model(texts):
+    found = [
+        list(MTEWrapper(MTEWrapper(Drops(word))).label(texts).y)
+        for word in ("fine", "dull")
+    ]
+    assert found[0] != found[1]
+    assert content_hash(MTEWrapper(Drops("a"))) != content_hash(MTEWrapper(Drops("b")))
+
+
+def test_local_classes_that_change_places():
+    def make(answer):
+        class Made:
+            ANSWER = answer
+
+        return Made
+
+    one, two = make("a"), make("b")
+    assert content_hash([one, two]) == content_hash([make("a"), make("b")])
+    assert content_hash([one, two]) != content_hash([two, one])
+
+
+def test_packages_of_another_environment_count_by_their_version(tmp_path, monkeypatch):
+    """And those that were installed with a target, but not what lies beside them."""
+    installed = tmp_path / "elsewhere" / "site-packages"
+    target = tmp_path / "target"
+    for folder in (installed, target):
+        folder.mkdir(parents=True)
+        for name in (f"lib_{folder.name[:4]}", f"own_{folder.name[:4]}"):
+            (folder / f"{name}.py").write_text("class Model:\n    answer = 'a'\n")
+        monkeypatch.syspath_prepend(str(folder))
+    (target / "lib-1.dist-info").mkdir()
+    (target / "lib-1.dist-info" / "RECORD").write_text("lib_targ.py,sha256=,1\n")
+    by_version = {"lib_site": True, "lib_targ": True, "own_targ": False}
+    for name, known in by_version.items():
+        module = importlib.import_module(name)
+        before = content_hash(module.Model())
+        monkeypatch.setattr(module.Model, "answer", "b")
+        assert (content_hash(module.Model()) == before) is known
+        sys.modules.pop(name)
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs Linux's rusage")

@@ -27,8 +27,9 @@ class Rule:
         self.calls = []
         self.fail_on = fail_on
 
-    def __getstate__(self):  # calls are no part of the model's content
-        return {"fail_on": self.fail_on}
+    @property
+    def fingerprint(self):  # calls are no part of the model's content
+        return f"rule that fails on {self.fail_on}"
 
     def predict(self, X):
         self.calls.append(len(X))
@@ -39,6 +40,8 @@ class Rule:
 
 class Locked(Rule):
     """A model that can be neither copied nor pickled."""
+
+    fingerprint = None
 
     def __init__(self):
         super().__init__()
@@ -104,6 +107,8 @@ def test_second_run_calls_the_model_zero_times(texts):
 
 def test_fingerprint_tells_models_apart(texts):
     class Client(Rule):
+        fingerprint = None
+
         def __init__(self, fingerprint):
             super().__init__()
             self.fingerprint = fingerprint

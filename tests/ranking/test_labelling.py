@@ -19,6 +19,7 @@ from fute_sklearn.exceptions import (
     LabelMismatchError,
     ModelLabelError,
     ModelLabelWarning,
+    UnknownModelWarning,
     UnlabelledTextsWarning,
 )
 from fute_sklearn.testing import TINY_SURROGATE as TINY
@@ -187,7 +188,7 @@ def test_labels_that_cannot_be_matched_are_refused(films):
     texts, y = films
     rng = np.random.default_rng(3)
     coin = {text: str(rng.integers(2)) for text in texts}
-    with pytest.raises(LabelMismatchError, match=r"confidence 0\.\d+, less than 0\.9"):
+    with pytest.warns(ModelLabelWarning, match=r"confidence 0\.\d+, less than 0\.9"):
         ranked({"coin": coin, "right": right}, films, label_names={"coin": "match"})
     with pytest.raises(ValueError, match="two labels or more"):
         match_labels(Task(texts, y), Task(texts, [1.5] * len(texts)))
@@ -255,3 +256,62 @@ def test_names_that_collide_lose_no_model(films):
     assert sorted(table.index) == ["a", "a-2", "a-3"]
     with pytest.raises(TypeError, match="expected several"):
         ranked(right, films)
+
+
+def test_a_constant_model_that_cannot_be_matched_stops_no_other(films):
+    opaque = {"good": "LABEL_1", "bad": "LABEL_0"}
+
+    def hidden(text: str) -> str:
+        return opaque[right(text)]
+
+    def always(text: str) -> str:
+        return "LABEL_1"
+
+    def numbers(text: str) -> float:
+        return len(text) / 7
+
+    models = {"hidden": hidden, "always": always, "numbers": numbers}
+    with pytest.warns(ModelLabelWarning, match="2 of 3 models failed"):
+        table = ranked(models, films, label_names="match")
+    assert table.loc["hidden", "score"] > 0.6
+    assert table.loc["always"].isna()["score"]
+    assert "one label or none cannot be matched" in table.loc["always", "error"]
+    assert "answers with numbers" in table.loc["numbers", "error"]
+    with pytest.raises(LabelMismatchError, match="always"):
+        ranked(models, films, label_names="match", on_error="raise")
+
+
+def test_the_share_of_abstentions_is_told_where_they_are_left_out(films):
+    def doubtful(text: str):
+        return None if "film" in text else right(text)
+
+    share = np.mean(["film" in text for text in films[0]])
+    with pytest.warns(ModelLabelWarning, match="gave no answer"):
+        table = ranked({"a": doubtful, "b": right}, films, abstentions="drop")
+    assert table.loc["a", "abstained"] == pytest.approx(share)
+    assert table.loc["b", "abstained"] == 0
+
+
+def test_what_is_asked_wrongly_is_refused_before_any_model_is_called(films):
+    def counted(text: str):
+        raise AssertionError("called")
+
+    wrapper = MTEWrapper(right, response_method="decision_function")
+    for settings in ({}, {"label_names": "match"}):
+        with pytest.raises(AttributeError, match="decision_function"):
+            ranked({"a": counted, "b": wrapper}, films, **settings)
+    with pytest.raises(TypeError, match="models is one DataFrame"):
+        ranked(pd.DataFrame({"text": films[0], "label": films[1]}), films)
+
+
+def test_warnings_of_unknown_models_point_to_the_caller(films):
+    class Local:
+        def __init__(self):
+            self.local = threading.local()
+
+        def predict(self, X):
+            return [right(text) for text in X]
+
+    with pytest.warns(UnknownModelWarning) as caught:
+        MTEWrapper(Local()).label(films[0])
+    assert caught[0].filename == __file__

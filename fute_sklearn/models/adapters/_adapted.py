@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from scipy.special import expit
 
-from ..._utils._columns import scalar
+from ..._utils._columns import is_missing, scalar
 
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 SCORES = ("predict", "predict_proba", "predict_log_proba")
@@ -98,17 +101,13 @@ class ScoringModel(AdaptedModel):
         raise NotImplementedError
 
     def answer(self, X: Any, method: str) -> Any:
-        found = np.asarray(self.scores(list(X)), dtype=float)
+        found = np.asarray(self.scores(self.inputs(X)), dtype=float)
         labels = self.classes or list(self.options.classes or range(found.shape[1]))
-        if len(labels) != found.shape[1]:
-            raise ValueError(
-                f"it gives {found.shape[1]} scores for {len(labels)} classes, {labels}."
-            )
-        if method == "predict":
-            return likeliest(found, labels)
-        if method == "predict_log_proba":
-            found = np.log(np.clip(found, LOG_FLOOR, None))
-        return labelled_table(found, labels)
+        return from_scores(found, labels, method)
+
+    def inputs(self, X: Any) -> Any:
+        """Return what ``scores`` is called with."""
+        return list(X)
 
 
 class FunctionModel(AdaptedModel):
@@ -123,6 +122,12 @@ class FunctionModel(AdaptedModel):
 
     def __init__(self, model: Any, options: Options) -> None:
         super().__init__(model, options)
+        if is_async(model):
+            raise TypeError(
+                f"{self.name} is an async function, which answers only where it is "
+                "awaited; give a function that waits for it: "
+                "lambda texts: asyncio.run(function(texts))."
+            )
         self.of_list = _takes_list(model)
 
     @property
@@ -167,19 +172,48 @@ def plain_rows(found: Any, method: str) -> Any:
     Dicts with a ``label``, messages with a ``content`` and dicts of scores by label are
     known.
     """
-    if not isinstance(found, (list, tuple)) or not found:
+    if not isinstance(found, (list, tuple)):
         return found
-    if all(isinstance(row, Mapping) for row in found):
-        if all("label" in row for row in found):
-            return [row["label"] for row in found]
+    said = [row for row in found if not is_missing(row)]
+    if said and all(isinstance(row, Mapping) for row in said):
+        if all("label" in row for row in said):
+            return [None if is_missing(row) else row["label"] for row in found]
         if method == "predict":
             return [max(row, key=row.__getitem__) if row else None for row in found]
-        labels = list(dict.fromkeys(label for row in found for label in row))
-        table = [[float(row.get(label, 0.0)) for label in labels] for row in found]
-        return labelled_table(np.array(table), labels)
-    if all(isinstance(getattr(row, "content", None), str) for row in found):
-        return [row.content for row in found]
+        labels = list(dict.fromkeys(label for row in said for label in row))
+        none = [np.nan] * len(labels)
+        table = [
+            [float(row.get(label, 0.0)) for label in labels] if row else none
+            for row in found
+        ]
+        return labelled_table(np.array(table, dtype=float), labels)
+    if said and all(isinstance(getattr(row, "content", None), str) for row in said):
+        return [None if is_missing(row) else row.content for row in found]
     return found
+
+
+def from_scores(found: np.ndarray, labels: Sequence[Any], method: str) -> Any:
+    """Answer by a method from a table of probabilities, one column a label."""
+    if len(labels) != found.shape[1]:
+        raise ValueError(
+            f"it gives {found.shape[1]} scores for {len(labels)} classes, {labels}."
+        )
+    if method == "predict":
+        return likeliest(found, labels)
+    if method == "predict_log_proba":
+        found = np.log(np.clip(found, LOG_FLOOR, None))
+    return labelled_table(found, labels)
+
+
+def two_columns(found: np.ndarray) -> np.ndarray:
+    """Return a table of probabilities; one column is that of the second class."""
+    found = found.reshape(len(found), -1)
+    if found.shape[1] > 1:
+        return found
+    low, high = found.min(initial=0), found.max(initial=0)
+    if low < 0 or high > 1:  # logits
+        found = expit(found)
+    return np.hstack([1 - found, found])
 
 
 def labelled_table(values: np.ndarray, labels: Sequence[Any]) -> Any:
@@ -202,6 +236,27 @@ def _takes_list(function: Callable[..., Any]) -> bool | None:
         called = function if inspect.isroutine(function) else type(function).__call__
         names = list(inspect.signature(function).parameters)
         hint = get_type_hints(called).get(names[0]) if names else None
-    except (TypeError, ValueError, NameError, AttributeError):
+    except Exception:  # hints may be any text
         return None
-    return None if hint is None or hint is Any else hint is not str
+    hints = set(get_args(hint)) - {type(None)} if is_union(hint) else {hint}
+    kinds = [get_origin(one) or one for one in hints]
+    if kinds == [str]:
+        return False
+    several = [
+        isinstance(kind, type) and issubclass(kind, Iterable) and kind is not str
+        for kind in kinds
+    ]
+    return all(several) or None
+
+
+def is_union(hint: Any) -> bool:
+    """Whether a type hint is ``Union[...]``, ``Optional[...]`` or ``a | b``."""
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def is_async(function: Any) -> bool:
+    """Whether what is called returns a coroutine."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    called = function if inspect.isroutine(function) else type(function).__call__
+    return inspect.iscoroutinefunction(called)

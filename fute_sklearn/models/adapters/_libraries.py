@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 from ..._utils._columns import scalar
 from ._adapted import (
@@ -17,8 +17,9 @@ from ._adapted import (
     AdaptedModel,
     Options,
     ScoringModel,
+    from_scores,
     labelled_table,
-    likeliest,
+    two_columns,
 )
 
 FASTTEXT_PREFIX = "__label__"
@@ -127,9 +128,7 @@ class OnnxModel(AdaptedModel):
         if (table < 0).any() or not np.allclose(table.sum(1), 1, atol=1e-3):
             table = softmax(table, axis=1)  # logits
         names = list(self.options.classes or range(table.shape[1]))
-        if method == "predict":
-            return likeliest(table, names)
-        return labelled_table(table, names)
+        return from_scores(table, names, method)
 
 
 class CatBoostModel(AdaptedModel):
@@ -168,12 +167,8 @@ class BoosterModel(ScoringModel):
             found = self.model.predict(X)
         return two_columns(np.asarray(found))
 
-    def answer(self, X: Any, method: str) -> Any:
-        found = self.scores(X)
-        names = list(self.options.classes or range(found.shape[1]))
-        if method == "predict":
-            return likeliest(found, names)
-        return labelled_table(found, names)
+    def inputs(self, X: Any) -> Any:
+        return X  # features
 
 
 class ChainModel(AdaptedModel):
@@ -196,14 +191,3 @@ class ChainModel(AdaptedModel):
             made = getattr(step, "transform", None) or getattr(step, "encode", step)
             features = made(features)
         return self.head.answer(features, method)
-
-
-def two_columns(found: np.ndarray) -> np.ndarray:
-    """Return a table of probabilities; one column is that of the second class."""
-    found = found.reshape(len(found), -1)
-    if found.shape[1] > 1:
-        return found
-    low, high = found.min(initial=0), found.max(initial=0)
-    if low < 0 or high > 1:  # logits
-        found = expit(found)
-    return np.hstack([1 - found, found])

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import numbers
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..._utils._columns import has, scalar
+from ..._utils._columns import has, is_missing, scalar
 from ...tasks._task import Task
-from ._adapted import AdaptedModel, Options, labelled_table, likeliest
+from ...tasks._validation import label_name
+from ._adapted import (
+    SCORES,
+    AdaptedModel,
+    Options,
+    from_scores,
+    plain_rows,
+)
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 TEXT_COLUMNS = ("text", "sentence", "input")
 ID_COLUMNS = ("id", "idx", "index")
 ANSWER_COLUMNS = ("label", "answer", "prediction", "pred")
 SHOWN = 3
+# Numbers as they are written, which "007" and "+1" are not.
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
 def is_file(model: Any) -> bool:
@@ -31,19 +42,30 @@ def is_recorded(model: Any) -> bool:
     if isinstance(model, (Task, Mapping, np.ndarray)) or is_file(model):
         return True
     if isinstance(model, (list, tuple)):
-        return all(isinstance(v, (str, int, float, type(None))) for v in model)
+        return all(map(_is_answer, model)) or all(map(_is_row, model))
     return has(model, "to_pandas") or (has(model, "iloc") and has(model, "index"))
+
+
+def _is_answer(value: Any) -> bool:
+    return is_missing(value) or isinstance(value, (str, numbers.Number, np.generic))
+
+
+def _is_row(value: Any) -> bool:
+    """Whether a value is a row of probabilities, or scores by label."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+        return bool(value) and all(isinstance(v, numbers.Real) for v in value)
+    several = isinstance(value, (list, tuple, np.ndarray)) and len(value) > 1
+    return several and all(isinstance(v, numbers.Real) for v in value)
 
 
 class RecordedAnswers(AdaptedModel):
     """Answers that were given before.
 
-    A dict, a `Task` and a table with a column of texts are joined by text; a Series
-    and a table with a column of ids, by the index of the texts where these have one;
-    all else by position.
+    A dict, a `Task` and a table with a column of texts are joined by text; a table with
+    a column of ids and a Series or table with an index of its own, by the index of the
+    texts; all else by position.
     """
-
-    responses = ("predict", "predict_proba")
 
     def __init__(self, model: Any, options: Options) -> None:
         super().__init__(model, options)
@@ -52,14 +74,21 @@ class RecordedAnswers(AdaptedModel):
         if has(found, "to_pandas"):
             found = found.to_pandas()
         self.keys: list[Any] | None = None
+        self.numbered = False  # whether they are in a column whose rows are numbered
         self.by = "position"
+        self.values: Any = None
         self._take(found)
+        if isinstance(self.values, list) and any(map(_is_row, self.values)):
+            self.values = _rows_of_scores(self.values)
+        if getattr(self.values, "ndim", 1) == 2 or _are_scores(self.values):
+            self.responses = SCORES[:2]
 
     @property
     def name(self) -> str:
         if self.path is not None:
             return self.path.stem
-        return getattr(self.model, "name", None) or "answers"
+        own = None if has(self.model, "columns") else getattr(self.model, "name", None)
+        return "answers" if own is None or str(own) == "" else str(own)
 
     def _take(self, found: Any) -> None:
         if isinstance(found, Task):
@@ -69,7 +98,7 @@ class RecordedAnswers(AdaptedModel):
                 found.classes is not None
                 and not np.isin(found.targets.proba, (0, 1)).all()
             )
-            self.values: Any = found.targets.proba if soft else list(found.y)
+            self.values = found.targets.proba if soft else list(found.y)
             self.columns = self.classes if soft else None
         elif isinstance(found, Mapping):
             self.by, self.keys = "text", list(found)
@@ -77,11 +106,15 @@ class RecordedAnswers(AdaptedModel):
         elif has(found, "columns"):
             self._take_table(found)
         else:
-            if has(found, "iloc") and type(found.index).__name__ != "RangeIndex":
-                self.by, self.keys = "index", list(found.index)
+            self._take_index(found)
             self.values, self.columns = found, None
             if getattr(found, "ndim", 1) == 1:
                 self.values = [scalar(value) for value in found]
+
+    def _take_index(self, found: Any) -> None:
+        self.numbered = has(found, "iloc") and _is_numbered(found.index)
+        if has(found, "iloc") and not self.numbered:
+            self.by, self.keys = "index", list(found.index)
 
     def _take_table(self, table: Any) -> None:
         names = {str(name).lower(): name for name in table.columns}
@@ -89,8 +122,8 @@ class RecordedAnswers(AdaptedModel):
         if keys:
             self.by = "text" if str(keys[0]).lower() in TEXT_COLUMNS else "index"
             self.keys = table[keys[0]].tolist()
-        elif type(table.index).__name__ != "RangeIndex":
-            self.by, self.keys = "index", list(table.index)
+        else:
+            self._take_index(table)
         rest = [name for name in table.columns if name not in keys]
         answers = [names[n] for n in ANSWER_COLUMNS if names.get(n) in rest]
         column = answers[0] if answers else rest[0] if len(rest) == 1 else None
@@ -106,65 +139,113 @@ class RecordedAnswers(AdaptedModel):
             )
         self.values, self.columns = table[rest].to_numpy(dtype=float), rest
 
-    def answers_to(self, X: Any, texts: Sequence[str], method: str) -> Any:
-        """Return the answers to some texts, in their order."""
+    def answers_to(
+        self, X: Any, texts: Sequence[str], method: str, partly: bool = False
+    ) -> Any:
+        """Return the answers to some texts, in their order.
+
+        Where they may be there only ``partly``, texts without one are abstentions.
+        """
         values = self.values
+        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
+        rows: list[int | None]
         if self.keys is None:
             if len(values) != len(texts):
                 raise ValueError(
                     f"there are {len(values)} answers for {len(texts)} texts; without "
                     "texts or ids they are joined by position, one for each text."
                 )
+            if self.numbered and index is not None and not _is_numbered(index):
+                raise ValueError(
+                    "the texts have an index and the answers are numbered from 0, so "
+                    "that it cannot be told whether they go by index or by position; "
+                    "give the answers the texts' index, or give them as a list."
+                )
             rows = list(range(len(texts)))
         else:
-            rows = self._rows(X, texts)
-        table = getattr(values, "ndim", 1) == 2
-        if not table:
-            return [values[i] for i in rows]
+            rows = self._rows(index, texts, partly)
+        if getattr(values, "ndim", 1) == 1:
+            found = [None if i is None else values[i] for i in rows]
+            return plain_rows(found, method) if _are_scores(values) else found
         columns = self.columns or self.options.classes
         if columns is None:
             raise ValueError(
                 f"there are {values.shape[1]} columns of probabilities without names; "
                 "give classes=[...] in the order of the columns."
             )
-        if method == "predict":
-            return likeliest(values[rows], list(columns))
-        return labelled_table(values[rows], list(columns))
+        table = np.full((len(rows), values.shape[1]), np.nan)
+        there = [i for i, row in enumerate(rows) if row is not None]
+        table[there] = values[[row for row in rows if row is not None]]
+        return from_scores(table, list(columns), method)
 
-    def _rows(self, X: Any, texts: Sequence[str]) -> list[int]:
+    def _rows(self, index: Any, texts: Sequence[str], partly: bool) -> list[int | None]:
         assert self.keys is not None
-        place = {key: i for i, key in enumerate(self.keys)}
-        wanted: Sequence[Any] = texts
-        index = getattr(X, "index", None) if hasattr(X, "iloc") else None
+        keys, wanted = self.keys, list(texts)
         if self.by == "index" and index is not None:
-            wanted = list(index)
-        elif self.by == "index" and not set(texts) & set(place):
+            keys, wanted = [_id_of(key) for key in keys], [_id_of(key) for key in index]
+        place = {key: i for i, key in enumerate(keys)}
+        if self.by == "index" and index is None and not set(texts) & set(place):
             raise ValueError(
                 "answers are given by id, but the texts have none; give the texts as a "
                 "Series whose index holds the ids, or answers with a column of texts."
             )
-        repeated = len(place) < len(self.keys)
-        if repeated and self._conflicts(place):
+        if len(place) < len(keys) and (twice := self._conflicts(keys, set(wanted))):
             raise ValueError(
                 f"answers are given twice for one {self.by}, and not the same: "
-                f"{self._conflicts(place)[:SHOWN]}."
+                f"{twice[:SHOWN]}."
             )
         lost = [key for key in wanted if key not in place]
-        if lost:
+        if lost and not (partly and len(lost) < len(wanted)):
             raise ValueError(
                 f"there is no answer for {len(lost)} of {len(wanted)} texts, joined by "
                 f"{self.by}, as {lost[:SHOWN]}. Have the model answer these too, or "
-                "leave them out of the texts."
+                "leave them out: MTEWrapper(answers, abstentions='drop')."
             )
-        return [place[key] for key in wanted]
+        return [place.get(key) for key in wanted]
 
-    def _conflicts(self, place: dict[Any, int]) -> list[Any]:
-        assert self.keys is not None
+    def _conflicts(self, keys: list[Any], wanted: set[Any]) -> list[Any]:
+        first: dict[Any, int] = {}
         return [
             key
-            for i, key in enumerate(self.keys)
-            if np.any(np.asarray(self.values[i] != self.values[place[key]]))
+            for i, key in enumerate(keys)
+            if key in wanted
+            and not _alike(self.values[i], self.values[first.setdefault(key, i)])
         ]
+
+
+def _is_numbered(index: Any) -> bool:
+    """Whether an index is the one that pandas gives where none is given."""
+    return type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
+
+
+def _id_of(key: Any) -> Any:
+    """Ids are compared by name: files hold 7 as "7"."""
+    return tuple(map(_id_of, key)) if isinstance(key, tuple) else label_name(key)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other, equal_nan=True)
+    return (is_missing(one) and is_missing(other)) or one == other
+
+
+def _are_scores(values: Any) -> bool:
+    """Whether answers are scores by label."""
+    return isinstance(values, list) and any(isinstance(v, Mapping) for v in values)
+
+
+def _rows_of_scores(values: list[Any]) -> Any:
+    """Make a table of rows of probabilities; scores by label stay."""
+    if any(isinstance(v, Mapping) for v in values):
+        return values
+    width = {len(v) for v in values if not is_missing(v)}
+    if len(width) > 1:
+        raise ValueError(
+            f"the rows of probabilities have {sorted(width)} columns; expected one "
+            "number for all."
+        )
+    none = [np.nan] * width.pop()
+    return np.array([none if is_missing(v) else list(v) for v in values], dtype=float)
 
 
 def _read(path: Path) -> Any:
@@ -174,8 +255,26 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"the file of answers {path} does not exist.")
     suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    if suffix in (".csv", ".tsv"):
+        separator = "," if suffix == ".csv" else "\t"
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+        texts = [c for c in table if str(c).lower() in (*TEXT_COLUMNS, *ID_COLUMNS)]
+        return table.assign(
+            **{str(c): _typed(table[c]) for c in table if c not in texts}
+        )
     if suffix == ".jsonl":
         return pd.read_json(path, lines=True, dtype=False)
     return pd.read_parquet(path)
+
+
+def _typed(column: Any) -> Any:
+    """Convert a column of numbers; labels such as "007" stay as they are written."""
+    filled = [value for value in column if value.strip()]
+    if not filled or not all(map(NUMBER.fullmatch, filled)):
+        return column.where(column.str.strip() != "", None)
+    number = float if any(set(value) & set(".eE") for value in filled) else int
+    found = [number(value) if value.strip() else None for value in column]
+    # With missing ones, pandas would make 1.0 of 1.
+    return type(column)(
+        found, dtype=object if None in found and number is int else None
+    )

@@ -58,8 +58,7 @@ def _transformer(model: Any, options: Options) -> AdaptedModel:
 
 
 def _chain(model: Any, options: Options) -> AdaptedModel:
-    *steps, head = model
-    return _libraries.ChainModel([*steps, head], options, adapt(head, options))
+    return _libraries.ChainModel(model, options, adapt(model[-1], options))
 
 
 def _is_chain(model: Any) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
-from ._adapted import AdaptedModel, Options, ScoringModel
+from ._adapted import AdaptedModel, Options, ScoringModel, two_columns
 
 MAX_NEW_TOKENS = 32
 
@@ -102,7 +103,7 @@ class TorchModel(ScoringModel):
         logits = logits[0] if isinstance(logits, tuple) else logits
         values = logits.detach().float().cpu().numpy().reshape(len(X), -1)
         if values.shape[1] == 1:
-            return np.hstack([1 - expit(values), expit(values)])
+            return two_columns(expit(values))
         return softmax(values, axis=1)
 
 
@@ -178,14 +179,31 @@ def model_inputs(
     return tuple(there(part) for part in parts), {}
 
 
+# Modules that are being asked: by how many threads, and in which mode they were before.
+_asked: dict[int, tuple[int, bool]] = {}
+_asking = threading.Lock()
+
+
 @contextmanager
 def _evaluation(model: Any) -> Iterator[None]:
-    """Switch off dropout and gradients; leave the module as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Switch off dropout and gradients; leave the module as it was.
+
+    Threads may share modules; the last to leave one switches it back.
+    """
+    modules = list(model.modules())
+    with _asking:
+        for module in modules:
+            count, mode = _asked.get(id(module), (0, module.training))
+            _asked[id(module)] = count + 1, mode
+        model.eval()
     try:
         with sys.modules["torch"].inference_mode():
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        with _asking:
+            for module in modules:
+                count, mode = _asked.pop(id(module))
+                if count > 1:
+                    _asked[id(module)] = count - 1, mode
+                else:
+                    module.training = mode
