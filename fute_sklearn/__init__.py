@@ -36,6 +36,7 @@ from .plotting._ranking_display import RankingDisplay
 from .plotting._task_map_display import TaskMapDisplay
 from .ranking._model_ranker import ModelRanker
 from .ranking._rank_models import rank_models
+from .ranking._score_posterior import ScorePosterior
 from .ranking._student_ranker import StudentRanker
 from .tasks._embedding_file import load_embeddings, save_embeddings
 from .tasks._task import Task
@@ -53,6 +54,7 @@ __all__ = [
     "PromptSelector",
     "PromptedLLM",
     "RankingDisplay",
+    "ScorePosterior",
     "StudentClassifier",
     "StudentGenerator",
     "StudentRanker",

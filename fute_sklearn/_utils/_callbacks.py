@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ._compat import CallbackSupportMixin
+from ._compat import CallbackSupportMixin, callback_management_context
 
-__all__ = ["CallbackSupportMixin", "fit_progress", "nested_progress"]
+__all__ = [
+    "CallbackSupportMixin",
+    "callback_management_context",
+    "fit_progress",
+    "nested_progress",
+]
 
 
 @contextmanager

@@ -10,8 +10,14 @@ from typing import Any
 
 # Experimental in scikit-learn 1.9: nothing else in the package imports it.
 from sklearn.callback import CallbackSupportMixin
+from sklearn.callback._callback_support import callback_management_context
 
-__all__ = ["CallbackSupportMixin", "cache_argument", "cache_of"]
+__all__ = [
+    "CallbackSupportMixin",
+    "cache_argument",
+    "cache_of",
+    "callback_management_context",
+]
 
 # transformers renamed the argument in 5.24 and drops the old name in 5.40; models with
 # code outside transformers may keep the old one for longer.

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._student import Predictions
 from ..embedders._task_vectorizer import TaskVectorizer
-from ..models._mte_wrapper import MTEWrapper
-from ..tasks._label_spaces import answers_as_labels
 from ..tasks._task import Task
 from ..tasks._validation import first_seen
 from ._model_ranker import ModelRanker
@@ -41,44 +35,6 @@ def prior_distance(task: Task, target: Task) -> float:
     ]
     names = first_seen([*shares[0], *shares[1]])
     return sum(abs(shares[0].get(n, 0) - shares[1].get(n, 0)) for n in names) / 2
-
-
-def labelled_scores(
-    wrapped: Mapping[str, MTEWrapper],
-    target: Task,
-    n_labelled: int,
-    scoring: Any,
-    random_state: Any,
-) -> tuple[np.ndarray, str]:
-    """Score the models on some labelled rows; also return the first error message."""
-    rng = check_random_state(random_state)
-    count = min(n_labelled, target.n_samples)
-    rows = np.sort(rng.choice(target.n_samples, count, replace=False))
-    part = target.take(rows)
-    scores, reason = np.full(len(wrapped), np.nan), ""
-    for i, wrapper in enumerate(wrapped.values()):
-        try:
-            scores[i] = _score_on(wrapper, part, scoring)
-        except Exception as error:  # custom models and scorers may raise anything
-            reason = reason or f"{wrapper.name!r}: {error}"
-    return scores, reason
-
-
-def _score_on(wrapper: MTEWrapper, part: Task, scoring: Any) -> float:
-    found = answers_as_labels(wrapper.label(part.texts), part.targets)
-    log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
-    predictions = Predictions("label", found.targets.names, log_proba)
-    answered = part.take(_rows_of(found.texts, part.texts))
-    return TargetScorer(answered, scoring, expected=False).score(predictions)
-
-
-def _rows_of(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
-    """Return the positions in ``texts`` of the subsequence ``kept``."""
-    rows, start = [], 0
-    for text in kept:
-        start = texts.index(text, start) + 1
-        rows.append(start - 1)
-    return np.array(rows)
 
 
 def ignorant_scores(scorer: TargetScorer) -> dict[str, float]:

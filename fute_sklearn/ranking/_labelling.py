@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,11 @@ import joblib
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._utils._callbacks import CallbackSupportMixin, nested_progress
+from .._utils._callbacks import (
+    CallbackSupportMixin,
+    callback_management_context,
+    nested_progress,
+)
 from .._utils._columns import has
 from .._utils._config import config_context, get_config
 from .._utils._stack_level import find_stack_level
@@ -155,28 +160,29 @@ def label_texts(
     out = Labelled({})
     failed: list[Exception] = []
     found: Task | Exception
-    for name, found in _answers(wrapped, texts, n_jobs, on_error, callbacks):
-        if name in to_match and isinstance(found, Task):
-            try:
-                found, out.matches[name] = _matched(found, target, closed)
-            except LabelMismatchError as error:
-                if on_error == "raise":
-                    raise
-                found = error
-        if not isinstance(found, Task):
-            failed.append(found)
-            out.errors[name] = str(found)
-            continue
-        if share := _abstained(found, len(texts)):
-            out.abstained[name] = share
-        if name not in known and name not in to_match:
-            refuse_many_labels(found, target.targets)
-            found = answers_as_labels(found, target.targets)
-            check_label_spaces({name: _names(found)}, names, complete=False)
-        if name not in known or len(found.targets.names) == 1:
-            found = found.with_classes(target.targets.classes.tolist())
-        out.wrapped[name] = wrapped[name]
-        out.tasks.append(found)
+    with closing(_answers(wrapped, texts, n_jobs, on_error, callbacks)) as answers:
+        for name, found in answers:
+            if name in to_match and isinstance(found, Task):
+                try:
+                    found, out.matches[name] = _matched(found, target, closed)
+                except LabelMismatchError as error:
+                    if on_error == "raise":
+                        raise
+                    found = error
+            if not isinstance(found, Task):
+                failed.append(found)
+                out.errors[name] = str(found)
+                continue
+            if share := _abstained(found, len(texts)):
+                out.abstained[name] = share
+            if name not in known and name not in to_match:
+                refuse_many_labels(found, target.targets)
+                found = answers_as_labels(found, target.targets)
+                check_label_spaces({name: _names(found)}, names, complete=False)
+            if name not in known or len(found.targets.names) == 1:
+                found = found.with_classes(target.targets.classes.tolist())
+            out.wrapped[name] = wrapped[name]
+            out.tasks.append(found)
     if not out.tasks:
         raise failed[0]
     if failed:
@@ -195,7 +201,7 @@ def _answers(
     n_jobs: int | None,
     on_error: str,
     callbacks: Sequence[Any],
-) -> Iterator[tuple[str, Task | Exception]]:
+) -> Generator[tuple[str, Task | Exception]]:
     """Labelled texts of each model, or the error, in their order."""
     config = get_config()
 
@@ -211,6 +217,8 @@ def _answers(
     workers = joblib.effective_n_jobs(n_jobs)
     reporter = _Progress().set_callbacks(*callbacks)
     with (
+        # Ends the callbacks' threads, as fit methods do.
+        callback_management_context(reporter),
         ThreadPoolExecutor(workers) as pool,
         nested_progress(reporter, len(wrapped), "models") as group,
     ):

@@ -20,7 +20,10 @@ from ..embedders._student import Predictions
 from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..tasks._task import Task
 from ._baselines import ignorant_scores, moment_scores, prior_distance
+from ._confidence import Evidence, correlations, range_of
+from ._labelled_rows import LabelledRows
 from ._model_ranker import ModelRanker
+from ._score_posterior import ScorePosterior
 from ._student_ranker import StudentRanker
 from ._target_scorer import TargetScorer
 from ._text_sufficiency import learning_curve, stability_of, warn_if_constant
@@ -97,6 +100,7 @@ class Ranking:
         self.callbacks = callbacks
         self._rankers: dict[str, StudentRanker] = {}
         self._found: dict[str, list[Predictions]] = {}
+        self._halves: np.ndarray | None = None
 
     def _ranker(self, which: str) -> StudentRanker:
         if which not in self._rankers:
@@ -110,9 +114,15 @@ class Ranking:
 
     def _predictions(self, which: str) -> list[Predictions]:
         if which not in self._found:
-            weights = self.weights()
-            found = self._ranker(which).predictions(self.target, weights)
-            self._found[which] = list(found)
+            if which == "both":
+                pairs = zip(
+                    self._predictions("closed"), self._predictions("tuned"), strict=True
+                )
+                self._found[which] = [mixed(a, b) for a, b in pairs]
+            else:
+                weights = self.weights()
+                found = self._ranker(which).predictions(self.target, weights)
+                self._found[which] = list(found)
         return self._found[which]
 
     def weights(self) -> np.ndarray:
@@ -124,13 +134,7 @@ class Ranking:
     def scores(self, which: str) -> np.ndarray:
         """Expected scores by ``"both"`` students, or one of them."""
         column = "score" if which == self.plan.taken else which
-        if which == "both":
-            pairs = zip(
-                self._predictions("closed"), self._predictions("tuned"), strict=True
-            )
-            found = [mixed(a, b) for a, b in pairs]
-        else:
-            found = self._predictions(which)
+        found = self._predictions(which)
         out, reason = np.full(len(found), np.nan), ""
         for i, one in enumerate(found):
             try:
@@ -178,9 +182,10 @@ class Ranking:
         encoded = closed.encode(self.target.texts)
         shared = [t for t in self.labelled if t.text_key == self.labelled[0].text_key]
         unlabelled = closed.encode(shared[0].texts)
-        out["learning_curve"] = curve = learning_curve(
+        curve, self._halves = learning_curve(
             unlabelled, shared, encoded, self.scorer, self.weights(), closed.alpha
         )
+        out["learning_curve"] = curve
         out["stability"] = stability_of(curve)
         out["constant"] = self._constant()
         learnt = clone(closed)
@@ -189,6 +194,25 @@ class Ranking:
             learnt.feature_space(), encoded.pooled(), "the target"
         )
         return out
+
+    def posterior(
+        self, expected: np.ndarray, prior_score: float, rows: LabelledRows | None
+    ) -> ScorePosterior:
+        """Distribution of the true scores, once the ``facts`` are known."""
+        evidence = Evidence(
+            tuple(self.names),
+            expected,
+            self.scorer.deviations(self._predictions(self.plan.taken)),
+            self._halves,
+            correlations(self.labelled),
+            range_of(self.scorer, prior_score),
+        )
+        posterior = evidence.posterior()
+        if rows is None:
+            return posterior
+        return posterior.updated(
+            rows.scores, evidence.noise(rows.deviations, rows.count)
+        )
 
 
 def mixed(first: Predictions, second: Predictions) -> Predictions:

@@ -15,11 +15,11 @@ from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..tasks._task import Task
 from ..tasks._validation import check_texts
-from ._baselines import (
-    labelled_scores,
-)
+from ._confidence import verdict
+from ._labelled_rows import ask_rows, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
 from ._model_scores import Ranking, make_plan, or_nan
+from ._score_posterior import ScorePosterior
 from ._target_scorer import scorer_of, weighs_classes_equally
 from ._text_sufficiency import (
     warn_if_unstable,
@@ -49,6 +49,7 @@ def rank_models(
     class_weight: str | None = "auto",
     baselines: Any = (),
     n_labelled: int = 0,
+    labelled: Any = None,
     abstentions: str = "wrong",
     on_error: str = "nan",
     n_jobs: int | None = None,
@@ -111,8 +112,12 @@ def rank_models(
         task's label shares, which looks at no text) and ``"random"`` (the expected
         rank).
     n_labelled : int, default=0
-        Where positive, the models are also called on this many rows of the target and
-        ranked by their true score there: a baseline that needs calls of every model.
+        Number of labelled rows, drawn at random, to which every model is asked for its
+        answers.  Their scores, ``labelled_score``, are combined with the expected ones.
+    labelled : DataFrame, optional
+        Answers to labelled rows that exist already: a column for each model (some may
+        be missing), indexed by the positions of the rows in X.  Takes the place of
+        ``n_labelled``.
     abstentions : {"wrong", "drop"}, default="wrong"
         What becomes of texts that a model does not answer: ``"wrong"`` makes a class of
         them that is never right, ``"drop"`` leaves them out, so that the model is
@@ -134,11 +139,17 @@ def rank_models(
     -------
     table : DataFrame (n_models, ...)
         Indexed by model, best first, with ``score`` (the expected score on X, y, in
-        the scorer's unit) and ``rank``; for each baseline ``<name>_score`` and
-        ``<name>_rank``; where there are any, ``abstained`` (the share of texts without
-        an answer) and ``error`` (why a model failed).  ``table.attrs`` holds the
-        settings and
+        the scorer's unit), ``rank``, ``low`` and ``high`` (the ends of its 90 %
+        interval) and ``p_best`` (the probability to have the highest true score); for
+        each baseline ``<name>_score`` and ``<name>_rank``; where there are any,
+        ``abstained`` (the share of texts without an answer) and ``error`` (why a model
+        failed).  ``table.attrs`` holds the settings and
 
+        - ``verdict``: in words, which model to take, which cannot be told apart, or
+          that none is shown to be better than the majority class;
+        - ``shortlist``: the smallest set of models that holds the best with 90 %;
+        - ``posterior``: the `ScorePosterior` behind these, for other levels and the
+          probability of one model to be better than another;
         - ``students``: those that were taken, and ``forecast_seconds`` of the tuned;
         - ``majority_score``, ``prior_score``: what always answering the most common
           class, or answering by the classes' shares, would reach;
@@ -165,7 +176,8 @@ def rank_models(
         target's in case, spaces or Unicode form only, or answers with numbers or
         sentences.  Models whose labels are known are compared before any is called.
     ValueError
-        If the task has other targets than classes, or there are no models.
+        If the task has other targets than classes, or there are no models, or
+        ``labelled`` does not fit to models and rows.
     TypeError
         If a single model or table is given instead of several.
     AttributeError
@@ -184,6 +196,15 @@ def rank_models(
         If the surrogate cannot read some of the texts; ``table.attrs`` has the shares.
     UserWarning
         If a column cannot be computed for these models; it then holds NaN.
+
+    Notes
+    -----
+    Intervals and probabilities count errors of the target's rows, which models share,
+    of the unlabelled texts (by halves of them) and of the students.  The students'
+    errors were measured where the truth was known (``benchmarks/confidence.py``, which
+    prints how often intervals and shortlists hold): beyond a straight line, 6 % of the
+    range from the label prior's score to a perfect one; 5 % for the line's height, and
+    0.2 for its slope.
 
     Examples
     --------
@@ -213,7 +234,7 @@ def rank_models(
         # One space for models and target, also where every fit would draw a new one.
         embedder.random_state = seed_of(embedder.random_state)
     plan = make_plan(embedder, len(wrapped), len(texts), students, quick, max_seconds)
-    labelled = label_texts(
+    answered = label_texts(
         wrapped,
         to_match,
         given,
@@ -227,19 +248,23 @@ def rank_models(
         class_weight == "auto"
         and weighs_classes_equally(scoring, target.targets.classes)
     )
-    names = list(labelled.wrapped)
-    work = Ranking(names, labelled.tasks, target, scoring, plan, balanced, callbacks)
+    names = list(answered.wrapped)
+    work = Ranking(names, answered.tasks, target, scoring, plan, balanced, callbacks)
     scores = {"": work.scores(plan.taken)}
     scores |= {name: work.baseline(name) for name in wanted if name != "random"}
-    if n_labelled:
+    rows = None
+    if labelled is not None:
+        rows = given_rows(names, labelled, target, scoring)
+    elif n_labelled:
+        rows = ask_rows(answered.wrapped, target, n_labelled, scoring, random_state)
+    facts = work.facts()
+    posterior = work.posterior(scores[""], facts["prior_score"], rows)
+    scores[""] = posterior.mean
+    if rows is not None:
         scores["labelled"] = or_nan(
-            lambda: labelled_scores(
-                labelled.wrapped, target, n_labelled, scoring, random_state
-            ),
-            "labelled",
-            len(names),
+            lambda: (rows.scores, rows.reason), "labelled", len(names)
         )
-    table = _table(scores, labelled, list(wrapped), "random" in wanted)
+    table = _table(scores, posterior, answered, list(wrapped), "random" in wanted)
     table.attrs = {
         "surrogate": str(embedder.surrogate),
         "embedder": repr(embedder),
@@ -249,15 +274,18 @@ def rank_models(
         "class_weight": "balanced" if balanced else None,
         "n_texts": len(texts),
         "n_samples": target.n_samples,
-        "n_labelled": n_labelled,
+        "n_labelled": 0 if rows is None else rows.count,
         "unreadable_texts": embedder.unreadable_share(texts),
         "unreadable_samples": embedder.unreadable_share(target.texts),
-        "matches": labelled.matches,
-        **work.facts(),
+        "matches": answered.matches,
+        "posterior": posterior,
+        "shortlist": posterior.shortlist(),
+        **facts,
     }
     best = table["score"].max()
-    known = [table.attrs["majority_score"], table.attrs["prior_score"]]
+    known = [facts["majority_score"], facts["prior_score"]]
     table.attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
+    table.attrs["verdict"] = verdict(posterior, facts["majority_score"])
     warn_if_unstable(table.attrs["stability"], len(texts))
     return table
 
@@ -324,7 +352,11 @@ def _check_settings(
 
 
 def _table(
-    scores: dict[str, np.ndarray], labelled: Labelled, names: list[str], random: bool
+    scores: dict[str, np.ndarray],
+    posterior: ScorePosterior,
+    labelled: Labelled,
+    names: list[str],
+    random: bool,
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -333,6 +365,9 @@ def _table(
         prefix = f"{key}_" if key else ""
         columns[f"{prefix}score"] = values
         columns[f"{prefix}rank"] = rankdata(-values, nan_policy="omit")
+        if not key:
+            columns["low"], columns["high"] = posterior.interval()
+            columns["p_best"] = posterior.p_best
     ranked = list(labelled.wrapped)
     if random:
         columns["random_rank"] = (len(ranked) + 1) / 2

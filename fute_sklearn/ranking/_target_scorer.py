@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..tasks._task import Task
 from ._scorer_proxies import LabelProxy, ProbabilityProxy, Proxy, ValueProxy
 
 N_DRAWS = 50
+N_GROUPS = 20
 DRAW_SEED = 0
 N_PROBES = 2
 TOLERANCE = 1e-9
@@ -110,6 +112,51 @@ class TargetScorer:
             return float(predictions.likelihood.mean())
         return self._call(ValueProxy(predictions.values))
 
+    def deviations(self, predictions: Sequence[Predictions]) -> np.ndarray:
+        """Compute how scores deviate by the task's rows (n_predictions, n_columns).
+
+        Sums of products over the columns are the covariances of the scores over draws
+        of as many rows.  Exact, with a column a row, for scores that are linear in the
+        correct rows, where each class keeps its number of rows if classes have weights;
+        otherwise by a jackknife that leaves out a twentieth of the rows at a time.
+        """
+        count = self.task.n_samples
+        if count < 2:
+            return np.zeros((len(predictions), 1))
+        linear = self._linear_loss()
+        if linear is None:
+            return self._jackknife(predictions)
+        right = np.array([self._right(one) for one in predictions])
+        parts = -linear.losses * (1.0 - right)
+        groups = [np.arange(count)]
+        if not np.allclose(linear.losses, linear.losses[0]):
+            groups = [np.flatnonzero(self._rows == place) for place in self._present]
+        for rows in groups:
+            parts[:, rows] -= parts[:, rows].mean(1, keepdims=True)
+        return parts * np.sqrt(count / (count - 1))
+
+    def _jackknife(self, predictions: Sequence[Predictions]) -> np.ndarray:
+        count = self.task.n_samples
+        order = np.random.default_rng(DRAW_SEED).permutation(count)
+        groups = np.array_split(order, min(N_GROUPS, count))
+        out = np.zeros((len(predictions), len(groups)))
+        for j, group in enumerate(groups):
+            rows = np.setdiff1d(order, group)
+            part = TargetScorer(self.task.take(rows), self.scoring, self.expected)
+            for i, one in enumerate(predictions):
+                some = Predictions(one.kind, one.names, one.values[rows])
+                try:
+                    out[i, j] = part.score(some)
+                except Exception:  # as a row less leaves a class without rows
+                    out[i, j] = np.nan
+        out -= np.nanmean(out, axis=1, keepdims=True)
+        return np.nan_to_num(out) * np.sqrt((len(groups) - 1) / len(groups))
+
+    def _linear_loss(self) -> LinearLoss | None:
+        if self.expected and not self._probed:
+            self._linear, self._probed = self._probe(), True
+        return self._linear
+
     @property
     def wants_likelihood(self) -> bool:
         """Whether the score is the mean likelihood of the target texts."""
@@ -123,10 +170,9 @@ class TargetScorer:
     # Labels ---------------------------------------------------------------------
 
     def _score_labels(self, predictions: Predictions) -> float:
-        if self.expected and not self._probed:
-            self._linear, self._probed = self._probe(), True
-        if self._linear is not None:
-            return self._linear.of(self._right(predictions))
+        linear = self._linear_loss()
+        if linear is not None:
+            return linear.of(self._right(predictions))
         names = self.task.targets.names
         known = dict(zip(names, self._labels.tolist(), strict=True))
         known |= _stand_ins(set(predictions.names) - set(known), self._labels)

@@ -37,7 +37,7 @@ def learning_curve(
     scorer: TargetScorer,
     weights: np.ndarray,
     alpha: float | str,
-) -> dict[int, float]:
+) -> tuple[dict[int, float], np.ndarray | None]:
     """Compute split-half rank correlations of closed-form rankings, by number of texts.
 
     Two disjoint halves of the texts yield a ranking each.  The statistics of eight
@@ -63,10 +63,12 @@ def learning_curve(
     curve : dict of int to float
         Correlation by number of texts: a quarter of them, half and all.  Empty with
         fewer than 64 texts or three models.
+    halves : ndarray (2, n_models) or None
+        The scores by either half of all texts; None with fewer than 64.
     """
     count = len(encoded)
-    if count < LEAST_TEXTS or len(labelled) < 3:
-        return {}
+    if count < LEAST_TEXTS:
+        return {}, None
     features = encoded.pooled()
     margins = [2.0 * task.targets.proba - 1.0 for task in labelled]
     order = np.random.default_rng(PART_SEED).permutation(count)
@@ -96,12 +98,13 @@ def learning_curve(
             ]
         )
 
-    curve = {}
-    for share in (4, 2, 1):
+    curve, first, second = {}, None, None
+    for share in (4, 2, 1) if len(labelled) > 2 else (1,):
         half = N_PARTS // share // 2
         first, second = scores(slice(0, half)), scores(slice(half, 2 * half))
-        curve[2 * half * count // N_PARTS] = spearman_score(first, second)
-    return curve
+        if len(labelled) > 2:
+            curve[2 * half * count // N_PARTS] = spearman_score(first, second)
+    return curve, np.array([first, second])
 
 
 def stability_of(curve: dict[int, float]) -> float:

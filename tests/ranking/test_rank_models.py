@@ -1,5 +1,7 @@
 """The short way: models and a labelled task in, a table out."""
 
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from fute_sklearn import (
 )
 from fute_sklearn.exceptions import (
     LabelMismatchWarning,
+    ModelLabelError,
     UnknownTokensWarning,
     UnlabelledTextsWarning,
 )
@@ -246,6 +249,33 @@ def test_progress_of_rank_models(zoo, texts, labels, capsys):
         zoo, texts, labels, texts=texts, embedder=embedder, callbacks=[ProgressBar()]
     )
     assert "StudentRanker" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_progress_ends_with_the_ranking(fails, zoo, texts, labels):
+    """Or its thread would keep the process from ending."""
+    from sklearn.callback import ProgressBar
+
+    class Fails(Rule):
+        def predict(self, X):
+            raise RuntimeError("gone")
+
+    models = {**zoo, "fails": Fails("x")} if fails else zoo
+    before = set(threading.enumerate())
+    try:
+        rank_models(
+            models,
+            texts,
+            labels,
+            texts=texts,
+            embedder=MomentEmbedder(TINY, reference=texts),
+            callbacks=[ProgressBar()],
+            on_error="raise",
+        )
+    except ModelLabelError:
+        assert fails
+    left = [t for t in set(threading.enumerate()) - before if not t.daemon]
+    assert not left
 
 
 # Students, facts and warnings -----------------------------------------------------

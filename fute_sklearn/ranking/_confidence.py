@@ -1,0 +1,164 @@
+"""How sure a ranking is: what its scores may be wrong by, and what follows from it.
+
+The true score of a model is its expected score plus errors of four kinds: of the
+target's rows, which all models share; of the unlabelled texts; of the students, as
+measured where the truth was known; and these errors' common part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from ..embedders._student import Predictions
+from ..tasks._task import Task
+from ._score_posterior import LEVEL, ScorePosterior
+from ._target_scorer import TargetScorer
+
+# Errors of students as shares of the range from the label prior's score to a perfect
+# one: what is left of true scores beyond a straight line through the expected ones, the
+# height of the line, and its slope.  Measured with ``benchmarks/confidence.py`` on the
+# bed "topics", seed 0; the figures of other beds and seeds are reported.
+OWN_ERROR = 0.06
+LEVEL_ERROR = 0.05
+SLOPE_ERROR = 0.2
+ALIKE_SHARE = 0.5  # of a student's error that models share which answer alike
+# Error of the texts where they are too few to be halved, as such a share.
+UNKNOWN_TEXTS_ERROR = 0.2
+PRIOR_ROWS = 40  # labelled rows that the agreement of models on other texts is worth
+PRIOR_VARIANCE_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the posterior of some models' scores is made of.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The models.
+    expected : ndarray (n_models,)
+        Expected scores.
+    rows : ndarray (n_models, n_columns)
+        Deviations by the target's rows, see `TargetScorer.deviations`.
+    halves : ndarray (2, n_models) or None
+        Scores by either half of the unlabelled texts.
+    alike : ndarray (n_models, n_models)
+        Correlations of the models' answers.
+    scale : float
+        Range from the label prior's score to a perfect one.
+    """
+
+    names: tuple[str, ...]
+    expected: np.ndarray
+    rows: np.ndarray
+    halves: np.ndarray | None
+    alike: np.ndarray
+    scale: float
+
+    def posterior(self) -> ScorePosterior:
+        """Return the distribution of the true scores without labelled calls."""
+        count = len(self.names)
+        own = ALIKE_SHARE * self.alike + (1 - ALIKE_SHARE) * np.eye(count)
+        covariance = self.rows @ self.rows.T + (OWN_ERROR * self.scale) ** 2 * own
+        each, shared = self._texts_error()
+        covariance += each * np.eye(count)
+        covariance += shared + (LEVEL_ERROR * self.scale) ** 2
+        centred = np.nan_to_num(self.expected - np.nanmean(self.expected))
+        covariance += SLOPE_ERROR**2 * np.outer(centred, centred)
+        return ScorePosterior(self.names, self.expected, covariance)
+
+    def _texts_error(self) -> tuple[float, float]:
+        """Variances by other unlabelled texts: of each model alone, and shared."""
+        if self.halves is None or not np.isfinite(self.halves).all():
+            return (UNKNOWN_TEXTS_ERROR * self.scale) ** 2, 0.0
+        gap = self.halves[0] - self.halves[1]
+        return float(gap.var() / 4), float(gap.mean() ** 2 / 4)
+
+    def noise(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """Covariance of scores on ``count`` labelled rows over draws of rows.
+
+        The deviations ``rows`` of few rows are shrunk to a variance of ``scale`` per
+        row and to the correlations of the answers.
+        """
+        found = rows @ rows.T
+        variance = np.diag(found)
+        share = count / (count + PRIOR_VARIANCE_ROWS)
+        smooth = share * variance + (1 - share) * self.scale**2 / count
+        with np.errstate(divide="ignore", invalid="ignore"):
+            correlation = found / np.sqrt(np.outer(variance, variance))
+        correlation = np.where(np.isfinite(correlation), correlation, self.alike)
+        np.fill_diagonal(correlation, 1.0)
+        share = count / (count + PRIOR_ROWS)
+        mixed = share * correlation + (1 - share) * self.alike
+        return mixed * np.sqrt(np.outer(smooth, smooth))
+
+
+def correlations(labelled: Sequence[Task]) -> np.ndarray:
+    """Compute the correlations of models' answers over the same texts.
+
+    Answers are vectors of label probabilities; models with other texts than most have
+    the correlation 0 with all.
+    """
+    keys = [task.text_key for task in labelled]
+    most = max(set(keys), key=keys.count)
+    columns = list(dict.fromkeys(n for task in labelled for n in task.targets.names))
+    out = np.eye(len(labelled))
+    rows = [i for i, key in enumerate(keys) if key == most]
+    gram = np.zeros((len(rows), len(rows)))
+    for name in columns:
+        block = np.array(
+            [
+                labelled[i].targets.proba[:, labelled[i].targets.names.index(name)]
+                if name in labelled[i].targets.names
+                else np.zeros(labelled[i].n_samples)
+                for i in rows
+            ],
+            dtype=np.float32,
+        )
+        block -= block.mean(1, keepdims=True)
+        gram += block @ block.T
+    spread = np.sqrt(np.diag(gram))
+    scale = np.outer(spread, spread)
+    found = np.divide(gram, scale, out=np.zeros_like(gram), where=scale > 0)
+    np.fill_diagonal(found, 1.0)
+    out[np.ix_(rows, rows)] = found
+    return out
+
+
+def range_of(scorer: TargetScorer, prior_score: float) -> float:
+    """Range from the label prior's score to a perfect one; 1 where one is not known."""
+    targets = scorer.task.targets
+    rows = np.full(targets.proba.shape, 1e-9)
+    rows[np.arange(len(rows)), targets.proba.argmax(1)] = 1.0
+    try:
+        perfect = scorer.score(Predictions("label", targets.names, np.log(rows)))
+    except Exception:  # a scorer may raise anything; reported with the students
+        return 1.0
+    found = abs(perfect - prior_score)
+    return float(found) if np.isfinite(found) and found > 0 else 1.0
+
+
+def verdict(posterior: ScorePosterior, majority: float) -> str:
+    """Say in words which model may be taken.
+
+    ``majority`` is the score of always answering the most common class.
+    """
+    if np.isnan(posterior.mean).all():
+        return "no model has a score"
+    best = int(np.nanargmax(posterior.mean))
+    gap = posterior.mean[best] - majority
+    sure = float(norm.cdf(gap / max(posterior.deviation[best], 1e-12)))
+    chosen = posterior.shortlist()
+    if not np.isnan(majority) and sure < LEVEL:
+        return (
+            "none is shown to be better than the majority class: the probability that "
+            f"{posterior.names[best]!r} is, the best, is {sure:.2f}"
+        )
+    if len(chosen) == 1:
+        return f"take {chosen[0]!r}"
+    shown = ", ".join(map(repr, chosen[:5])) + (", ..." if len(chosen) > 5 else "")
+    return f"these {len(chosen)} cannot be told apart: {shown}"
