@@ -112,12 +112,14 @@ more = rank_models(
     texts=texts[:N_TUNED],
     embedder=TuPaTEEmbedder(random_state=SEED),
     students="tuned",
-    baselines=["cosine", "moment", "prior"],
+    baselines=["tuned", "cosine", "moment", "prior"],
     n_labelled=N_LABELLED,
     random_state=SEED,
 )
 seconds["low-rank"] = time.perf_counter() - start
-scores["low-rank"] = more["score"]
+# With labelled rows, the score combines both.
+scores["low-rank"] = more["tuned_score"]
+scores["low-rank + labelled"] = more["score"]
 for name in ["cosine", "moment", "prior", "labelled"]:
     scores[name] = more[f"{name}_score"]
 print(f"surrogate: {table.attrs['surrogate']}, seed {SEED}, target: {TARGET}")
@@ -125,6 +127,7 @@ print(f"{len(texts)} unlabelled texts ({N_TUNED} for tuned students and baseline
 print(f"{known.n_samples} labelled rows")
 for name in ["majority_score", "stability", "text_distance", "worth_taking"]:
     print(f"{name}: {table.attrs[name]:.3g}")
+print(f"verdict: {table.attrs['verdict']}")
 
 # %%
 # The truth, on rows that nothing above has seen

@@ -67,7 +67,9 @@ class Evidence:
         each, shared = self._texts_error()
         covariance += each * np.eye(count)
         covariance += shared + (LEVEL_ERROR * self.scale) ** 2
-        centred = np.nan_to_num(self.expected - np.nanmean(self.expected))
+        known = ~np.isnan(self.expected)
+        centred = np.where(known, self.expected, 0.0)
+        centred[known] -= centred[known].sum() / max(known.sum(), 1)
         covariance += SLOPE_ERROR**2 * np.outer(centred, centred)
         return ScorePosterior(self.names, self.expected, covariance)
 

@@ -261,9 +261,9 @@ def rank_models(
     posterior = work.posterior(scores[""], facts["prior_score"], rows)
     scores[""] = posterior.mean
     if rows is not None:
-        scores["labelled"] = or_nan(
-            lambda: (rows.scores, rows.reason), "labelled", len(names)
-        )
+        scores["labelled"] = rows.scores
+        if labelled is None or rows.reason:
+            or_nan(lambda: (rows.scores, rows.reason), "labelled", len(names))
     table = _table(scores, posterior, answered, list(wrapped), "random" in wanted)
     table.attrs = {
         "surrogate": str(embedder.surrogate),

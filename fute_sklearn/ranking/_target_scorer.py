@@ -149,8 +149,11 @@ class TargetScorer:
                     out[i, j] = part.score(some)
                 except Exception:  # as a row less leaves a class without rows
                     out[i, j] = np.nan
-        out -= np.nanmean(out, axis=1, keepdims=True)
-        return np.nan_to_num(out) * np.sqrt((len(groups) - 1) / len(groups))
+        failed = np.isnan(out)
+        counts = np.maximum((~failed).sum(1, keepdims=True), 1)
+        out = np.where(failed, 0.0, out)
+        out = np.where(failed, 0.0, out - out.sum(1, keepdims=True) / counts)
+        return out * np.sqrt((len(groups) - 1) / len(groups))
 
     def _linear_loss(self) -> LinearLoss | None:
         if self.expected and not self._probed:

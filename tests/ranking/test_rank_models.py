@@ -299,7 +299,7 @@ def test_the_score_is_in_the_scorers_unit_and_the_facts_are_told(pool):
     zoo = {word: Rule(word) for word in ("fine", "dull", "food", "night")}
     embedder = MomentEmbedder("fute-mini")
     table = rank_models(zoo, X, y, texts=texts, embedder=embedder)
-    assert list(table.columns) == ["score", "rank"]
+    assert list(table.columns) == ["score", "rank", "low", "high", "p_best"]
     assert table.index[0] == "fine"
     assert table["score"].between(0, 1).all()
     facts = table.attrs

@@ -1,0 +1,200 @@
+"""Try how sure rankings are: intervals, shortlists, comparisons, labelled rows, pools.
+
+    python benchmarks/confidence.py [--beds topics domains unlike] [--data DIR]
+        [--archives DIR] [--texts 2000] [--seeds 1] [--students closed] [--pools 50]
+
+For every target of the beds (see ``beds.py``) the models of all other domains are
+ranked with 400 labelled rows of the target; the truth is their accuracy on other rows
+of it.  Prints, over all targets of a bed, how often 90 % intervals hold the truth
+(widened by the error of the truth, which is measured on up to 1,000 rows), how often 90 %
+shortlists hold the best and which share of the pool they are, and how far stated
+probabilities of one model to beat another are from what came out (expected calibration
+error, ten bins); beside that, shortlists of the same size by the baselines.  Then the
+same with k labelled rows that every model answers: rank correlation and regret of the
+expected scores alone, of the labelled rows alone and of both.  Last, what is said of
+pools of twenty models of one kind that are equal (trained on resamples of one domain)
+or useless (trained on shuffled labels).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from beds import FAMILIES, LOADERS, Bed, draws, family, make_bed
+
+from fute_sklearn import MTEWrapper, rank_models
+from fute_sklearn.metrics import regret_loss, spearman_score
+
+COUNTS = (10, 30, 100)
+N_DRAWS = 5
+POOL, POOL_ROWS = 20, 300
+N_BINS = 10
+BASELINES = ("prior", "moment")
+Z90 = 1.6449
+
+
+def ranked(
+    args: argparse.Namespace, models: Any, task: Any, bed: Bed, **more: Any
+) -> Any:
+    """Rank by the students that are asked for."""
+    return rank_models(
+        models, task, texts=bed.texts, students=args.students, on_error="raise", **more
+    )
+
+
+def held(table: pd.DataFrame, truth: pd.Series, n_rows: int) -> dict[str, Any]:
+    """What intervals, shortlist and comparisons say, and whether it is so."""
+    posterior, names = table.attrs["posterior"], list(table.attrs["posterior"].names)
+    gains = truth[names].to_numpy()
+    spread = np.sqrt(posterior.deviation**2 + gains * (1 - gains) / n_rows)
+    chosen = table.attrs["shortlist"]
+    best = set(truth.index[truth == truth.max()])
+    rows, columns = np.triu_indices(len(names), 1)
+    stated = posterior.p_beats().to_numpy()[rows, columns]
+    came = (np.sign(gains[rows] - gains[columns]) + 1) / 2
+    out = {
+        "cover": np.mean(abs(gains - posterior.mean) < Z90 * spread),
+        "holds": float(bool(best & set(chosen))),
+        "share": len(chosen) / len(names),
+        "pairs": np.stack([np.maximum(stated, 1 - stated), abs(came - (stated < 0.5))]),
+        "score": [
+            spearman_score(gains, posterior.mean),
+            regret_loss(gains, posterior.mean),
+        ],
+    }
+    for name in BASELINES:
+        if f"{name}_score" in table:
+            top = table[f"{name}_score"].nlargest(len(chosen)).index
+            out[f"{name} holds"] = float(bool(best & set(top)))
+    return out
+
+
+def calibration_error(pairs: np.ndarray) -> float:
+    """Expected calibration error of stated probabilities of what came."""
+    stated, came = pairs
+    bins = np.minimum(((stated - 0.5) * 2 * N_BINS).astype(int), N_BINS - 1)
+    return float(
+        sum(
+            np.mean(bins == b) * abs(stated[bins == b].mean() - came[bins == b].mean())
+            for b in np.unique(bins)
+        )
+    )
+
+
+def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[Any]]:
+    """Rank for every target of a bed, without and with labelled rows."""
+    bed = make_bed(name, args.data, args.archives, args.texts, seed)
+    wrapped = {key: MTEWrapper(model, name=key) for key, model in bed.zoo.items()}
+    out: dict[str, list[Any]] = {}
+    for target, parts in bed.parts.items():
+        models = {key: wrapped[key] for key in bed.others(target)}
+        known, test = parts["known"], parts["test"]
+        answers = {
+            part: pd.DataFrame(
+                {k: bed.zoo[k].predict(list(parts[part].texts)) for k in models}
+            )
+            for part in ("known", "test")
+        }
+        truth = answers["test"].eq(pd.Series(test.y), axis=0).mean()
+        plain = ranked(args, models, known, bed, baselines=BASELINES)
+        found = held(plain, truth, test.n_samples)
+        out.setdefault("0", []).append(found)
+        print(
+            f"  {target:18s} cover {found['cover']:.2f} holds {found['holds']:.0f} "
+            f"share {found['share']:.2f} Spearman {found['score'][0]:.2f}: "
+            f"{plain.attrs['verdict'][:60]}",
+            flush=True,
+        )
+        for count in COUNTS:
+            for rows in draws(known.n_samples, count, N_DRAWS, 0):
+                some = answers["known"].iloc[np.sort(rows)]
+                table = ranked(args, models, known, bed, labelled=some)
+                both = held(table, truth, test.n_samples)
+                alone = table["labelled_score"][truth.index].to_numpy()
+                both["labelled"] = [
+                    spearman_score(truth.to_numpy(), alone),
+                    regret_loss(truth.to_numpy(), alone),
+                ]
+                both["expected"] = found["score"]
+                out.setdefault(str(count), []).append(both)
+    return out
+
+
+def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Print the means over the targets."""
+    print(
+        f"\n{name}: rows  intervals hold  shortlist holds  of pool  comparisons off by"
+    )
+    for count, rows in found.items():
+        mean = {k: np.mean([r[k] for r in rows]) for k in ("cover", "holds", "share")}
+        error = calibration_error(np.hstack([r["pairs"] for r in rows]))
+        print(
+            f"{'':{len(name)}s}{count:>6s}{mean['cover']:16.3f}{mean['holds']:17.2f}"
+            f"{mean['share']:9.2f}{error:20.3f}"
+        )
+    for base in BASELINES:
+        share = np.mean([r[f"{base} holds"] for r in found["0"]])
+        print(f"  as many by {base}: hold the best {share:.2f}")
+    print(f"  as many at random: {np.mean([r['share'] for r in found['0']]):.2f}")
+    print("  Spearman, regret      expected        labelled rows   both")
+    for count in map(str, COUNTS):
+        means = [
+            np.mean([r[k] for r in found[count]], axis=0)
+            for k in ("expected", "labelled", "score")
+        ]
+        shown = "".join(f"{a:8.3f}{b:8.4f}" for a, b in means)
+        print(f"  {count:>5s} rows         {shown}", flush=True)
+
+
+def pools(args: argparse.Namespace, kind: str) -> Counter[str]:
+    """What is said of pools of equal or useless models."""
+    bed = make_bed("topics", args.data, args.archives, args.texts, 0)
+    said: Counter[str] = Counter()
+    domains = list(bed.parts)
+    for draw in range(args.pools):
+        rng = np.random.default_rng(draw)
+        source, target = rng.choice(len(domains), 2, replace=False)
+        train = bed.parts[domains[source]]["train"]
+        models = {}
+        for i in range(POOL):
+            rows = rng.choice(train.n_samples, POOL_ROWS)
+            y = np.asarray(train.y)[rows]
+            if kind == "useless":
+                y = rng.permutation(y)
+            texts = [train.texts[j] for j in rows]
+            models[f"model {i}"] = family(FAMILIES[draw % 3], i).fit(texts, y)
+        table = ranked(args, models, bed.parts[domains[target]]["known"], bed)
+        said[table.attrs["verdict"].split(" ")[0]] += 1
+    return said
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--beds", nargs="+", default=list(LOADERS), choices=LOADERS)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--archives", type=Path)
+    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--students", default="closed")
+    parser.add_argument("--pools", type=int, default=50)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", UserWarning)
+    print(json.dumps({name: str(value) for name, value in vars(args).items()}))
+    for name in args.beds:
+        for seed in range(args.seeds):
+            print(f"{name}, seed {seed}", flush=True)
+            show(f"{name}, seed {seed}", one_bed(args, name, seed))
+    for kind in ("equal", "useless") if args.pools else ():
+        said = pools(args, kind)
+        print(f"\n{args.pools} pools of {POOL} {kind} models: {dict(said)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""How sure a ranking is: intervals, shortlists, verdicts, labelled rows."""
+
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import make_scorer, matthews_corrcoef
+
+from fute_sklearn import MomentEmbedder, ScorePosterior, Task, rank_models
+from fute_sklearn.embedders._student import Predictions
+from fute_sklearn.ranking._confidence import Evidence, correlations, verdict
+from fute_sklearn.ranking._target_scorer import TargetScorer
+
+GOOD, BAD = "fine good joy best great".split(), "dull sad slow worse bad".split()
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def posterior(mean, spread=0.05, shared=0.0):
+    names = tuple(f"m{i}" for i in range(len(mean)))
+    covariance = spread**2 * np.eye(len(mean)) + shared**2
+    return ScorePosterior(names, np.array(mean, dtype=float), covariance)
+
+
+# The posterior ------------------------------------------------------------------
+
+
+def test_intervals_and_comparisons_are_those_of_the_normal_distribution(rng):
+    found = posterior([0.8, 0.75, 0.6], shared=0.1)
+    drawn = rng.multivariate_normal(found.mean, found.covariance, 200_000)
+    low, high = found.interval(0.8)
+    np.testing.assert_allclose(
+        np.mean((drawn > low) & (drawn < high), 0), 0.8, atol=0.01
+    )
+    best = np.bincount(drawn.argmax(1), minlength=3) / len(drawn)
+    np.testing.assert_allclose(found.p_best, best, atol=0.02)
+    beats = found.p_beats()
+    assert beats.loc["m0", "m2"] == pytest.approx(
+        np.mean(drawn[:, 0] > drawn[:, 2]), abs=0.01
+    )
+    np.testing.assert_allclose(beats + beats.T, 1)
+
+
+def test_what_all_models_share_changes_no_comparison():
+    first, second = posterior([0.8, 0.7], 0.05), posterior([0.8, 0.7], 0.05, shared=1.0)
+    np.testing.assert_allclose(first.p_beats(), second.p_beats())
+    np.testing.assert_allclose(first.p_best, second.p_best, atol=0.03)
+
+
+def test_the_shortlist_is_the_smallest_that_holds_the_best():
+    found = posterior([0.8, 0.79, 0.78, 0.2])
+    chosen = found.shortlist()
+    assert set(chosen) == {"m0", "m1", "m2"}
+    share = dict(zip(found.names, found.p_best, strict=True))
+    assert sum(share[name] for name in chosen) >= 0.9
+    assert sum(share[name] for name in chosen[:-1]) < 0.9
+    assert len(found.shortlist(0.3)) == 1
+    for level in (0, 1, 1.5):
+        with pytest.raises(ValueError, match=f"level={level}"):
+            found.shortlist(level)
+        with pytest.raises(ValueError, match=f"level={level}"):
+            found.interval(level)
+
+
+def test_models_without_a_score_are_never_the_best():
+    found = posterior([0.8, np.nan, 0.3])
+    assert found.p_best[1] == 0
+    assert np.isnan(found.interval()[0][1])
+    assert found.p_beats().loc["m1"].isna().all()
+    assert posterior([np.nan]).shortlist() == []
+    assert verdict(posterior([np.nan]), 0.5) == "no model has a score"
+    equal = posterior([0.5, 0.5], 0.0)
+    assert equal.p_beats().loc["m0", "m1"] == 0.5
+
+
+def test_a_thousand_contenders_of_many():
+    found = posterior(np.linspace(0, 1, 3000), 0.001)
+    assert found.p_best[-1] > 0.3
+    assert found.p_best.sum() == pytest.approx(1)
+
+
+def test_labelled_rows_are_combined_by_the_normal_equations(rng):
+    found = posterior([0.8, 0.7, 0.6], 0.05, shared=0.05)
+    noise = np.diag([0.01, 0.02, 0.04])
+    observed = np.array([0.5, np.nan, 0.9])
+    after = found.updated(observed, noise)
+    seen = [0, 2]
+    precision = np.linalg.inv(found.covariance)
+    add = np.zeros((3, 3))
+    add[np.ix_(seen, seen)] = np.linalg.inv(noise[np.ix_(seen, seen)])
+    covariance = np.linalg.inv(precision + add)
+    mean = covariance @ (precision @ found.mean + add @ np.nan_to_num(observed))
+    np.testing.assert_allclose(after.mean, mean)
+    np.testing.assert_allclose(after.covariance, covariance, atol=1e-12)
+    assert found.updated([np.nan] * 3, noise) is found
+
+
+# What it is made of ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy"])
+def test_rows_deviate_as_the_scores_of_other_draws_do(scoring, rng):
+    y = np.array([0] * 60 + [1] * 20)
+    proba = rng.dirichlet([2, 1], 80)
+    names = ("0", "1")
+    found = [Predictions("label", names, np.log(p)) for p in (proba, np.sqrt(proba))]
+    deviations = TargetScorer(
+        Task([f"t{i}" for i in range(80)], y), scoring
+    ).deviations(found)
+    scores = []
+    for _ in range(600):
+        if scoring == "accuracy":
+            rows = rng.integers(0, 80, 80)
+        else:
+            rows = np.concatenate([rng.integers(0, 60, 60), rng.integers(60, 80, 20)])
+        scorer = TargetScorer(Task([f"t{i}" for i in rows], y[rows]), scoring)
+        scores.append(
+            [
+                scorer.score(Predictions("label", names, one.values[rows]))
+                for one in found
+            ]
+        )
+    np.testing.assert_allclose(
+        deviations @ deviations.T, np.cov(np.array(scores).T), rtol=0.25
+    )
+
+
+def test_other_scorers_are_jackknifed(rng):
+    y = np.arange(200) % 2
+    right = rng.random((2, 200)) < 0.8
+    answers = np.where(right, y, 1 - y)
+    names = ("0", "1")
+    found = [
+        Predictions("label", names, np.log(np.where(np.eye(2)[a] > 0, 1 - 1e-9, 1e-9)))
+        for a in answers
+    ]
+    task = Task([f"t{i}" for i in range(200)], y)
+    scorer = make_scorer(matthews_corrcoef)
+    deviations = TargetScorer(task, scorer).deviations(found)
+    drawn = []
+    for _ in range(500):
+        rows = rng.integers(0, 200, 200)
+        drawn.append([matthews_corrcoef(y[rows], a[rows]) for a in answers])
+    found = np.sqrt(np.diag(deviations @ deviations.T))
+    np.testing.assert_allclose(found, np.std(drawn, 0), rtol=0.5)
+    assert not np.isnan(deviations).any()
+
+
+def test_models_that_answer_alike_are_correlated():
+    texts = [f"t{i}" for i in range(100)]
+    y = np.arange(100) % 2
+    tasks = [
+        Task(texts, y, classes=[0, 1]),
+        Task(texts, 1 - y, classes=[0, 1]),
+        Task(texts, [0] * 100, classes=[0, 1]),
+        Task(texts[:50], y[:50], classes=[0, 1]),
+    ]
+    found = correlations(tasks)
+    np.testing.assert_allclose(found[0], [1, -1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(np.diag(found), 1)
+
+
+def test_errors_add_up():
+    halves = np.array([[0.6, 0.7], [0.64, 0.66]])
+    rows = np.array([[0.1, -0.1], [0.1, -0.1]])
+    evidence = Evidence(("a", "b"), np.array([0.7, 0.5]), rows, halves, np.eye(2), 0.5)
+    own = (0.06 * 0.5) ** 2 + 0.04**2 / 4
+    both = 0.02 + (0.05 * 0.5) ** 2
+    slope = 0.2**2 * np.array([[0.01, -0.01], [-0.01, 0.01]])
+    np.testing.assert_allclose(
+        evidence.posterior().covariance, own * np.eye(2) + both + slope
+    )
+    few = Evidence(("a", "b"), np.array([0.7, 0.5]), rows, None, np.eye(2), 0.5)
+    assert few.posterior().deviation[0] > evidence.posterior().deviation[0]
+    noise = evidence.noise(np.zeros((2, 10)), 10)
+    np.testing.assert_allclose(noise, np.diag([0.5 * 0.25 / 10] * 2))
+
+
+def test_verdicts():
+    assert verdict(posterior([0.9, 0.6]), 0.5) == "take 'm0'"
+    found = verdict(posterior([0.9] * 7), 0.5)
+    assert found.startswith("these 7 cannot be told apart: 'm")
+    assert found.endswith(", ...")
+    assert "none is shown to be better" in verdict(posterior([0.52, 0.5]), 0.5)
+    assert verdict(posterior([0.9, 0.6]), np.nan) == "take 'm0'"
+
+
+# In the table ---------------------------------------------------------------------
+
+
+def film_texts(count, seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, count)
+    places = ["film", "song", "meal", "trip", "book"]
+    drawn = [(rng.choice((BAD, GOOD)[c]), *rng.choice(places, 3)) for c in y]
+    texts = [
+        f"a {a} {b} with a {c} and {d} {i}" for i, (a, b, c, d) in enumerate(drawn)
+    ]
+    return texts, ["good" if c else "bad" for c in y]
+
+
+def right(text: str) -> str:
+    return "good" if any(word in text for word in GOOD) else "bad"
+
+
+class Noisy:
+    """Right but for a share of texts, by their hash."""
+
+    def __init__(self, share, seed):
+        self.share, self.seed = share, seed
+
+    def predict(self, X):
+        out = []
+        for text in X:
+            u = np.random.default_rng([zlib.crc32(text.encode()), self.seed])
+            wrong = u.random() < self.share
+            out.append(
+                right(text) if not wrong else "good" if right(text) == "bad" else "bad"
+            )
+        return out
+
+
+@pytest.fixture(scope="module")
+def films():
+    return film_texts(600, 0), film_texts(200, 1)
+
+
+def ranked(models, films, **settings):
+    (texts, _), (X, y) = films
+    return rank_models(models, X, y, texts=texts, quick=True, **settings)
+
+
+def test_the_table_tells_how_sure_it_is(films):
+    models = {"right": Noisy(0.0, 0), "worse": Noisy(0.45, 1), "noise": Noisy(0.5, 2)}
+    table = ranked(models, films)
+    assert (table["low"] < table["score"]).all()
+    assert (table["score"] < table["high"]).all()
+    assert table["p_best"].sum() == pytest.approx(1)
+    assert table.attrs["shortlist"] == ["right"]
+    assert table.attrs["verdict"] == "take 'right'"
+    assert table.attrs["posterior"].p_beats().loc["right", "noise"] > 0.95
+    # Attributes travel with the table.
+    assert table.head(1).attrs["verdict"] == table.attrs["verdict"]
+    assert len(pd.concat([table, table])) == 6
+
+
+def test_equal_models_are_not_told_apart(films):
+    table = ranked({f"m{i}": Noisy(0.1, i) for i in range(6)}, films)
+    assert "cannot be told apart" in table.attrs["verdict"]
+
+
+def test_useless_models_are_called_so(films):
+    table = ranked({f"m{i}": Noisy(0.5, i) for i in range(6)}, films)
+    assert "none is shown to be better" in table.attrs["verdict"]
+
+
+def test_labelled_answers_move_the_scores_and_narrow_them(films):
+    models = {"right": Noisy(0.1, 0), "other": Noisy(0.12, 1), "third": Noisy(0.14, 2)}
+    plain = ranked(models, films)
+    asked = ranked(models, films, n_labelled=100)
+    width = asked["high"] - asked["low"]
+    assert (width < (plain["high"] - plain["low"]).reindex(asked.index)).all()
+    rows = np.sort(np.random.default_rng(0).choice(200, 100, replace=False))
+    X, _ = films[1]
+    answers = pd.DataFrame(
+        {name: model.predict([X[i] for i in rows]) for name, model in models.items()},
+        index=rows,
+    )
+    given = ranked(models, films, labelled=answers)
+    assert given.attrs["n_labelled"] == 100
+    assert (given["labelled_score"] > 0.7).all()
+    some = ranked(models, films, labelled=answers[["right"]])
+    assert some["labelled_score"].isna().sum() == 2
+    narrower = (some["high"] - some["low"]).sort_values()
+    assert narrower.index[0] == "right"
+
+
+@pytest.mark.parametrize(
+    ("labelled", "error", "message"),
+    [
+        ({"right": ["good"]}, TypeError, "labelled is a dict"),
+        (pd.DataFrame({"x": ["good"]}), ValueError, r"the columns \['x'\]"),
+        (pd.DataFrame({"right": ["good"]}, index=["i"]), ValueError, "no positions"),
+        (pd.DataFrame({"right": ["good"]}, index=[999]), ValueError, "from 0 to 199"),
+        (pd.DataFrame({"right": ["a", "b"]}, index=[1, 1]), ValueError, "twice"),
+        (pd.DataFrame({"right": [None]}), ValueError, "no row with an answer"),
+    ],
+)
+def test_labelled_answers_that_do_not_fit(labelled, error, message, films):
+    with pytest.raises(error, match=message):
+        ranked({"right": right}, films, labelled=labelled)
+
+
+def test_few_texts_make_unsure(films):
+    models = {"right": Noisy(0.0, 0), "other": Noisy(0.4, 1)}
+    (texts, _), (X, y) = films
+    wide = rank_models(models, X, y, texts=texts[:40], embedder=MomentEmbedder())
+    narrow = ranked(models, films)
+    assert (wide["high"] - wide["low"]).min() > (narrow["high"] - narrow["low"]).max()
