@@ -6,14 +6,14 @@
 For every target of the beds (see ``beds.py``) the models of all other domains are
 ranked with 400 labelled rows of the target; the truth is their accuracy on other rows
 of it.  Prints, over all targets of a bed, how often 90 % intervals hold the truth
-(widened by the error of the truth, which is measured on up to 1,000 rows), how often 90 %
+(widened by the error of the truth, measured on up to 1,000 rows), how often 90 %
 shortlists hold the best and which share of the pool they are, and how far stated
 probabilities of one model to beat another are from what came out (expected calibration
 error, ten bins); beside that, shortlists of the same size by the baselines.  Then the
 same with k labelled rows that every model answers: rank correlation and regret of the
 expected scores alone, of the labelled rows alone and of both.  Last, what is said of
-pools of twenty models of one kind that are equal (trained on resamples of one domain)
-or useless (trained on shuffled labels).
+pools of twenty models of one kind that are equal (trained on resamples of the target's
+domain) or useless (trained on shuffled labels).
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ import numpy as np
 import pandas as pd
 from beds import FAMILIES, LOADERS, Bed, draws, family, make_bed
 
-from fute_sklearn import MTEWrapper, rank_models
+from fute_sklearn import MTEWrapper, ScorePosterior, Task, rank_models
 from fute_sklearn.metrics import regret_loss, spearman_score
+from fute_sklearn.ranking._confidence import Evidence, correlations, range_of
+from fute_sklearn.ranking._labelled_rows import given_rows
+from fute_sklearn.ranking._target_scorer import TargetScorer
 
 COUNTS = (10, 30, 100)
-N_DRAWS = 5
+N_DRAWS = 20
 POOL, POOL_ROWS = 20, 300
 N_BINS = 10
 BASELINES = ("prior", "moment")
@@ -49,17 +52,17 @@ def ranked(
     )
 
 
-def held(table: pd.DataFrame, truth: pd.Series, n_rows: int) -> dict[str, Any]:
+def held(posterior: ScorePosterior, truth: pd.Series, n_rows: int) -> dict[str, Any]:
     """What intervals, shortlist and comparisons say, and whether it is so."""
-    posterior, names = table.attrs["posterior"], list(table.attrs["posterior"].names)
+    names = list(posterior.names)
     gains = truth[names].to_numpy()
     spread = np.sqrt(posterior.deviation**2 + gains * (1 - gains) / n_rows)
-    chosen = table.attrs["shortlist"]
+    chosen = posterior.shortlist()
     best = set(truth.index[truth == truth.max()])
     rows, columns = np.triu_indices(len(names), 1)
     stated = posterior.p_beats().to_numpy()[rows, columns]
     came = (np.sign(gains[rows] - gains[columns]) + 1) / 2
-    out = {
+    return {
         "cover": np.mean(abs(gains - posterior.mean) < Z90 * spread),
         "holds": float(bool(best & set(chosen))),
         "share": len(chosen) / len(names),
@@ -69,11 +72,26 @@ def held(table: pd.DataFrame, truth: pd.Series, n_rows: int) -> dict[str, Any]:
             regret_loss(gains, posterior.mean),
         ],
     }
-    for name in BASELINES:
-        if f"{name}_score" in table:
-            top = table[f"{name}_score"].nlargest(len(chosen)).index
-            out[f"{name} holds"] = float(bool(best & set(top)))
-    return out
+
+
+def with_rows(
+    table: pd.DataFrame, answers: pd.DataFrame, labelled: list[Task], known: Task
+) -> tuple[ScorePosterior, np.ndarray]:
+    """Combine with labelled rows as `rank_models` does; also their scores alone."""
+    posterior = table.attrs["posterior"]
+    rows = given_rows(posterior.names, answers, known, "accuracy")
+    scale = range_of(TargetScorer(known, "accuracy"), table.attrs["prior_score"])
+    nothing = np.zeros((len(labelled), 1))
+    evidence = Evidence(
+        posterior.names,
+        posterior.mean,
+        nothing,
+        None,
+        correlations(labelled),
+        scale,
+    )
+    noise = evidence.noise(rows.deviations, rows.count)
+    return posterior.updated(rows.scores, noise), rows.scores
 
 
 def calibration_error(pairs: np.ndarray) -> float:
@@ -91,10 +109,13 @@ def calibration_error(pairs: np.ndarray) -> float:
 def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[Any]]:
     """Rank for every target of a bed, without and with labelled rows."""
     bed = make_bed(name, args.data, args.archives, args.texts, seed)
-    wrapped = {key: MTEWrapper(model, name=key) for key, model in bed.zoo.items()}
+    labelled = {
+        key: MTEWrapper(model, name=key).label(bed.texts)
+        for key, model in bed.zoo.items()
+    }
     out: dict[str, list[Any]] = {}
     for target, parts in bed.parts.items():
-        models = {key: wrapped[key] for key in bed.others(target)}
+        models = {key: labelled[key] for key in bed.others(target)}
         known, test = parts["known"], parts["test"]
         answers = {
             part: pd.DataFrame(
@@ -104,23 +125,29 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
         }
         truth = answers["test"].eq(pd.Series(test.y), axis=0).mean()
         plain = ranked(args, models, known, bed, baselines=BASELINES)
-        found = held(plain, truth, test.n_samples)
+        posterior = plain.attrs["posterior"]
+        found = held(posterior, truth, test.n_samples)
+        best = set(truth.index[truth == truth.max()])
+        for name in BASELINES:
+            count = len(plain.attrs["shortlist"])
+            top = set(plain[f"{name}_score"].nlargest(count).index)
+            found[f"{name} holds"] = float(bool(best & top))
         out.setdefault("0", []).append(found)
         print(
             f"  {target:18s} cover {found['cover']:.2f} holds {found['holds']:.0f} "
             f"share {found['share']:.2f} Spearman {found['score'][0]:.2f}: "
-            f"{plain.attrs['verdict'][:60]}",
+            f"{plain.attrs['verdict'][:40]}",
             flush=True,
         )
         for count in COUNTS:
             for rows in draws(known.n_samples, count, N_DRAWS, 0):
                 some = answers["known"].iloc[np.sort(rows)]
-                table = ranked(args, models, known, bed, labelled=some)
-                both = held(table, truth, test.n_samples)
-                alone = table["labelled_score"][truth.index].to_numpy()
+                after, alone = with_rows(plain, some, list(models.values()), known)
+                both = held(after, truth, test.n_samples)
+                gains = truth[list(posterior.names)].to_numpy()
                 both["labelled"] = [
-                    spearman_score(truth.to_numpy(), alone),
-                    regret_loss(truth.to_numpy(), alone),
+                    spearman_score(gains, alone),
+                    regret_loss(gains, alone),
                 ]
                 both["expected"] = found["score"]
                 out.setdefault(str(count), []).append(both)
@@ -160,8 +187,8 @@ def pools(args: argparse.Namespace, kind: str) -> Counter[str]:
     domains = list(bed.parts)
     for draw in range(args.pools):
         rng = np.random.default_rng(draw)
-        source, target = rng.choice(len(domains), 2, replace=False)
-        train = bed.parts[domains[source]]["train"]
+        parts = bed.parts[domains[draw % len(domains)]]
+        train = parts["train"]
         models = {}
         for i in range(POOL):
             rows = rng.choice(train.n_samples, POOL_ROWS)
@@ -170,7 +197,7 @@ def pools(args: argparse.Namespace, kind: str) -> Counter[str]:
                 y = rng.permutation(y)
             texts = [train.texts[j] for j in rows]
             models[f"model {i}"] = family(FAMILIES[draw % 3], i).fit(texts, y)
-        table = ranked(args, models, bed.parts[domains[target]]["known"], bed)
+        table = ranked(args, models, parts["known"], bed)
         said[table.attrs["verdict"].split(" ")[0]] += 1
     return said
 

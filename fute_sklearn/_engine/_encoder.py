@@ -46,6 +46,7 @@ class Encoded:
         self.ids = ids
         self.states = states
         self.lengths = np.array([len(i) for i in ids], dtype=np.int64)
+        self._pooled: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,7 +79,13 @@ class Encoded:
         return ids.to(device), mask.float().to(device)
 
     def pooled(self) -> np.ndarray:
-        """Mean of each text's token states, (n, d_model), float32."""
+        """Mean of each text's token states, (n, d_model), float32; read-only."""
+        if self._pooled is None:
+            self._pooled = self._mean_states()
+            self._pooled.flags.writeable = False
+        return self._pooled
+
+    def _mean_states(self) -> np.ndarray:
         out = np.empty((len(self), self.surrogate.architecture.d_model), np.float32)
         for i, rows in enumerate(self.states):
             if self.surrogate.dtype == torch.bfloat16:

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from ..embedders._student import Predictions
 from ..tasks._task import Task
-from ._score_posterior import LEVEL, ScorePosterior
+from ._score_posterior import ScorePosterior
 from ._target_scorer import TargetScorer
 
 # Errors of students as shares of the range from the label prior's score to a perfect
@@ -30,6 +30,8 @@ ALIKE_SHARE = 0.5  # of a student's error that models share which answer alike
 UNKNOWN_TEXTS_ERROR = 0.2
 PRIOR_ROWS = 40  # labelled rows that the agreement of models on other texts is worth
 PRIOR_VARIANCE_ROWS = 10
+MORE_LIKELY_THAN_NOT = 0.5
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,15 @@ def verdict(posterior: ScorePosterior, majority: float) -> str:
     best = int(np.nanargmax(posterior.mean))
     gap = posterior.mean[best] - majority
     sure = float(norm.cdf(gap / max(posterior.deviation[best], 1e-12)))
-    chosen = posterior.shortlist()
-    if not np.isnan(majority) and sure < LEVEL:
+    if sure < MORE_LIKELY_THAN_NOT:
         return (
-            "none is shown to be better than the majority class: the probability that "
-            f"{posterior.names[best]!r} is, the best, is {sure:.2f}"
+            "none is better than the majority class, as far as can be told: the best, "
+            f"{posterior.names[best]!r}, is so with probability {sure:.2f}"
         )
+    better = "" if np.isnan(sure) else f" (beats the majority class: {sure:.2f})"
+    chosen = posterior.shortlist()
     if len(chosen) == 1:
-        return f"take {chosen[0]!r}"
-    shown = ", ".join(map(repr, chosen[:5])) + (", ..." if len(chosen) > 5 else "")
-    return f"these {len(chosen)} cannot be told apart: {shown}"
+        return f"take {chosen[0]!r}{better}"
+    shown = ", ".join(map(repr, chosen[:SHOWN]))
+    more = ", ..." if len(chosen) > SHOWN else ""
+    return f"these {len(chosen)} cannot be told apart: {shown}{more}{better}"

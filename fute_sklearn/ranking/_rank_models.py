@@ -146,7 +146,7 @@ def rank_models(
         failed).  ``table.attrs`` holds the settings and
 
         - ``verdict``: in words, which model to take, which cannot be told apart, or
-          that none is shown to be better than the majority class;
+          that none is better than the majority class, with the probability;
         - ``shortlist``: the smallest set of models that holds the best with 90 %;
         - ``posterior``: the `ScorePosterior` behind these, for other levels and the
           probability of one model to be better than another;
