@@ -258,8 +258,8 @@ def test_equal_models_are_not_told_apart(films):
     assert "cannot be told apart" in table.attrs["verdict"]
 
 
-def test_useless_models_are_called_so(films):
-    table = ranked({f"m{i}": Noisy(0.5, i) for i in range(6)}, films)
+def test_models_that_are_mostly_wrong_are_called_useless(films):
+    table = ranked({f"m{i}": Noisy(0.7, i) for i in range(6)}, films)
     assert "none is better" in table.attrs["verdict"]
 
 
