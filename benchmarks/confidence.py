@@ -5,15 +5,17 @@
 
 For every target of the beds (see ``beds.py``) the models of all other domains are
 ranked with 400 labelled rows of the target; the truth is their accuracy on other rows
-of it.  Prints, over all targets of a bed, how often 90 % intervals hold the truth
-(widened by the error of the truth, measured on up to 1,000 rows), how often 90 %
-shortlists hold the best and which share of the pool they are, and how far stated
-probabilities of one model to beat another are from what came out (expected calibration
-error, ten bins); beside that, shortlists of the same size by the baselines.  Then the
-same with k labelled rows that every model answers: rank correlation and regret of the
-expected scores alone, of the labelled rows alone and of both.  Last, what is said of
-pools of twenty models of one kind that are equal (trained on resamples of the target's
-domain) or useless (trained on shuffled labels).
+of it.  Prints for each target the straight line from the expected scores to the true
+ones: its slope, how far it lies above at their mean, and what is left beyond it and the
+truth's own error, which are the students' errors.  Over all targets of a bed it prints
+how often 90 % intervals hold the truth (widened by the error of the truth, measured on
+up to 1,000 rows), how often 90 % shortlists hold the best and which share of the pool
+they are, and how far stated probabilities of one model to beat another are from what
+came out (expected calibration error, ten bins); beside that, shortlists of the same size
+by the baselines.  Then the same with k labelled rows that every model answers: rank
+correlation and regret of the expected scores alone, of the labelled rows alone and of
+both.  Last, what is said of pools of twenty models of one kind that are equal (trained
+on resamples of the target's domain) or useless (trained on shuffled labels).
 """
 
 from __future__ import annotations
@@ -72,6 +74,17 @@ def held(posterior: ScorePosterior, truth: pd.Series, n_rows: int) -> dict[str, 
             regret_loss(gains, posterior.mean),
         ],
     }
+
+
+def line_of(expected: np.ndarray, gains: np.ndarray, n_rows: int) -> str:
+    """The straight line from expected to true scores, and what is left beyond it."""
+    slope, start = np.polyfit(expected, gains, 1)
+    left = np.var(gains - start - slope * expected)
+    own = np.mean(gains * (1 - gains)) / n_rows
+    return (
+        f"slope {slope:.2f} above {np.mean(gains - expected):+.3f} "
+        f"left {np.sqrt(max(left - own, 0)):.3f}"
+    )
 
 
 def with_rows(
@@ -133,8 +146,10 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
             top = set(plain[f"{name}_score"].nlargest(count).index)
             found[f"{name} holds"] = float(bool(best & top))
         out.setdefault("0", []).append(found)
+        gains = truth[list(posterior.names)].to_numpy()
+        print(f"  {target:18s} {line_of(posterior.mean, gains, test.n_samples)}")
         print(
-            f"  {target:18s} cover {found['cover']:.2f} holds {found['holds']:.0f} "
+            f"  {'':18s} cover {found['cover']:.2f} holds {found['holds']:.0f} "
             f"share {found['share']:.2f} Spearman {found['score'][0]:.2f}: "
             f"{plain.attrs['verdict'][:40]}",
             flush=True,
@@ -144,7 +159,6 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
                 some = answers["known"].iloc[np.sort(rows)]
                 after, alone = with_rows(plain, some, list(models.values()), known)
                 both = held(after, truth, test.n_samples)
-                gains = truth[list(posterior.names)].to_numpy()
                 both["labelled"] = [
                     spearman_score(gains, alone),
                     regret_loss(gains, alone),

@@ -164,7 +164,9 @@ def label_texts(
         for name, found in answers:
             if name in to_match and isinstance(found, Task):
                 try:
-                    found, out.matches[name] = _matched(found, target, closed)
+                    found, out.matches[name], names_of = _matched(found, target, closed)
+                    # For whatever it is asked from here on.
+                    wrapped[name].set_params(label_names=names_of)
                 except LabelMismatchError as error:
                     if on_error == "raise":
                         raise
@@ -258,8 +260,11 @@ def _without_abstentions(task: Task) -> Task:
 
 def _matched(
     task: Task, target: Task, closed: MomentEmbedder
-) -> tuple[Task, LabelMatch]:
-    """Rename the labels of a model to those of the target that it uses alike."""
+) -> tuple[Task, LabelMatch, dict[Any, Any]]:
+    """Rename the labels of a model to those of the target that it uses alike.
+
+    Also returns the match, and the new names by the model's.
+    """
     asked = _without_abstentions(task)
     if asked.targets.kind != "label" or len(asked.targets.names) < 2:
         raise LabelMismatchError(
@@ -282,8 +287,9 @@ def _matched(
     left = [c for c in task.targets.classes.tolist() if c not in match.names]
     # A label that is left over must not pass for the target's of the same name.
     others = {c: f"{c} (of the model)" for c in left if label_name(c) in taken}
-    table, classes = Renaming({**match.names, **others}).of_columns(
+    names = {**match.names, **others}
+    table, classes = Renaming(names).of_columns(
         task.targets.proba, task.targets.classes.tolist()
     )
     renamed = Task(task.texts, table, name=task.name, classes=classes, origin="model")
-    return renamed, match
+    return renamed, match, names

@@ -115,9 +115,9 @@ def rank_models(
         Number of labelled rows, drawn at random, to which every model is asked for its
         answers.  Their scores, ``labelled_score``, are combined with the expected ones.
     labelled : DataFrame, optional
-        Answers to labelled rows that exist already: a column for each model (some may
-        be missing), indexed by the positions of the rows in X.  Takes the place of
-        ``n_labelled``.
+        Answers to labelled rows that exist already, in the target's labels: a column
+        for each model (some may be missing), indexed by the positions of the rows in
+        X.  Takes the place of ``n_labelled``.
     abstentions : {"wrong", "drop"}, default="wrong"
         What becomes of texts that a model does not answer: ``"wrong"`` makes a class of
         them that is never right, ``"drop"`` leaves them out, so that the model is
@@ -262,8 +262,10 @@ def rank_models(
     scores[""] = posterior.mean
     if rows is not None:
         scores["labelled"] = rows.scores
-        if labelled is None or rows.reason:
-            or_nan(lambda: (rows.scores, rows.reason), "labelled", len(names))
+        if labelled is None or rows.reason:  # else models may be left out
+            scores["labelled"] = or_nan(
+                lambda: (rows.scores, rows.reason), "labelled", len(names)
+            )
     table = _table(scores, posterior, answered, list(wrapped), "random" in wanted)
     table.attrs = {
         "surrogate": str(embedder.surrogate),

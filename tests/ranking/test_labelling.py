@@ -274,6 +274,9 @@ def test_a_constant_model_that_cannot_be_matched_stops_no_other(films):
     with pytest.warns(ModelLabelWarning, match="2 of 3 models failed"):
         table = ranked(models, films, label_names="match")
     assert table.loc["hidden", "score"] > 0.6
+    with pytest.warns(ModelLabelWarning):
+        asked = ranked(models, films, label_names="match", n_labelled=20)
+    assert asked.loc["hidden", "labelled_score"] == 1
     assert table.loc["always"].isna()["score"]
     assert "one label or none cannot be matched" in table.loc["always", "error"]
     assert "answers with numbers" in table.loc["numbers", "error"]
