@@ -11,8 +11,8 @@ truth's own error, which are the students' errors.  Over all targets of a bed it
 how often 90 % intervals hold the truth (widened by the error of the truth, measured on
 up to 1,000 rows), how often 90 % shortlists hold the best and which share of the pool
 they are, and how far stated probabilities of one model to beat another are from what
-came out (expected calibration error, ten bins); beside that, shortlists of the same size
-by the baselines.  Then the same with k labelled rows that every model answers: rank
+came out (expected calibration error, ten bins); beside that, equally long shortlists by
+the baselines.  Then the same with k labelled rows that every model answers: rank
 correlation and regret of the expected scores alone, of the labelled rows alone and of
 both.  Last, what is said of pools of twenty models of one kind that are equal (trained
 on resamples of the target's domain) or useless (trained on shuffled labels).
