@@ -20,8 +20,9 @@ from ._target_scorer import TargetScorer
 
 # Errors of students as shares of the range from the label prior's score to a perfect
 # one: what is left of true scores beyond a straight line through the expected ones, the
-# height of the line, and its slope.  Measured with ``benchmarks/confidence.py`` on the
-# bed "topics", seed 0; the figures of other beds and seeds are reported.
+# height of the line, and its slope.  Rounded from what ``benchmarks/confidence.py``
+# prints for the targets of the bed "topics", seed 0 (the slope without films, where the
+# expected scores hardly differ); other beds are for checking them.
 OWN_ERROR = 0.06
 LEVEL_ERROR = 0.05
 SLOPE_ERROR = 0.2
