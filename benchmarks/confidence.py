@@ -31,11 +31,8 @@ import numpy as np
 import pandas as pd
 from beds import FAMILIES, LOADERS, Bed, draws, family, make_bed
 
-from fute_sklearn import MTEWrapper, ScorePosterior, Task, rank_models
+from fute_sklearn import MTEWrapper, ScorePosterior, add_labels, rank_models
 from fute_sklearn.metrics import regret_loss, spearman_score
-from fute_sklearn.ranking._confidence import Evidence, correlations, range_of
-from fute_sklearn.ranking._labelled_rows import given_rows
-from fute_sklearn.ranking._target_scorer import TargetScorer
 
 COUNTS = (10, 30, 100)
 N_DRAWS = 20
@@ -85,26 +82,6 @@ def line_of(expected: np.ndarray, gains: np.ndarray, n_rows: int) -> str:
         f"slope {slope:.2f} above {np.mean(gains - expected):+.3f} "
         f"left {np.sqrt(max(left - own, 0)):.3f}"
     )
-
-
-def with_rows(
-    table: pd.DataFrame, answers: pd.DataFrame, labelled: list[Task], known: Task
-) -> tuple[ScorePosterior, np.ndarray]:
-    """Combine with labelled rows as `rank_models` does; also their scores alone."""
-    posterior = table.attrs["posterior"]
-    rows = given_rows(posterior.names, answers, known, "accuracy")
-    scale = range_of(TargetScorer(known, "accuracy"), table.attrs["prior_score"])
-    nothing = np.zeros((len(labelled), 1))
-    evidence = Evidence(
-        posterior.names,
-        posterior.mean,
-        nothing,
-        None,
-        correlations(labelled),
-        scale,
-    )
-    noise = evidence.noise(rows.deviations, rows.count)
-    return posterior.updated(rows.scores, noise), rows.scores
 
 
 def calibration_error(pairs: np.ndarray) -> float:
@@ -157,11 +134,12 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
         for count in COUNTS:
             for rows in draws(known.n_samples, count, N_DRAWS, 0):
                 some = answers["known"].iloc[np.sort(rows)]
-                after, alone = with_rows(plain, some, list(models.values()), known)
-                both = held(after, truth, test.n_samples)
+                combined = add_labels(plain, some)
+                both = held(combined.attrs["posterior"], truth, test.n_samples)
+                alone = combined["labelled_score"][list(posterior.names)]
                 both["labelled"] = [
-                    spearman_score(gains, alone),
-                    regret_loss(gains, alone),
+                    spearman_score(gains, alone.to_numpy()),
+                    regret_loss(gains, alone.to_numpy()),
                 ]
                 both["expected"] = found["score"]
                 out.setdefault(str(count), []).append(both)

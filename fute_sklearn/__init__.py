@@ -34,6 +34,7 @@ from .models._match_labels import LabelMatch, match_labels
 from .models._mte_wrapper import MTEWrapper
 from .plotting._ranking_display import RankingDisplay
 from .plotting._task_map_display import TaskMapDisplay
+from .ranking._add_labels import add_labels
 from .ranking._model_ranker import ModelRanker
 from .ranking._rank_models import rank_models
 from .ranking._score_posterior import ScorePosterior
@@ -67,6 +68,7 @@ __all__ = [
     "TextEmbedder",
     "TransformersClient",
     "TuPaTEEmbedder",
+    "add_labels",
     "config_context",
     "get_config",
     "load_embeddings",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -24,18 +26,38 @@ from ._target_scorer import TargetScorer
 # prints for the targets of the bed "topics", seed 0 (the slope without films, where the
 # expected scores hardly differ); other beds are for checking them.
 OWN_ERROR = 0.06
-LEVEL_ERROR = 0.05
+LEVEL_ERROR = 0.1
 SLOPE_ERROR = 0.2
 ALIKE_SHARE = 0.5  # of a student's error that models share which answer alike
 # Error of the texts where they are too few to be halved, as such a share.
 UNKNOWN_TEXTS_ERROR = 0.2
-PRIOR_ROWS = 40  # labelled rows that the agreement of models on other texts is worth
-PRIOR_VARIANCE_ROWS = 10
+# On labelled rows models differ from their students by more than the students'
+# probabilities say, as these are a little wrong on every row; variance, on that bed.
+ROW_ERROR = 2.0
 MORE_LIKELY_THAN_NOT = 0.5
 SHOWN = 5
 
 
 @dataclass(frozen=True)
+class LabelledGroup:
+    """Labelled rows that the same models answered.
+
+    Parameters
+    ----------
+    models : ndarray of int (n_seen,)
+        The models.
+    count : int
+        Number of the rows.
+    gaps : ndarray (n_seen,)
+        Scores on the rows, less those that the students expect on the same rows.
+    """
+
+    models: np.ndarray
+    count: int
+    gaps: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """What the posterior of some models' scores is made of.
 
@@ -45,8 +67,10 @@ class Evidence:
         The models.
     expected : ndarray (n_models,)
         Expected scores.
-    rows : ndarray (n_models, n_columns)
-        Deviations by the target's rows, see `TargetScorer.deviations`.
+    predictions : sequence of Predictions
+        The students', for the rows of the target.
+    scorer : TargetScorer
+        Scores them.
     halves : ndarray (2, n_models) or None
         Scores by either half of the unlabelled texts.
     alike : ndarray (n_models, n_models)
@@ -57,24 +81,61 @@ class Evidence:
 
     names: tuple[str, ...]
     expected: np.ndarray
-    rows: np.ndarray
+    predictions: Sequence[Predictions]
+    scorer: TargetScorer
     halves: np.ndarray | None
     alike: np.ndarray
     scale: float
 
-    def posterior(self) -> ScorePosterior:
-        """Return the distribution of the true scores without labelled calls."""
+    def __deepcopy__(self, memo: dict[int, Any]) -> Evidence:
+        return self  # tables copy their attrs all the time
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Deviations by the target's rows; see `TargetScorer.deviations`."""
+        return self.scorer.deviations(self.predictions)
+
+    @cached_property
+    def row_covariance(self) -> np.ndarray:
+        """Covariance of what a labelled row adds to the models' ``gaps``."""
+        variance = self.scorer.answer_variances(self.predictions)
+        if variance is None:
+            variance = np.full(len(self.names), self.scale**2)
+        spread = np.sqrt(ROW_ERROR * variance)
+        return self.alike * np.outer(spread, spread)
+
+    def posterior(self, labelled: Sequence[LabelledGroup] = ()) -> ScorePosterior:
+        """Return the distribution of the true scores.
+
+        The weights of labelled rows are the best for errors that models share evenly or
+        have of their own; the covariance is that which these weights have under all
+        errors, so that it does not rest on fine patterns of them.
+        """
         count = len(self.names)
         own = ALIKE_SHARE * self.alike + (1 - ALIKE_SHARE) * np.eye(count)
-        covariance = self.rows @ self.rows.T + (OWN_ERROR * self.scale) ** 2 * own
         each, shared = self._texts_error()
-        covariance += each * np.eye(count)
-        covariance += shared + (LEVEL_ERROR * self.scale) ** 2
+        shared += (LEVEL_ERROR * self.scale) ** 2
         known = ~np.isnan(self.expected)
         centred = np.where(known, self.expected, 0.0)
         centred[known] -= centred[known].sum() / max(known.sum(), 1)
-        covariance += SLOPE_ERROR**2 * np.outer(centred, centred)
-        return ScorePosterior(self.names, self.expected, covariance)
+        common = shared + SLOPE_ERROR**2 * np.outer(centred, centred)
+        common += each * np.eye(count)
+        variance = (OWN_ERROR * self.scale) ** 2
+        covariance = self.rows @ self.rows.T + common + variance * own
+        simple = common + variance * np.eye(count)
+        mean = self.expected
+        for group in labelled:
+            seen, identity = group.models, np.eye(count)
+            noise = self.row_covariance[np.ix_(seen, seen)] / group.count
+            total = simple[np.ix_(seen, seen)] + _even(noise)
+            weights = np.linalg.solve(total, simple[seen]).T
+            found = self.expected[seen] + group.gaps
+            mean = mean + weights @ (found - mean[seen])
+            kept = identity.copy()
+            kept[:, seen] -= weights
+            covariance = kept @ covariance @ kept.T + weights @ noise @ weights.T
+            simple = kept @ simple
+        return ScorePosterior(self.names, mean, (covariance + covariance.T) / 2)
 
     def _texts_error(self) -> tuple[float, float]:
         """Variances by other unlabelled texts: of each model alone, and shared."""
@@ -83,23 +144,14 @@ class Evidence:
         gap = self.halves[0] - self.halves[1]
         return float(gap.var() / 4), float(gap.mean() ** 2 / 4)
 
-    def noise(self, rows: np.ndarray, count: int) -> np.ndarray:
-        """Covariance of scores on ``count`` labelled rows over draws of rows.
 
-        The deviations ``rows`` of few rows are shrunk to a variance of ``scale`` per
-        row and to the correlations of the answers.
-        """
-        found = rows @ rows.T
-        variance = np.diag(found)
-        share = count / (count + PRIOR_VARIANCE_ROWS)
-        smooth = share * variance + (1 - share) * self.scale**2 / count
-        with np.errstate(divide="ignore", invalid="ignore"):
-            correlation = found / np.sqrt(np.outer(variance, variance))
-        correlation = np.where(np.isfinite(correlation), correlation, self.alike)
-        np.fill_diagonal(correlation, 1.0)
-        share = count / (count + PRIOR_ROWS)
-        mixed = share * correlation + (1 - share) * self.alike
-        return mixed * np.sqrt(np.outer(smooth, smooth))
+def _even(covariance: np.ndarray) -> np.ndarray:
+    """Return the covariance with equal entries of the same mean off the diagonal."""
+    count = len(covariance)
+    total = covariance.sum() - np.trace(covariance)
+    shared = max(total / max(count * (count - 1), 1), 0.0)
+    own = np.clip(np.diag(covariance) - shared, 1e-12, None)
+    return np.diag(own) + shared
 
 
 def correlations(labelled: Sequence[Task]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,50 +14,117 @@ from ..embedders._student import Predictions
 from ..models._mte_wrapper import MTEWrapper
 from ..tasks._label_spaces import answers_as_labels
 from ..tasks._task import Task
+from ._confidence import Evidence, LabelledGroup
 from ._scorer_proxies import LEAST_PROBABILITY
 from ._target_scorer import TargetScorer
 
 
-@dataclass(frozen=True)
+@dataclass
 class LabelledRows:
-    """Scores of models on some labelled rows.
+    """Models' answers to labelled rows of a target.
 
     Parameters
     ----------
-    scores : ndarray (n_models,)
-        The scores; NaN for models without answers, or that fail.
-    deviations : ndarray (n_models, n_columns)
-        Deviations of the scores by rows; see `TargetScorer.deviations`.
-    count : int
-        Number of the rows.
+    names : sequence of str of length n_models
+        Names of the models.
+    answers : dict of int to (ndarray of int, Predictions)
+        By model, the rows of the target that it answered, and its answers.
     reason : str
-        The first error message; empty without one.
+        The first error message of a model that failed; empty without one.
     """
 
-    scores: np.ndarray
-    deviations: np.ndarray
-    count: int
+    names: Sequence[str]
+    answers: dict[int, tuple[np.ndarray, Predictions]] = field(default_factory=dict)
     reason: str = ""
+
+    @property
+    def count(self) -> int:
+        """Number of rows that any model answered."""
+        return len({int(i) for rows, _ in self.answers.values() for i in rows})
+
+    def take(self, model: int, target: Task, rows: np.ndarray, answers: Task) -> None:
+        """Add a model's answers to some rows, in the target's labels."""
+        found = answers_as_labels(answers, target.targets)
+        log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
+        self.answers[model] = rows, Predictions("label", found.targets.names, log_proba)
+
+    def scores(self, target: Task, scoring: Any) -> np.ndarray:
+        """Scores of the models (n_models,), each on the rows that it answered."""
+        out = np.full(len(self.names), np.nan)
+        for model, (rows, found) in self.answers.items():
+            try:
+                scorer = TargetScorer(target.take(rows), scoring, expected=False)
+                out[model] = scorer.score(found)
+            except Exception as error:  # a scorer may be anybody's
+                self.reason = self.reason or f"{self.names[model]!r}: {error}"
+        return out
+
+    def groups(self, evidence: Evidence) -> list[LabelledGroup]:
+        """Put rows together that the same models answered, and compare with students.
+
+        Groups on which a scorer is not defined, as for lack of a class, are left out.
+        """
+        by_row: dict[int, list[int]] = {}
+        for model, (rows, _) in self.answers.items():
+            if not np.isnan(evidence.expected[model]):
+                for row in rows.tolist():
+                    by_row.setdefault(row, []).append(model)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for row in sorted(by_row):
+            alike.setdefault(tuple(by_row[row]), []).append(row)
+        out = []
+        for models, some in alike.items():
+            gaps = self._gaps(models, np.array(some), evidence)
+            fine = ~np.isnan(gaps)
+            if fine.any():
+                seen = np.array(models)[fine]
+                out.append(LabelledGroup(seen, len(some), gaps[fine]))
+        return out
+
+    def _gaps(
+        self, models: Sequence[int], some: np.ndarray, evidence: Evidence
+    ) -> np.ndarray:
+        part = evidence.scorer.task.take(some)
+        scoring = evidence.scorer.scoring
+        seen = TargetScorer(part, scoring, expected=False)
+        expected = TargetScorer(part, scoring)
+        out = np.full(len(models), np.nan)
+        for i, model in enumerate(models):
+            rows, found = self.answers[model]
+            student = evidence.predictions[model]
+            place = np.searchsorted(rows, some)
+            try:
+                out[i] = seen.score(_of_rows(found, place)) - expected.score(
+                    _of_rows(student, some)
+                )
+            except Exception:  # as above, or for lack of a class in the group
+                continue
+        return out
+
+
+def _of_rows(found: Predictions, rows: np.ndarray) -> Predictions:
+    return Predictions("label", found.names, found.values[rows])
 
 
 def ask_rows(
-    wrapped: Mapping[str, MTEWrapper],
-    target: Task,
-    n_labelled: int,
-    scoring: Any,
-    random_state: Any,
+    wrapped: Mapping[str, MTEWrapper], target: Task, n_labelled: int, random_state: Any
 ) -> LabelledRows:
     """Have the models label some rows that are drawn from the target."""
     rng = check_random_state(random_state)
     count = min(n_labelled, target.n_samples)
     rows = np.sort(rng.choice(target.n_samples, count, replace=False))
-    part = target.take(rows)
-    return _scored([_asked(w, part) for w in wrapped.values()], part, scoring)
+    texts = target.take(rows).texts
+    out = LabelledRows(list(wrapped))
+    for i, wrapper in enumerate(wrapped.values()):
+        try:
+            found = wrapper.label(texts)
+            out.take(i, target, rows[_places(found.texts, texts)], found)
+        except Exception as error:  # a model may be anybody's
+            out.reason = out.reason or f"{wrapper.name!r}: {error}"
+    return out
 
 
-def given_rows(
-    names: Sequence[str], answers: Any, target: Task, scoring: Any
-) -> LabelledRows:
+def given_rows(names: Sequence[str], answers: Any, target: Task) -> LabelledRows:
     """Take answers that exist already, as a table of rows by models.
 
     Raises
@@ -66,7 +133,7 @@ def given_rows(
         If ``answers`` is no table.
     ValueError
         If its index holds no positions of the target's rows, a column is no model, or
-        no row has an answer of every model in the table.
+        it holds no answer.
     """
     if not (has(answers, "columns") and has(answers, "index")):
         raise TypeError(
@@ -88,62 +155,25 @@ def given_rows(
         )
     if len(set(index)) < len(index):
         raise ValueError("the index of labelled names a row of X twice.")
-    table = {name: answers[column].tolist() for name, column in columns.items()}
-    full = [
-        i
-        for i in range(len(index))
-        if not any(is_missing(values[i]) for values in table.values())
-    ]
-    if not full or not table:
-        raise ValueError("labelled has no row with an answer of every model in it.")
-    part = target.take(np.array([index[i] for i in full]))
-
-    def answered(name: str) -> Any:
-        if name not in table:
-            return None
-        y = [table[name][i] for i in full]
-        return part, answers_as_labels(
-            Task(part.texts, y, name=name, kind="label"), part.targets
-        )
-
-    return _scored([answered(name) for name in names], part, scoring)
-
-
-def _asked(wrapper: MTEWrapper, part: Task) -> tuple[Task, Task] | Exception:
-    """Rows of a part that a model answers, and its answers."""
-    try:
-        found = answers_as_labels(wrapper.label(part.texts), part.targets)
-    except Exception as error:  # a model may be anybody's
-        return ValueError(f"{wrapper.name!r}: {error}")
-    return part.take(_rows_of(found.texts, part.texts)), found
-
-
-def _scored(
-    answers: Sequence[tuple[Task, Task] | Exception | None], part: Task, scoring: Any
-) -> LabelledRows:
-    scores, reason = np.full(len(answers), np.nan), ""
-    whole: dict[int, Predictions] = {}
-    for i, pair in enumerate(answers):
-        if not isinstance(pair, tuple):
-            reason = reason or ("" if pair is None else str(pair))
+    order = sorted(range(len(index)), key=lambda i: index[i])
+    out = LabelledRows(names)
+    for model, name in enumerate(names):
+        if name not in columns:
             continue
-        answered, found = pair
-        log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
-        one = Predictions("label", found.targets.names, log_proba)
-        try:
-            scores[i] = TargetScorer(answered, scoring, expected=False).score(one)
-        except Exception as error:  # a scorer may be anybody's
-            reason = reason or f"{found.name!r}: {error}"
-            continue
-        if answered.n_samples == part.n_samples:
-            whole[i] = one
-    deviations = TargetScorer(part, scoring).deviations(list(whole.values()))
-    out = np.zeros((len(answers), deviations.shape[1]))
-    out[list(whole)] = deviations
-    return LabelledRows(scores, out, part.n_samples, reason)
+        values = answers[columns[name]].tolist()
+        there = [i for i in order if not is_missing(values[i])]
+        if there:
+            rows = np.array([index[i] for i in there])
+            y = [values[i] for i in there]
+            part = target.take(rows)
+            found = Task(part.texts, y, name=name, kind="label")
+            out.take(model, target, rows, found)
+    if not out.answers:
+        raise ValueError("labelled holds no answer of a model.")
+    return out
 
 
-def _rows_of(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
+def _places(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
     """Return the positions in ``texts`` of the subsequence ``kept``."""
     rows, start = [], 0
     for text in kept:

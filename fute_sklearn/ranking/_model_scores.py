@@ -21,9 +21,7 @@ from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..tasks._task import Task
 from ._baselines import ignorant_scores, moment_scores, prior_distance
 from ._confidence import Evidence, correlations, range_of
-from ._labelled_rows import LabelledRows
 from ._model_ranker import ModelRanker
-from ._score_posterior import ScorePosterior
 from ._student_ranker import StudentRanker
 from ._target_scorer import TargetScorer
 from ._text_sufficiency import learning_curve, stability_of, warn_if_constant
@@ -195,23 +193,16 @@ class Ranking:
         )
         return out
 
-    def posterior(
-        self, expected: np.ndarray, prior_score: float, rows: LabelledRows | None
-    ) -> ScorePosterior:
-        """Distribution of the true scores, once the ``facts`` are known."""
-        evidence = Evidence(
+    def evidence(self, expected: np.ndarray, prior_score: float) -> Evidence:
+        """What is known of the true scores, once the ``facts`` are."""
+        return Evidence(
             tuple(self.names),
             expected,
-            self.scorer.deviations(self._predictions(self.plan.taken)),
+            self._predictions(self.plan.taken),
+            self.scorer,
             self._halves,
             correlations(self.labelled),
             range_of(self.scorer, prior_score),
-        )
-        posterior = evidence.posterior()
-        if rows is None:
-            return posterior
-        return posterior.updated(
-            rows.scores, evidence.noise(rows.deviations, rows.count)
         )
 
 

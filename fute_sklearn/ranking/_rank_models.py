@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.base import clone
 
 from ..embedders._base_embedder import seed_of
@@ -15,15 +14,13 @@ from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..tasks._task import Task
 from ..tasks._validation import check_texts
-from ._confidence import verdict
+from ._add_labels import ranks, score_columns, tell, with_rows
 from ._labelled_rows import ask_rows, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
-from ._model_scores import Ranking, make_plan, or_nan
+from ._model_scores import Ranking, make_plan
 from ._score_posterior import ScorePosterior
 from ._target_scorer import scorer_of, weighs_classes_equally
-from ._text_sufficiency import (
-    warn_if_unstable,
-)
+from ._text_sufficiency import warn_if_unstable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,8 +113,8 @@ def rank_models(
         answers.  Their scores, ``labelled_score``, are combined with the expected ones.
     labelled : DataFrame, optional
         Answers to labelled rows that exist already, in the target's labels: a column
-        for each model (some may be missing), indexed by the positions of the rows in
-        X.  Takes the place of ``n_labelled``.
+        for each model, indexed by the positions of the rows in X; see `add_labels`,
+        which adds them to a ranking later.  Takes the place of ``n_labelled``.
     abstentions : {"wrong", "drop"}, default="wrong"
         What becomes of texts that a model does not answer: ``"wrong"`` makes a class of
         them that is never right, ``"drop"`` leaves them out, so that the model is
@@ -203,8 +200,8 @@ def rank_models(
     of the unlabelled texts (by halves of them) and of the students.  The students'
     errors were measured where the truth was known (``benchmarks/confidence.py``, which
     prints how often intervals and shortlists hold): beyond a straight line, 6 % of the
-    range from the label prior's score to a perfect one; 5 % for the line's height, and
-    0.2 for its slope.
+    range from the label prior's score to a perfect one; 10 % for the line's height,
+    and 0.2 for its slope.
 
     Examples
     --------
@@ -252,20 +249,9 @@ def rank_models(
     work = Ranking(names, answered.tasks, target, scoring, plan, balanced, callbacks)
     scores = {"": work.scores(plan.taken)}
     scores |= {name: work.baseline(name) for name in wanted if name != "random"}
-    rows = None
-    if labelled is not None:
-        rows = given_rows(names, labelled, target, scoring)
-    elif n_labelled:
-        rows = ask_rows(answered.wrapped, target, n_labelled, scoring, random_state)
     facts = work.facts()
-    posterior = work.posterior(scores[""], facts["prior_score"], rows)
-    scores[""] = posterior.mean
-    if rows is not None:
-        scores["labelled"] = rows.scores
-        if labelled is None or rows.reason:  # else models may be left out
-            scores["labelled"] = or_nan(
-                lambda: (rows.scores, rows.reason), "labelled", len(names)
-            )
+    evidence = work.evidence(scores[""], facts["prior_score"])
+    posterior = evidence.posterior()
     table = _table(scores, posterior, answered, list(wrapped), "random" in wanted)
     table.attrs = {
         "surrogate": str(embedder.surrogate),
@@ -276,19 +262,19 @@ def rank_models(
         "class_weight": "balanced" if balanced else None,
         "n_texts": len(texts),
         "n_samples": target.n_samples,
-        "n_labelled": 0 if rows is None else rows.count,
         "unreadable_texts": embedder.unreadable_share(texts),
         "unreadable_samples": embedder.unreadable_share(target.texts),
         "matches": answered.matches,
-        "posterior": posterior,
-        "shortlist": posterior.shortlist(),
+        "evidence": evidence,
         **facts,
     }
-    best = table["score"].max()
-    known = [facts["majority_score"], facts["prior_score"]]
-    table.attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
-    table.attrs["verdict"] = verdict(posterior, facts["majority_score"])
+    tell(table, posterior, 0)
     warn_if_unstable(table.attrs["stability"], len(texts))
+    if labelled is not None:
+        return with_rows(table, given_rows(names, labelled, target), complete=False)
+    if n_labelled:
+        rows = ask_rows(answered.wrapped, target, n_labelled, random_state)
+        return with_rows(table, rows, complete=True)
     return table
 
 
@@ -362,14 +348,11 @@ def _table(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {**score_columns(posterior)}
     for key, values in scores.items():
-        prefix = f"{key}_" if key else ""
-        columns[f"{prefix}score"] = values
-        columns[f"{prefix}rank"] = rankdata(-values, nan_policy="omit")
-        if not key:
-            columns["low"], columns["high"] = posterior.interval()
-            columns["p_best"] = posterior.p_best
+        if key:
+            columns[f"{key}_score"] = values
+            columns[f"{key}_rank"] = ranks(values)
     ranked = list(labelled.wrapped)
     if random:
         columns["random_rank"] = (len(ranked) + 1) / 2

@@ -52,6 +52,9 @@ class ScorePosterior:
     mean: np.ndarray
     covariance: np.ndarray
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> ScorePosterior:
+        return self  # tables copy their attrs all the time
+
     @property
     def deviation(self) -> np.ndarray:
         """Standard deviation of each model's true score (n_models,)."""
@@ -143,31 +146,6 @@ class ScorePosterior:
             return []
         count = int(np.searchsorted(total, level * total[-1] - 1e-12)) + 1
         return [self.names[i] for i in order[:count]]
-
-    def updated(self, observed: Any, noise: Any) -> ScorePosterior:
-        """Combine with scores that were observed on labelled rows.
-
-        Parameters
-        ----------
-        observed : array-like (n_models,)
-            Scores on the rows; NaN for models that were not asked.
-        noise : array-like (n_models, n_models)
-            Covariance of the observed scores over draws of as many rows.
-
-        Returns
-        -------
-        posterior : ScorePosterior
-            The combined distribution, by the normal equations of both.
-        """
-        observed, noise = np.asarray(observed), np.asarray(noise)
-        seen = np.flatnonzero(~np.isnan(observed) & ~np.isnan(self.mean))
-        if not len(seen):
-            return self
-        total = (self.covariance + noise)[np.ix_(seen, seen)]
-        gain = np.linalg.lstsq(total, self.covariance[seen], rcond=None)[0].T
-        mean = self.mean + gain @ (observed[seen] - self.mean[seen])
-        covariance = self.covariance - gain @ self.covariance[seen]
-        return ScorePosterior(self.names, mean, (covariance + covariance.T) / 2)
 
 
 def _checked_level(level: float) -> float:

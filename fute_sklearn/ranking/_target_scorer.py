@@ -135,6 +135,18 @@ class TargetScorer:
             parts[:, rows] -= parts[:, rows].mean(1, keepdims=True)
         return parts * np.sqrt(count / (count - 1))
 
+    def answer_variances(self, predictions: Sequence[Predictions]) -> np.ndarray | None:
+        """Variances (n_predictions,) of scores by what is open about the answers.
+
+        That is for one row; over k rows it is the k-th part.  None for scores that are
+        not linear in the correct rows.
+        """
+        linear = self._linear_loss()
+        if linear is None:
+            return None
+        right = np.array([self._right(one) for one in predictions])
+        return self.task.n_samples * (right * (1.0 - right)) @ linear.losses**2
+
     def _jackknife(self, predictions: Sequence[Predictions]) -> np.ndarray:
         count = self.task.n_samples
         order = np.random.default_rng(DRAW_SEED).permutation(count)

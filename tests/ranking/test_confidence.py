@@ -1,6 +1,7 @@
 """How sure a ranking is: intervals, shortlists, verdicts, labelled rows."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,13 @@ from sklearn.metrics import make_scorer, matthews_corrcoef
 
 from fute_sklearn import MomentEmbedder, ScorePosterior, Task, rank_models
 from fute_sklearn.embedders._student import Predictions
-from fute_sklearn.ranking._confidence import Evidence, correlations, verdict
+from fute_sklearn.ranking._confidence import (
+    Evidence,
+    LabelledGroup,
+    correlations,
+    verdict,
+)
+from fute_sklearn.ranking._labelled_rows import LabelledRows
 from fute_sklearn.ranking._target_scorer import TargetScorer
 
 GOOD, BAD = "fine good joy best great".split(), "dull sad slow worse bad".split()
@@ -84,22 +91,6 @@ def test_a_thousand_contenders_of_many():
     assert found.p_best.sum() == pytest.approx(1)
 
 
-def test_labelled_rows_are_combined_by_the_normal_equations(rng):
-    found = posterior([0.8, 0.7, 0.6], 0.05, shared=0.05)
-    noise = np.diag([0.01, 0.02, 0.04])
-    observed = np.array([0.5, np.nan, 0.9])
-    after = found.updated(observed, noise)
-    seen = [0, 2]
-    precision = np.linalg.inv(found.covariance)
-    add = np.zeros((3, 3))
-    add[np.ix_(seen, seen)] = np.linalg.inv(noise[np.ix_(seen, seen)])
-    covariance = np.linalg.inv(precision + add)
-    mean = covariance @ (precision @ found.mean + add @ np.nan_to_num(observed))
-    np.testing.assert_allclose(after.mean, mean)
-    np.testing.assert_allclose(after.covariance, covariance, atol=1e-12)
-    assert found.updated([np.nan] * 3, noise) is found
-
-
 # What it is made of ---------------------------------------------------------------
 
 
@@ -165,20 +156,81 @@ def test_models_that_answer_alike_are_correlated():
     np.testing.assert_allclose(np.diag(found), 1)
 
 
-def test_errors_add_up():
+def evidence(rng, n_models=3, n_rows=400, alike=None, halves=None):
+    """Students whose probabilities are right about their models' answers."""
+    y = np.arange(n_rows) % 2
+    right = rng.beta(4, 2, (n_models, n_rows))
+    found = [
+        Predictions(
+            "label",
+            ("0", "1"),
+            np.log(np.where(np.eye(2)[y] > 0, p[:, None], 1 - p[:, None])),
+        )
+        for p in right
+    ]
+    scorer = TargetScorer(Task([f"t{i}" for i in range(n_rows)], y), "accuracy")
+    names = tuple(f"m{i}" for i in range(n_models))
+    alike = np.eye(n_models) if alike is None else alike
+    return Evidence(names, right.mean(1), found, scorer, halves, alike, 0.5), right
+
+
+def test_errors_add_up(rng):
     halves = np.array([[0.6, 0.7], [0.64, 0.66]])
-    rows = np.array([[0.1, -0.1], [0.1, -0.1]])
-    evidence = Evidence(("a", "b"), np.array([0.7, 0.5]), rows, halves, np.eye(2), 0.5)
+    found, right = evidence(rng, 2, halves=halves)
     own = (0.06 * 0.5) ** 2 + 0.04**2 / 4
-    both = 0.02 + (0.05 * 0.5) ** 2
-    slope = 0.2**2 * np.array([[0.01, -0.01], [-0.01, 0.01]])
+    centred = right.mean(1) - right.mean()
+    slope = 0.2**2 * np.outer(centred, centred)
     np.testing.assert_allclose(
-        evidence.posterior().covariance, own * np.eye(2) + both + slope
+        found.posterior().covariance,
+        np.cov(right) / 400 + own * np.eye(2) + (0.1 * 0.5) ** 2 + slope,
     )
-    few = Evidence(("a", "b"), np.array([0.7, 0.5]), rows, None, np.eye(2), 0.5)
-    assert few.posterior().deviation[0] > evidence.posterior().deviation[0]
-    noise = evidence.noise(np.zeros((2, 10)), 10)
-    np.testing.assert_allclose(noise, np.diag([0.5 * 0.25 / 10] * 2))
+    few = replace(found, halves=None)
+    assert few.posterior().deviation[0] > found.posterior().deviation[0]
+
+
+def test_labelled_rows_are_combined_by_the_normal_equations(rng):
+    found, right = evidence(rng, halves=np.full((2, 3), 0.6))
+    gaps = np.array([0.1, -0.1])
+    before = found.posterior()
+    after = found.posterior([LabelledGroup(np.array([0, 2]), 50, gaps)])
+    # With equal noise and no fine pattern of errors the weights are the best ones.
+    spread = 2 * (right * (1 - right)).mean(1)[[0, 2]] / 50
+    simple = before.covariance - np.cov(right) / 400
+    total = simple[np.ix_([0, 2], [0, 2])] + np.diag(spread)
+    weights = np.linalg.solve(total, simple[[0, 2]]).T
+    np.testing.assert_allclose(after.mean, before.mean + weights @ gaps)
+    assert (after.deviation < before.deviation).all()
+    assert after.deviation[1] > after.deviation[0]
+
+
+def test_groups_of_rows_add_up_to_one_of_all(rng):
+    found, _ = evidence(rng, halves=np.full((2, 3), 0.6))
+    everyone = np.arange(3)
+    parts = [
+        LabelledGroup(everyone, 20, np.array([0.1, 0.0, 0.05])),
+        LabelledGroup(everyone, 60, np.array([0.02, -0.1, 0.01])),
+    ]
+    gaps = (20 * parts[0].gaps + 60 * parts[1].gaps) / 80
+    one = found.posterior([LabelledGroup(everyone, 80, gaps)])
+    np.testing.assert_allclose(found.posterior(parts).mean, one.mean)
+    np.testing.assert_allclose(found.posterior(parts).covariance, one.covariance)
+
+
+def test_many_rows_settle_what_students_cannot(rng):
+    """A model that is much better than its student, on all rows but those expected."""
+    found, right = evidence(rng, halves=np.full((2, 3), 0.6))
+    answers = rng.random(right.shape) < right
+    answers[1] |= rng.random(400) < 0.6
+    truth = answers.mean(1)
+    rows = LabelledRows(found.names)
+    y = np.asarray(found.scorer.task.y)
+    for i, one in enumerate(answers):
+        labels = Task(found.scorer.task.texts, np.where(one, y, 1 - y), classes=[0, 1])
+        rows.take(i, found.scorer.task, np.arange(400), labels)
+    after = found.posterior(rows.groups(found))
+    assert abs(after.mean[1] - truth[1]) < 0.5 * abs(found.expected[1] - truth[1])
+    assert after.shortlist() == ["m1"]
+    np.testing.assert_allclose(rows.scores(found.scorer.task, "accuracy"), truth)
 
 
 def test_verdicts():
@@ -292,7 +344,7 @@ def test_labelled_answers_move_the_scores_and_narrow_them(films):
         (pd.DataFrame({"right": ["good"]}, index=["i"]), ValueError, "no positions"),
         (pd.DataFrame({"right": ["good"]}, index=[999]), ValueError, "from 0 to 199"),
         (pd.DataFrame({"right": ["a", "b"]}, index=[1, 1]), ValueError, "twice"),
-        (pd.DataFrame({"right": [None]}), ValueError, "no row with an answer"),
+        (pd.DataFrame({"right": [None]}), ValueError, "holds no answer"),
     ],
 )
 def test_labelled_answers_that_do_not_fit(labelled, error, message, films):
