@@ -35,7 +35,9 @@ from .models._mte_wrapper import MTEWrapper
 from .plotting._ranking_display import RankingDisplay
 from .plotting._task_map_display import TaskMapDisplay
 from .ranking._add_labels import add_labels
+from .ranking._answer_drift import AnswerDrift
 from .ranking._model_ranker import ModelRanker
+from .ranking._model_registry import ModelRegistry
 from .ranking._rank_models import rank_models
 from .ranking._score_posterior import ScorePosterior
 from .ranking._student_ranker import StudentRanker
@@ -46,10 +48,12 @@ from .tasks._vectors import TaskVectors
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnswerDrift",
     "LabelMatch",
     "LabelParser",
     "MTEWrapper",
     "ModelRanker",
+    "ModelRegistry",
     "MomentEmbedder",
     "OpenAIClient",
     "PromptSelector",

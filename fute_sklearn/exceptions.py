@@ -7,15 +7,18 @@ __all__ = [
     "CacheUnavailableWarning",
     "ClientCapabilityError",
     "DamagedCacheWarning",
+    "DamagedRegistryWarning",
     "FingerprintMismatchError",
     "FuteError",
     "LabelMismatchError",
     "LabelMismatchWarning",
     "LanguageModelNotFoundError",
     "LanguageModelServerError",
+    "ModelChangedError",
     "ModelLabelError",
     "ModelLabelWarning",
     "ReferenceStatisticsError",
+    "RegistryDamagedError",
     "RowsFailedError",
     "SurrogateError",
     "SurrogateNotFoundError",
@@ -118,6 +121,14 @@ class ModelLabelError(FuteError, RuntimeError):
     """A wrapped model failed to label texts; the message names model and rows."""
 
 
+class ModelChangedError(FuteError, ValueError):
+    """A registry holds another model under the name of the one that is added."""
+
+
+class RegistryDamagedError(FuteError, ValueError):
+    """The texts of a model registry cannot be read from its folder."""
+
+
 class LabelMismatchWarning(UserWarning):
     """A model and a task share only some of their label names."""
 
@@ -132,6 +143,10 @@ class CacheUnavailableWarning(UserWarning):
 
 class DamagedCacheWarning(UserWarning):
     """A cache file is damaged; its content is computed or requested again."""
+
+
+class DamagedRegistryWarning(UserWarning):
+    """A file of a model registry is damaged; the message says what was done."""
 
 
 class TruncationWarning(UserWarning):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -297,7 +297,7 @@ class MTEWrapper(BaseEstimator):
 
     # Labelling ------------------------------------------------------------------
 
-    def label(self, X: Any) -> Task:
+    def label(self, X: Any, *, anew: bool = False) -> Task:
         """Label texts with the model.
 
         Parameters
@@ -306,6 +306,10 @@ class MTEWrapper(BaseEstimator):
             The unlabelled texts, in a container type that the model accepts; slices of
             it are passed to the model.  Records are accepted for models with a method
             ``text_of``, such as `PromptedLLM`; see `fute_sklearn.base.Model`.
+        anew : bool, default=False
+            Whether to ask the model for all texts, also for those that it answered
+            before; what it then answers is not kept.  (Clients of language models may
+            keep answers of their own.)
 
         Returns
         -------
@@ -340,7 +344,10 @@ class MTEWrapper(BaseEstimator):
         content_of = getattr(self.estimator, "content_of", None)
         content = texts if content_of is None else content_of(X)
         labeller = self._labeller(model, name)
-        with self._kept(model, name) as kept:
+        kept_before = (
+            nullcontext(KeptAnswers(None)) if anew else self._kept(model, name)
+        )
+        with kept_before as kept:
             rows, answers = labeller.answers(X, texts, content, kept)
         rows, answers = self._without_abstentions(rows, answers, name)
         try:
@@ -370,6 +377,33 @@ class MTEWrapper(BaseEstimator):
             self.abstention_label,
             "drop" in (self.abstentions, self.on_error),
         )
+
+    def identity(self) -> str | None:
+        """Return a name of the model and of how it is asked, the same in all processes.
+
+        Returns
+        -------
+        identity : str or None
+            A hash of the model's fingerprint, or without one of its content, and of the
+            parameters that change its labels; None for answers that exist already and
+            for models that cannot be hashed.
+
+        Raises
+        ------
+        AttributeError, ValueError
+            If the model cannot be asked as the parameters say, see `label`.
+        """
+        model = self._asked_model()
+        if isinstance(model, RecordedAnswers):
+            return None
+        mark = self.fingerprint or model.fingerprint or content_hash(model.hashed)
+        how = content_hash(
+            (self.classes, self.label_names, self.kind, self.parser)
+            + (self.abstentions, self.abstention_label)
+        )
+        if not mark or how is None:
+            return None
+        return text_key(str(mark), self.response_method, how)
 
     def known_labels(self) -> list[Any] | None:
         """Return the labels that the model can predict, without calling the model.

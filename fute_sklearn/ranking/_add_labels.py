@@ -99,7 +99,7 @@ def with_rows(
     for name, values in {**score_columns(posterior), **columns}.items():
         known = dict(zip(names, values, strict=True))
         out[name] = [known.get(model, np.nan) for model in out.index]
-    tell(out, posterior, rows.count)
+    tell(out, posterior, 0.0, rows.count)  # rows show how far scores lie off
     return out.sort_values("rank", kind="stable")
 
 
@@ -120,13 +120,15 @@ def score_columns(posterior: ScorePosterior) -> dict[str, np.ndarray]:
     }
 
 
-def tell(table: pd.DataFrame, posterior: ScorePosterior, n_labelled: int) -> None:
+def tell(
+    table: pd.DataFrame, posterior: ScorePosterior, rise: float, n_labelled: int
+) -> None:
     """Set the attrs that follow from the posterior."""
     attrs = table.attrs
-    best = np.nanmax([*posterior.mean, -np.inf])
+    best = np.nanmax([*posterior.mean, -np.inf]) + rise
     known = [attrs["majority_score"], attrs["prior_score"]]
     attrs["n_labelled"] = n_labelled
     attrs["posterior"] = posterior
     attrs["shortlist"] = posterior.shortlist()
     attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
-    attrs["verdict"] = verdict(posterior, attrs["majority_score"])
+    attrs["verdict"] = verdict(posterior, attrs["majority_score"], rise)

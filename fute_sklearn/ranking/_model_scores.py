@@ -44,6 +44,18 @@ class Plan:
     seconds: float
 
 
+def closed_form_of(embedder: SurrogateEmbedder) -> MomentEmbedder:
+    """Return the closed form with the surrogate of an embedder."""
+    if isinstance(embedder, MomentEmbedder):
+        return clone(embedder)
+    return MomentEmbedder(
+        embedder.surrogate,
+        max_length=embedder.max_length,
+        device=embedder.device,
+        dtype=embedder.dtype,
+    )
+
+
 def make_plan(
     embedder: SurrogateEmbedder,
     n_models: int,
@@ -59,12 +71,7 @@ def make_plan(
                 "nothing; give a TuPaTEEmbedder, or students='closed'."
             )
         return Plan("closed", embedder, None, 0.0)
-    closed = MomentEmbedder(
-        embedder.surrogate,
-        max_length=embedder.max_length,
-        device=embedder.device,
-        dtype=embedder.dtype,
-    )
+    closed = closed_form_of(embedder)
     surrogate = embedder.load_surrogate()
     rate = TUNED_TEXTS_PER_SECOND * BUILT_IN_WEIGHTS / surrogate.n_weights
     rate *= 1.0 if surrogate.device.type == "cpu" else GPU_FACTOR

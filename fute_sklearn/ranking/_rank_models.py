@@ -151,8 +151,8 @@ def rank_models(
         - ``majority_score``, ``prior_score``: what always answering the most common
           class, or answering by the classes' shares, would reach;
         - ``worth_taking``: whether the best model is expected to beat both.  Students
-          are less sure than their models, so that expected scores lie below true ones:
-          True is to be trusted more than False;
+          are less sure than their models, so that expected scores lie below true ones;
+          here and in the verdict that is made up for;
         - ``learning_curve``: by number of unlabelled texts, the rank correlation
           between the closed-form rankings by two halves of them;
         - ``stability``: the correlation expected between this ranking and one by as
@@ -199,7 +199,7 @@ def rank_models(
     Intervals and probabilities count errors of the target's rows, which models share,
     of the unlabelled texts (by halves of them) and of the students.  The students'
     errors were measured where the truth was known (``benchmarks/confidence.py``, which
-    prints how often intervals and shortlists hold): beyond a straight line, 6 % of the
+    prints how often intervals and shortlists hold): beyond a straight line, 8 % of the
     range from the label prior's score to a perfect one; 10 % for the line's height,
     and 0.2 for its slope.
 
@@ -218,7 +218,7 @@ def rank_models(
     >>> sorted(table.index)
     ['dull', 'fine']
     """
-    target = _checked_target(X, y, kind, classes)
+    target = checked_target(X, y, kind, classes)
     wanted = _checked_baselines(baselines)
     _check_settings(students, max_seconds, class_weight, n_labelled, scoring)
     _check_choice("abstentions", abstentions, ABSTENTIONS)
@@ -268,7 +268,7 @@ def rank_models(
         "evidence": evidence,
         **facts,
     }
-    tell(table, posterior, 0)
+    tell(table, posterior, evidence.rise, 0)
     warn_if_unstable(table.attrs["stability"], len(texts))
     if labelled is not None:
         return with_rows(table, given_rows(names, labelled, target), complete=False)
@@ -288,7 +288,8 @@ def _checked_baselines(baselines: Any) -> tuple[str, ...]:
     return wanted
 
 
-def _checked_target(X: Any, y: Any, kind: str | None, classes: Any) -> Task:
+def checked_target(X: Any, y: Any, kind: str | None, classes: Any) -> Task:
+    """Return the target task, which has labels of two classes at least."""
     if isinstance(X, Task):
         if y is not None or kind is not None or classes is not None:
             raise ValueError(

@@ -123,7 +123,7 @@ class TargetScorer:
         count = self.task.n_samples
         if count < 2:
             return np.zeros((len(predictions), 1))
-        linear = self._linear_loss()
+        linear = self.linear_loss()
         if linear is None:
             return self._jackknife(predictions)
         right = np.array([self._right(one) for one in predictions])
@@ -141,7 +141,7 @@ class TargetScorer:
         That is for one row; over k rows it is the k-th part.  None for scores that are
         not linear in the correct rows.
         """
-        linear = self._linear_loss()
+        linear = self.linear_loss()
         if linear is None:
             return None
         right = np.array([self._right(one) for one in predictions])
@@ -167,7 +167,8 @@ class TargetScorer:
         out = np.where(failed, 0.0, out - out.sum(1, keepdims=True) / counts)
         return out * np.sqrt((len(groups) - 1) / len(groups))
 
-    def _linear_loss(self) -> LinearLoss | None:
+    def linear_loss(self) -> LinearLoss | None:
+        """Return the score as a linear function of the correct rows, if it is one."""
         if self.expected and not self._probed:
             self._linear, self._probed = self._probe(), True
         return self._linear
@@ -185,7 +186,7 @@ class TargetScorer:
     # Labels ---------------------------------------------------------------------
 
     def _score_labels(self, predictions: Predictions) -> float:
-        linear = self._linear_loss()
+        linear = self.linear_loss()
         if linear is not None:
             return linear.of(self._right(predictions))
         names = self.task.targets.names

@@ -177,7 +177,7 @@ def evidence(rng, n_models=3, n_rows=400, alike=None, halves=None):
 def test_errors_add_up(rng):
     halves = np.array([[0.6, 0.7], [0.64, 0.66]])
     found, right = evidence(rng, 2, halves=halves)
-    own = (0.06 * 0.5) ** 2 + 0.04**2 / 4
+    own = (0.08 * 0.5) ** 2 + 0.04**2 / 4
     centred = right.mean(1) - right.mean()
     slope = 0.2**2 * np.outer(centred, centred)
     np.testing.assert_allclose(
@@ -231,6 +231,19 @@ def test_many_rows_settle_what_students_cannot(rng):
     assert abs(after.mean[1] - truth[1]) < 0.5 * abs(found.expected[1] - truth[1])
     assert after.shortlist() == ["m1"]
     np.testing.assert_allclose(rows.scores(found.scorer.task, "accuracy"), truth)
+
+
+def test_true_scores_lie_above_expected_ones_where_something_was_learnt(rng):
+    found, right = evidence(rng)
+    gain = (right.mean() - 0.5) * 0.75
+    assert found.rise == pytest.approx(gain, abs=0.01)
+    flat = [
+        Predictions("label", ("0", "1"), np.log(np.full((400, 2), 0.5)))
+        for _ in range(3)
+    ]
+    assert replace(found, predictions=flat, expected=np.full(3, 0.5)).rise == 0
+    assert replace(found, expected=np.full(3, np.nan)).rise == 0
+    assert verdict(posterior([0.48]), 0.5, 0.05).startswith("take 'm0'")
 
 
 def test_verdicts():

@@ -1,0 +1,201 @@
+"""Closed-form students of a registry's models, as moments on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .._utils._store import text_key
+from ..embedders._moment_embedder import MomentEmbedder
+from ..embedders._moment_state import (
+    DEFAULT_ALPHA,
+    LEAST_PROBABILITY,
+    MomentState,
+    fitted_to_target,
+)
+from ..embedders._normal_equations import RidgeSolution, TargetSums
+from ..embedders._student import Predictions
+from ._registry_answers import RegistryAnswers
+from ._segments import Segment, Segments
+from ._target_scorer import TargetScorer
+
+MODELS_AT_ONCE = 256
+MOST_STATES = 64  # models whose errors choose the penalty
+
+
+class MomentIndex:
+    """Moments of the models' answers with the texts' features, one block a label set.
+
+    A model has a row for each label: the moments (d,) of its margin with the
+    standardised features, its mean, and the residuals' covariance with the others'.
+
+    Parameters
+    ----------
+    folder : path
+        Folder for the moments of all spaces.
+    embedder : MomentEmbedder
+        Its ``reference`` is the registry's texts.
+    texts : sequence of str
+        The registry's texts.
+    """
+
+    def __init__(
+        self, folder: Path, embedder: MomentEmbedder, texts: Sequence[str]
+    ) -> None:
+        self.space = embedder.feature_space()
+        surrogate = embedder.load_surrogate()
+        self._texts = texts
+        self._embedder = embedder
+        name = text_key(
+            surrogate.fingerprint,
+            self.space.name,
+            str(embedder.max_length),
+            embedder.dtype,
+        )
+        self._segments = Segments(folder / name[:16])
+        self._blocks: list[Segment] = []
+        self._place: dict[str, tuple[int, int]] = {}
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.space.mean)
+
+    def update(
+        self,
+        files: Sequence[str],
+        read: Callable[[str], RegistryAnswers | None],
+    ) -> None:
+        """Compute the moments of those models that have none yet."""
+        if all(name in self._place for name in files):
+            return
+        for segment in self._segments.new():
+            self._take(segment)
+        todo = [name for name in files if name not in self._place]
+        for start in range(0, len(todo), MODELS_AT_ONCE):
+            found: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+            for name in todo[start : start + MODELS_AT_ONCE]:
+                answers = read(name)
+                if answers is not None:
+                    found.setdefault(answers.names, {})[name] = answers.proba()
+            for names, answered in found.items():
+                array = self._moments(list(answered.values()))
+                segment = Segment(list(names), list(answered), array)
+                self._segments.add(segment)
+                self._take(segment)
+
+    def _take(self, segment: Segment) -> None:
+        place = len(self._blocks)
+        self._blocks.append(segment)
+        self._place |= {name: (place, i) for i, name in enumerate(segment.rows)}
+
+    def _moments(self, answered: Sequence[np.ndarray]) -> np.ndarray:
+        features = self._embedder.encode(self._texts).pooled()
+        out = []
+        for sums in TargetSums.of(features, [2.0 * p - 1.0 for p in answered]):
+            solution = RidgeSolution.of(self.space, sums)
+            cross = (self.space.axes @ solution.cross).T
+            rows = np.hstack([cross, solution.intercept[:, None], solution.noise])
+            out.append(rows.astype(np.float32))
+        return np.stack(out)
+
+    def blocks(
+        self, files: Sequence[str]
+    ) -> Iterator[tuple[tuple[str, ...], list[int], np.ndarray]]:
+        """Moments of models, block by block, with their positions in ``files``."""
+        wanted: dict[int, tuple[list[int], list[int]]] = {}
+        for i, name in enumerate(files):
+            if name in self._place:
+                place, row = self._place[name]
+                positions, rows = wanted.setdefault(place, ([], []))
+                positions.append(i)
+                rows.append(row)
+        for place, (positions, rows) in wanted.items():
+            segment = self._blocks[place]
+            assert segment.array is not None
+            for start in range(0, len(rows), MODELS_AT_ONCE):
+                some = rows[start : start + MODELS_AT_ONCE]
+                # A slice, where there is one, copies nothing.
+                whole = some == list(range(some[0], some[-1] + 1))
+                part = segment.array[slice(some[0], some[-1] + 1) if whole else some]
+                names = tuple(segment.kind)
+                yield names, positions[start : start + MODELS_AT_ONCE], part
+
+    def embeddings(self, files: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Moment embeddings (n_labels, d + 1) of models, as `MomentEmbedder` has them.
+
+        The reference is the registry's texts.
+        """
+        scale = np.sqrt(self.space.values + DEFAULT_ALPHA)
+        whiten = (self.space.axes / scale) @ self.space.axes.T
+        out = {}
+        for _, positions, part in self.blocks(files):
+            rows = np.asarray(part, dtype=np.float64)
+            rows = np.concatenate(
+                [rows[..., : self.width] @ whiten, rows[..., self.width, None]], axis=2
+            )
+            out.update({files[i]: row for i, row in zip(positions, rows, strict=True)})
+        return out
+
+    def scores(
+        self, files: Sequence[str], scorer: TargetScorer, weights: np.ndarray
+    ) -> np.ndarray:
+        """Expected scores of the models' students on a target (n_models,).
+
+        ``weights`` (n_samples,) of the target's rows choose the penalty.
+        """
+        encoded = self._embedder.encode(scorer.task.texts)
+        alpha = self._alpha(files, scorer, weights)
+        coordinates = self.space.coordinates(encoded.pooled())
+        solved = (coordinates / (self.space.values + alpha)) @ self.space.axes.T
+        solved = solved.astype(np.float32).T
+        linear = scorer.linear_loss()
+        truth = scorer.task.targets.label_names()
+        out = np.full(len(files), np.nan)
+        for names, positions, part in self.blocks(files):
+            share = part[..., : self.width] @ solved
+            share += part[..., self.width, None]
+            share *= 0.5
+            share += 0.5
+            np.clip(share, LEAST_PROBABILITY, 1, out=share)
+            total = share.sum(1)
+            if linear is None:
+                share /= total[:, None]
+                out[positions] = [
+                    scorer.score(Predictions("label", names, np.log(one.T)))
+                    for one in share
+                ]
+                continue
+            found = np.full(len(part), linear.perfect - linear.losses.sum())
+            for place, name in enumerate(names):
+                rows = np.flatnonzero(truth == name)
+                right = share[:, place, rows] / total[:, rows]
+                found += right @ linear.losses[rows]
+            out[positions] = found
+        return out
+
+    def _alpha(
+        self, files: Sequence[str], scorer: TargetScorer, weights: np.ndarray
+    ) -> float:
+        step = max(len(files) // MOST_STATES, 1)
+        states: list[MomentState] = []
+        label_names = []
+        for names, _, part in self.blocks(files[::step]):
+            for row in np.asarray(part, dtype=np.float64):
+                solution = RidgeSolution(
+                    self.space,
+                    self.space.count,
+                    self.space.axes.T @ row[:, : self.width].T,
+                    row[:, self.width],
+                    np.zeros(self.width),
+                    row[:, self.width + 1 :],
+                )
+                states.append(MomentState.of_alpha(solution, self._embedder.alpha))
+                label_names.append(names)
+        encoded = self._embedder.encode(scorer.task.texts)
+        fitted = fitted_to_target(
+            states, label_names, encoded, scorer.task.targets, weights
+        )
+        return fitted[0].alpha if fitted else DEFAULT_ALPHA

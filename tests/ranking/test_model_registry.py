@@ -1,0 +1,536 @@
+"""The registry: models are added once, by anybody, and ranked without being called."""
+
+import json
+import os
+import signal
+import threading
+import time
+import traceback
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fute_sklearn import (
+    AnswerDrift,
+    ModelRegistry,
+    MTEWrapper,
+    Task,
+    TuPaTEEmbedder,
+    config_context,
+    rank_models,
+)
+from fute_sklearn.exceptions import (
+    DamagedCacheWarning,
+    DamagedRegistryWarning,
+    LabelMismatchError,
+    ModelChangedError,
+    RegistryDamagedError,
+)
+from fute_sklearn.ranking import _segments
+from fute_sklearn.ranking._registry_answers import RegistryAnswers
+
+from .test_confidence import Noisy, film_texts
+
+TINY = TuPaTEEmbedder("fute-tiny-random", max_epochs=1)
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::fute_sklearn.exceptions.UnlabelledTextsWarning",
+    "ignore::fute_sklearn.exceptions.UnknownTokensWarning",
+)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return film_texts(120, 0)[0]
+
+
+@pytest.fixture
+def registry(tmp_path, texts):
+    return ModelRegistry(tmp_path / "registry", texts, TINY)
+
+
+class Counted(Noisy):
+    """Counts the texts that it is asked."""
+
+    def __init__(self, share, seed=0):
+        super().__init__(share, seed)
+        self.asked = []
+
+    def __getstate__(self):
+        return {"share": self.share, "seed": self.seed}
+
+    def predict(self, X):
+        self.asked += X
+        return super().predict(X)
+
+
+def fill(registry, count=4):
+    models = {f"m{i}": Noisy(0.15 * i, i) for i in range(count)}
+    for name, model in models.items():
+        registry.add(name, model)
+    return models
+
+
+# What is kept ---------------------------------------------------------------------
+
+
+def test_a_model_is_called_once(registry, texts):
+    model = MTEWrapper(Counted(0.1), fingerprint="counted-1")
+    with config_context(cache_dir=None):
+        registry.add("one", model, owner="me")
+        assert model.estimator.asked == texts
+        registry.add("one", model, owner="me")
+        ModelRegistry(registry.folder).add("one", model)
+    assert model.estimator.asked == texts
+    assert len(registry) == 1
+    assert "one" in registry
+    assert "two" not in registry
+    assert repr(registry).endswith("1 models")
+
+
+def test_it_ranks_as_rank_models_does(registry, texts):
+    X, y = film_texts(60, 1)
+    models = fill(registry)
+    models["soft"] = MTEWrapper(
+        lambda texts: np.tile([0.3, 0.7], (len(texts), 1)),
+        response_method="predict_proba",
+        classes=["bad", "good"],
+        fingerprint="soft",
+    )
+    registry.add("soft", models["soft"])
+
+    def shy(text: str) -> str | None:
+        return None if "film" in text else "good"
+
+    models["shy"] = shy
+    registry.add("shy", shy)
+    expected = rank_models(models, X, y, texts=texts, embedder=TINY)
+    found = registry.rank(X, y)
+    pd.testing.assert_frame_equal(found, expected)
+    assert found.attrs["n_models"] == 6
+    assert found.attrs["left_out"] == []
+    again = ModelRegistry(registry.folder, embedder=TINY).rank(Task(X, y))
+    pd.testing.assert_frame_equal(again, expected)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy", "f1_macro"])
+def test_the_best_of_many_are_those_of_all(scoring, registry, texts):
+    X, y = film_texts(60, 1)
+    fill(registry, 8)
+    registry.add("shy", lambda text: "good" if "film" in text else None)
+    options = {"students": "closed", "scoring": scoring}
+    whole = registry.rank(X, y, **options)
+    few = registry.rank(X, y, top=3, **options)
+    assert len(few) == 3
+    assert few.attrs["n_models"] == 9
+    # The penalty is chosen by the errors of all models, or of the three.
+    best = set(whole.index[:4])
+    assert set(few.index) <= best
+    files = registry._store.latest()
+    scores = registry._vectors.scores(
+        list(files.values()), Task(X, y), scoring, scoring == "balanced_accuracy"
+    )
+    expected = whole["score"][list(files)].to_numpy()
+    np.testing.assert_allclose(scores[:-1], expected[:-1], atol=1e-5)
+    # Of the shy one nobody knows that it could have said "bad".
+    assert list(files)[-1] == "shy"
+    assert scores[-1] == pytest.approx(expected[-1], abs=2e-3)
+    named = registry.rank(
+        X, y, top=1, label_names={"m7": {"good": "bad", "bad": "good"}}, **options
+    )
+    assert list(named.index) == ["m7"]
+
+
+def test_models_with_other_labels_are_left_out(registry, texts):
+    X, y = film_texts(60, 1)
+    fill(registry, 2)
+    registry.add_answers("topics", ["sport", "news"] * 60)
+    found = registry.rank(X, y)
+    assert found.attrs["left_out"] == ["topics"]
+    assert sorted(found.index) == ["m0", "m1"]
+    names = {"topics": {"sport": "good", "news": "bad"}}
+    assert "topics" in registry.rank(X, y, label_names=names).index
+    with pytest.raises(LabelMismatchError, match="no model shares a label"):
+        registry.rank(X, ["yes" if one == "good" else "no" for one in y])
+    registry.add_answers("close", ["Good", "Bad"] * 60)
+    with pytest.raises(LabelMismatchError, match="differ in case"):
+        registry.rank(X, y)
+
+
+def test_wrong_calls(registry):
+    with pytest.raises(ValueError, match="the registry is empty"):
+        registry.rank(*film_texts(20, 1))
+    fill(registry, 3)
+    target = film_texts(20, 1)
+    for options, message in [
+        ({"n_labelled": 5}, "rank takes no"),
+        ({"texts": []}, "rank takes no"),
+        ({"top": 0}, "top=0"),
+        ({"top": True}, "top=True"),
+        ({"top": 2, "label_names": "match"}, "raise top=2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            registry.rank(*target, **options)
+    with pytest.raises(ValueError, match="the name '' is no name"):
+        registry.add("", Noisy(0, 0))
+    with pytest.raises(TypeError, match=r"metadata \['cost'\] cannot be written"):
+        registry.add("new", Noisy(0, 0), cost=object())
+    with pytest.raises(ValueError, match="if_changed='no'"):
+        registry.add("new", Noisy(0, 0), if_changed="no")
+    with pytest.raises(TypeError, match="answers is a Noisy"):
+        registry.add_answers("new", Noisy(0, 0))
+    with pytest.raises(ValueError, match="of kind 'number'"):
+        registry.add_answers("new", [0.5 + i for i in range(120)])
+    for call in (registry.remove, registry.task, registry.nearest):
+        with pytest.raises(
+            KeyError, match="no model 'other'; the registry has 3: 'm0'"
+        ):
+            call("other")
+
+
+def test_list_remove_and_rename(registry, texts):
+    registry.add("one", Noisy(0.1, 0), owner="me", cost=0.5)
+    registry.add_answers("two", pd.DataFrame({"text": texts, "label": ["good"] * 120}))
+    table = registry.list()
+    assert table.loc["one", "owner"] == "me"
+    assert table.loc["one", "labels"] == ["bad", "good"]
+    assert table.loc["two", "version"] == 1
+    assert (table["created"] > pd.Timestamp("2020-01-01", tz="UTC")).all()
+    registry.add("one", Noisy(0.1, 0), cost=0.7)
+    assert registry.list().loc["one", ["owner", "cost"]].tolist() == ["me", 0.7]
+    registry.rename("one", "first")
+    with pytest.raises(ValueError, match="there is a model 'two' already"):
+        registry.rename("first", "two")
+    assert list(registry.list().index) == ["first", "two"]
+    registry.remove("two")
+    assert len(registry) == 1
+    assert list(ModelRegistry(registry.folder).list().index) == ["first"]
+    registry.remove("first")
+    assert list(registry.list().columns)[:2] == ["version", "labels"]
+
+
+def test_what_a_model_answered_comes_back(registry, texts):
+    y = [None if i % 5 == 0 else i % 3 for i in range(120)]
+    registry.add("numbers", MTEWrapper(y, kind="label"))
+    task = registry.task("numbers")
+    assert list(task.y) == [one for one in y if one is not None]
+    assert list(task.texts) == [
+        t for t, one in zip(texts, y, strict=True) if one is not None
+    ]
+    assert registry.list().loc["numbers", "abstained"] == pytest.approx(0.2)
+    proba = np.random.default_rng(0).dirichlet([1, 1, 1], 120).astype(np.float32)
+    soft = Task(texts, proba, classes=["x", "y", "z"])
+    registry.add("soft", MTEWrapper(soft, response_method="predict_proba"))
+    assert registry.list().loc["soft", "labels"] == ["x", "y", "z"]
+    np.testing.assert_allclose(registry.task("soft").targets.proba, proba, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_answers_are_written_as_small_as_can_be(count, texts):
+    y = [f"label {i % count}" for i in range(120)]
+    found = RegistryAnswers.of(Task(texts, y, kind="label"), tuple(texts))
+    assert found.values.itemsize == 1
+    again = RegistryAnswers.from_bytes(found.labels, found.to_bytes())
+    assert again.labelled() == y
+    assert again.key == found.key
+
+
+# Changes ---------------------------------------------------------------------------
+
+
+def test_another_model_of_the_same_name_is_noticed(registry):
+    registry.add("one", Noisy(0.1, 0))
+    model = Counted(0.3, 5)
+    with pytest.raises(ModelChangedError, match="another model 'one'"):
+        registry.add("one", model)
+    assert model.asked == []
+    registry.add("one", model, if_changed="version")
+    assert registry.list()["version"].tolist() == [1, 2]
+    assert len(registry) == 1
+    assert list(registry.task("one").y) == Noisy(0.3, 5).predict(list(registry.texts))
+    registry.add_answers("given", ["good"] * 120)
+    registry.add_answers("given", ["good"] * 120)
+    with pytest.raises(ModelChangedError):
+        registry.add_answers("given", ["good"] * 119 + ["bad"])
+    registry.remove("one")
+    assert list(registry.list().index) == ["given"]
+
+
+def test_the_same_model_asked_otherwise_is_another(registry):
+    model = Noisy(0.1, 0)
+    registry.add("one", MTEWrapper(model, fingerprint="one"))
+    renamed = MTEWrapper(
+        model, fingerprint="one", label_names={"good": "yes", "bad": "no"}
+    )
+    with pytest.raises(ModelChangedError):
+        registry.add("one", renamed)
+
+
+def test_drift(registry):
+    registry.add("one", MTEWrapper(Noisy(0.1, 0), fingerprint="one"))
+    same = registry.drift("one", Noisy(0.1, 0))
+    assert (same.n_changed, same.n_texts, same.p_value) == (0, 120, 1.0)
+    assert same.low == 0
+    model = MTEWrapper(Counted(0.2, 0), fingerprint="one")
+    found = registry.drift("one", model, n_texts=100, tolerance=0.01)
+    assert len(model.estimator.asked) == 100  # the fingerprint does not count
+    assert found.n_changed == len(found.changes) > 0
+    assert found.low < found.share < found.high
+    assert found.p_value < 0.01
+    before = dict(zip(registry.texts, registry.task("one").y, strict=True))
+    for row in found.changes.itertuples():
+        assert before[row.text] == row.before != row.now
+    by_chance = registry.drift("one", model, n_texts=100, tolerance=0.5)
+    assert by_chance.p_value > 0.5
+    with pytest.raises(ValueError, match="n_texts=0"):
+        registry.drift("one", model, n_texts=0)
+    with pytest.raises(ValueError, match="tolerance=1"):
+        registry.drift("one", model, tolerance=1)
+    with pytest.raises(ValueError, match="no texts"):
+        AnswerDrift.of([], [], [], 0.0)
+
+
+# Vectors ---------------------------------------------------------------------------
+
+
+def test_nearest(registry):
+    registry.add("right", Noisy(0.0, 0))
+    registry.add("nearly", Noisy(0.05, 1))
+    registry.add("half", Noisy(0.5, 2))
+    registry.add_answers("three", ["good", "bad", "so so"] * 40)
+    registry.add_answers("other", ["sport", "news"] * 60)
+    found = registry.nearest("right", 2)
+    assert found.index[0] == "nearly"
+    assert "other" not in registry.nearest("right", 10).index
+    assert found["agreement"].iloc[0] > 0.85
+    assert (found["similarity"].diff().dropna() <= 0).all()
+    assert registry.nearest("other").empty
+    with pytest.raises(ValueError, match="n_models=0"):
+        registry.nearest("right", 0)
+
+
+def test_embeddings_are_those_of_the_moment_embedder(registry, texts):
+    from fute_sklearn import MomentEmbedder
+
+    fill(registry, 3)
+    names, rows = registry._vectors.embeddings(registry._store.file_of("m0"))
+    embedder = MomentEmbedder("fute-tiny-random", reference=texts)
+    found = embedder.embed([registry.task(name) for name in names])
+    expected = np.array([one.embedding_ for one in found])
+    np.testing.assert_allclose(rows, expected - expected.mean(0), atol=1e-5)
+
+
+def test_map(registry):
+    pytest.importorskip("matplotlib").use("Agg")
+    with pytest.raises(ValueError, match="the registry is empty"):
+        registry.map()
+    for i in range(5):
+        registry.add(f"m{i}", Noisy(0.1 * i, i), kind="odd" if i % 2 else "even")
+    registry.add_answers("other", ["sport", "news"] * 60)
+    display = registry.map("kind", method="pca")
+    assert len(display.positions) == 5
+    assert display.tasks == ["even", "odd", "even", "odd", "even"]
+    with pytest.raises(ValueError, match="has the metadata 'color'"):
+        registry.map("color")
+    with pytest.raises(ValueError, match="3 embeddings"):
+        registry.map(like="other")
+
+
+# Files -----------------------------------------------------------------------------
+
+
+def test_the_texts_belong_to_the_folder(registry, texts, tmp_path):
+    assert ModelRegistry(registry.folder).texts == tuple(texts)
+    ModelRegistry(registry.folder, texts)
+    with pytest.raises(ValueError, match="which are others than the 119"):
+        ModelRegistry(registry.folder, texts[1:])
+    with pytest.raises(FileNotFoundError, match="is no registry yet"):
+        ModelRegistry(tmp_path / "none")
+    strange = ["a\nb", "a\u2028b", " c "]
+    ModelRegistry(tmp_path / "strange", strange)
+    assert ModelRegistry(tmp_path / "strange").texts == tuple(strange)
+
+
+def test_damaged_texts(registry, texts):
+    fill(registry, 2)
+    path = registry.folder / "texts.jsonl"
+    whole = path.read_bytes()
+    for data in (whole[:-30], b"", b"[]\n", whole.replace(b"film", b"fulm", 1)):
+        path.write_bytes(data)
+        with pytest.raises(RegistryDamagedError, match="Give the same texts again"):
+            ModelRegistry(registry.folder)
+        with pytest.warns(DamagedRegistryWarning, match="written anew"):
+            found = ModelRegistry(registry.folder, texts)
+        assert len(found) == 2
+        assert path.read_bytes() == whole
+    header, rest = whole.split(b"\n", 1)
+    later = {**json.loads(header), "schema": 99}
+    path.write_bytes(json.dumps(later).encode() + b"\n" + rest)
+    with pytest.raises(ValueError, match="later version"):
+        ModelRegistry(registry.folder)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])
+@pytest.mark.parametrize("part", ["models", "catalogue", "index"])
+def test_damaged_files(part, damage, registry):
+    X, y = film_texts(60, 1)
+    fill(registry)
+    expected = registry.rank(X, y, top=2, students="closed")
+    files = [p for p in (registry.folder / part).rglob("*") if p.is_file()]
+    assert files
+    for path in files:
+        if not path.exists():  # one half of a damaged pair
+            continue
+        data = path.read_bytes()
+        path.write_bytes(
+            {
+                "cut": data[:-9],
+                "changed": data[:-5] + b"\0" + data[-4:],
+                "empty": b"",
+                "other": b'{"sha256": 3}\nnothing',
+            }[damage]
+        )
+        again = ModelRegistry(registry.folder, embedder=TINY)
+        if part == "models":
+            other = [p for p in files if p.exists()]
+            (registry.folder / "catalogue").rename(registry.folder / f"c{len(other)}")
+            with pytest.warns(DamagedRegistryWarning, match="add the model again"):
+                assert len(ModelRegistry(registry.folder)) == len(other) - 1
+            assert path.with_suffix(".damaged").exists()
+        else:
+            with pytest.warns(DamagedCacheWarning):
+                found = again.rank(X, y, top=2, students="closed")
+            pd.testing.assert_frame_equal(found, expected)
+
+
+def test_a_damaged_model_is_not_ranked_in_silence(registry):
+    fill(registry, 3)
+    X, y = film_texts(60, 1)
+    registry.rank(X, y)
+    path = registry.folder / "models" / registry._store.file_of("m1")
+    path.write_bytes(b"")
+    with (
+        pytest.warns(DamagedRegistryWarning),
+        pytest.raises(KeyError, match="'m1' is gone"),
+    ):
+        registry.rank(X, y)
+    assert sorted(registry.rank(X, y).index) == ["m0", "m2"]
+    registry.add("m1", Noisy(0.15, 1))
+    assert len(registry) == 3
+
+
+def test_many_segments_are_merged(registry, monkeypatch):
+    monkeypatch.setattr(_segments, "MOST_FILES", 4)
+    X, y = film_texts(60, 1)
+    for i in range(12):
+        registry.add(f"m{i}", Noisy(0.04 * i, i))
+        if i > 1:
+            registry.rank(X, y, top=2, students="closed")
+    for part in ("catalogue", "index"):
+        assert len(list((registry.folder / part).rglob("*.jsonl"))) <= 5
+    expected = registry.rank(X, y, top=2, students="closed")
+    again = ModelRegistry(registry.folder, embedder=TINY)
+    pd.testing.assert_frame_equal(again.rank(X, y, top=2, students="closed"), expected)
+    assert len(again) == 12
+
+
+def test_a_change_that_is_cut_short_changes_nothing_twice(registry, monkeypatch):
+    registry.add("one", Noisy(0.1, 0), cost=1)
+
+    def stopped(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry._store._files, "remove", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        registry.rename("one", "two")
+    again = ModelRegistry(registry.folder)
+    assert list(again.list().index) == ["two"]
+    again.rename("two", "three")
+    assert list(ModelRegistry(registry.folder).list().index) == ["three"]
+
+
+# Processes -------------------------------------------------------------------------
+
+
+def forked(work):
+    """Run a function in a child process; its number."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+
+def slow(path, number):
+    def model(texts: list[str]) -> list[str]:
+        with open(path, "a") as file:
+            file.write("".join(f"{text}\n" for text in texts))
+        time.sleep(2e-4 * len(texts))
+        return ["good" if (number + len(t)) % 3 else "bad" for t in texts]
+
+    return MTEWrapper(model, fingerprint=f"slow {number}", batch_size=16)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_killed_at_any_moment(registry, tmp_path):
+    rng = np.random.default_rng(0)
+    for moment in range(20):
+        path = tmp_path / f"{moment}.txt"
+        child = forked(lambda: registry.add(f"m{moment}", slow(path, moment)))  # noqa: B023
+        time.sleep(rng.uniform(0.0, 0.06))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        registry.add(f"m{moment}", slow(path, moment))
+        registry.add(f"m{moment}", slow(path, moment))
+        asked = path.read_text().splitlines()
+        assert set(asked) == set(registry.texts)
+        assert len(asked) <= len(registry.texts) + 16
+        assert len(ModelRegistry(registry.folder)) == moment + 1
+    assert len(registry) == 20
+    assert len(list((registry.folder / "models").glob("*.model"))) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_four_processes_at_once(registry, tmp_path):
+    def add(number):
+        mine = ModelRegistry(registry.folder)
+        for i in range(8):
+            mine.add(f"own {number} {i}", slow(tmp_path / "x", 8 * number + i))
+            mine.add(f"shared {i}", slow(tmp_path / "x", i))
+
+    for child in [forked(partial(add, number)) for number in range(4)]:
+        assert os.waitpid(child, 0)[1] == 0
+    table = registry.list()
+    assert len(registry) == len(table) == 40
+    assert table.index.is_unique
+    found = registry.rank(*film_texts(60, 1), students="closed")
+    assert len(found) == 40
+
+
+def test_threads(registry):
+    errors = []
+
+    def add(number):
+        try:
+            for i in range(4):
+                registry.add(f"m{number} {i}", Noisy(0.1 * i, number))
+                registry.nearest(f"m{number} {i}")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=add, args=[i]) for i in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert errors == []
+    assert len(registry) == 16
