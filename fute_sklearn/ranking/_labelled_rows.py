@@ -16,7 +16,7 @@ from ..tasks._label_spaces import answers_as_labels
 from ..tasks._task import Task
 from ._confidence import Evidence, LabelledGroup
 from ._scorer_proxies import LEAST_PROBABILITY
-from ._target_scorer import TargetScorer
+from ._target_scorer import LinearLoss, TargetScorer
 
 
 @dataclass
@@ -84,8 +84,11 @@ class LabelledRows:
     def _gaps(
         self, models: Sequence[int], some: np.ndarray, evidence: Evidence
     ) -> np.ndarray:
-        part = evidence.scorer.task.take(some)
-        scoring = evidence.scorer.scoring
+        scorer = evidence.scorer
+        linear = scorer.linear_loss()
+        if linear is not None and np.ptp(linear.losses) == 0:
+            return self._linear_gaps(models, some, evidence, linear)
+        part, scoring = scorer.task.take(some), scorer.scoring
         seen = TargetScorer(part, scoring, expected=False)
         expected = TargetScorer(part, scoring)
         out = np.full(len(models), np.nan)
@@ -99,6 +102,24 @@ class LabelledRows:
                 )
             except Exception:  # as above, or for lack of a class in the group
                 continue
+        return out
+
+    def _linear_gaps(
+        self,
+        models: Sequence[int],
+        some: np.ndarray,
+        evidence: Evidence,
+        linear: LinearLoss,
+    ) -> np.ndarray:
+        """Gaps of a score to which all rows contribute alike."""
+        scorer = evidence.scorer
+        out = np.empty(len(models))
+        for i, model in enumerate(models):
+            rows, found = self.answers[model]
+            place = np.searchsorted(rows, some)
+            seen = scorer.right(_of_rows(found, place), some)
+            expected = scorer.right(_of_rows(evidence.predictions[model], some), some)
+            out[i] = (seen - expected).mean() * linear.losses.sum()
         return out
 
 

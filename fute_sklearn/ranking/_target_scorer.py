@@ -126,7 +126,7 @@ class TargetScorer:
         linear = self.linear_loss()
         if linear is None:
             return self._jackknife(predictions)
-        right = np.array([self._right(one) for one in predictions])
+        right = np.array([self.right(one) for one in predictions])
         parts = -linear.losses * (1.0 - right)
         groups = [np.arange(count)]
         if not np.allclose(linear.losses, linear.losses[0]):
@@ -144,7 +144,7 @@ class TargetScorer:
         linear = self.linear_loss()
         if linear is None:
             return None
-        right = np.array([self._right(one) for one in predictions])
+        right = np.array([self.right(one) for one in predictions])
         return self.task.n_samples * (right * (1.0 - right)) @ linear.losses**2
 
     def _jackknife(self, predictions: Sequence[Predictions]) -> np.ndarray:
@@ -188,7 +188,7 @@ class TargetScorer:
     def _score_labels(self, predictions: Predictions) -> float:
         linear = self.linear_loss()
         if linear is not None:
-            return linear.of(self._right(predictions))
+            return linear.of(self.right(predictions))
         names = self.task.targets.names
         known = dict(zip(names, self._labels.tolist(), strict=True))
         known |= _stand_ins(set(predictions.names) - set(known), self._labels)
@@ -209,11 +209,13 @@ class TargetScorer:
             scores.append(self._call(proxy))
         return float(np.mean(scores))
 
-    def _right(self, predictions: Predictions) -> np.ndarray:
-        """Return the probability of each row's true label (n,)."""
+    def right(
+        self, predictions: Predictions, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the probability of the true label of each row, or of some (n,)."""
         place = {name: i for i, name in enumerate(predictions.names)}
         of_target = np.array([place.get(n, -1) for n in self.task.targets.names])
-        columns = of_target[self._rows]
+        columns = of_target[self._rows if rows is None else self._rows[rows]]
         found = np.exp(predictions.values[np.arange(len(columns)), columns])
         return np.where(columns < 0, 0.0, found)
 
