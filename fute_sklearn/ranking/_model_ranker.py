@@ -1,4 +1,4 @@
-"""Rank models by the similarity of their embeddings to a task's."""
+"""Rank models by the similarity of their embeddings to a task's, or by past tasks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._utils._alignment import align_gains, aligned_column, index_names, order_of
 from .._utils._callbacks import fit_progress
+from ..metrics import regret_loss, spearman_score
 from ..tasks._names import check_names
 from ..tasks._vectors import check_spaces, space_of
 from ._base_ranker import BaseRanker
+from ._past_gains import PastGains
+from ._score_posterior import checked_level
 
 BLOCK_NUMBERS = 2**20
 EXACT_NUMBERS = 2**22
@@ -23,6 +26,12 @@ EXACT_NUMBERS = 2**22
 
 class ModelRanker(BaseRanker):
     """Rank models by the similarity of their embeddings to that of a target task.
+
+    With gains of the models on past tasks, these are the evidence instead: a model's
+    score is the mean gain, plus how much better than the others it was on all past
+    tasks, plus a weight times how much more so it was on those similar to the target.
+    The weight is chosen by predicting every past task from the others, and is 0 where
+    similarity adds nothing; the ranking is then the same for all targets.
 
     Parameters
     ----------
@@ -42,6 +51,16 @@ class ModelRanker(BaseRanker):
         Embeddings of the models, or of the past tasks.
     gains_ : ndarray (n_past_tasks, n_models) or None
         Gains of the models on the past tasks, where ``fit`` got them.
+    static_scores_ : ndarray (n_models,)
+        Mean gains on the past tasks, where ``fit`` got them: the static list, which is
+        the baseline that is hard to beat.
+    similarity_weight_ : float
+        Weight of the tasks similar to a target; 0 if they add nothing, or there are
+        fewer than five.
+    past_results_ : DataFrame
+        How well past tasks were predicted from the others, ``"static"``, and
+        ``"with similarity"``: root mean squared ``error``, mean rank correlation
+        ``spearman`` and mean ``regret``.
     fingerprint_ : str or None
         Space of the embeddings, where known.
     n_features_in_ : int
@@ -77,10 +96,8 @@ class ModelRanker(BaseRanker):
             double precision, more in single: cosines closer than about 1e-6 are then
             not told apart; ``center=True`` helps where all have much in common.
         y : array-like or DataFrame (n_rows, n_models) or (n_rows,), optional
-            Gains: the rows of X are past tasks, and a model's score for a target is the
-            mean of its past gains, weighted by the tasks' similarity to the target.
-            One column is the gain of one model.  None: the rows are models, compared
-            with targets directly.
+            Gains: the rows of X are past tasks.  One column is the gain of one model.
+            None: the rows are models, compared with targets directly.
         names : sequence of str, optional
             Names of the models; by default the columns of a DataFrame of gains, or the
             index of a DataFrame of models, or else numbers.
@@ -124,6 +141,30 @@ class ModelRanker(BaseRanker):
         precision = _precision(self.embeddings_)
         self._mean = mean.astype(precision) if self._shifts() else None
         self._squares = squares.astype(precision)
+        if self.gains_ is not None:
+            self._learn_past(self.gains_)
+
+    def _learn_past(self, gains: np.ndarray) -> None:
+        self._past = past = PastGains.fit(
+            gains, lambda rows: self._closeness(self.embeddings_[rows])
+        )
+        self.static_scores_ = past.level + past.static
+        self.similarity_weight_ = past.weight
+        tried = {"static": past.static_errors, "with similarity": past.errors}
+        found = gains[np.linspace(0, len(gains) - 1, len(past.errors)).astype(int)]
+        self.past_results_ = pd.DataFrame(
+            {
+                name: {
+                    "error": float(np.sqrt(np.mean(errors**2))),
+                    "spearman": spearman_score(found, found - errors),
+                    "regret": regret_loss(found, found - errors),
+                }
+                if errors.size > len(errors)
+                else {}
+                for name, errors in tried.items()
+            },
+            index=["error", "spearman", "regret"],
+        ).T
 
     def _register_gains(self, y: Any, names: Any, index: list[str] | None) -> None:
         y = pd.DataFrame(y) if isinstance(y, Mapping) else y
@@ -179,16 +220,57 @@ class ModelRanker(BaseRanker):
                 {self.fingerprint_: self._label_names, fingerprint: label_names}
             )
         targets = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        similarity = self._similarity(targets)
         if self.gains_ is None:
-            return similarity
+            return self._similarity(targets)
+        return self._past.scores(self._closeness(targets))
+
+    def _closeness(self, targets: np.ndarray) -> np.ndarray:
+        """Similarities that are not negative."""
+        similarity = self._similarity(targets)
         if self.metric == "euclidean":
-            weights = 1 / (1 - similarity)
-        else:
-            weights = np.clip(similarity, 0, None)
-        # If no past task is similar, gains are averaged with equal weights.
-        weights = np.where(weights.sum(1, keepdims=True) > 0, weights, 1.0)
-        return weights @ self.gains_ / weights.sum(1, keepdims=True)
+            return 1 / (1 - similarity)
+        return np.clip(similarity, 0, None)
+
+    def predict_interval(
+        self, X: Any, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predict intervals of the models' gains on targets, from past tasks.
+
+        They are conformal: as wide as the errors were on past tasks, each predicted
+        from the others, so that they hold on a share ``level`` of targets that are
+        drawn as the past tasks were.
+
+        Parameters
+        ----------
+        X : array-like (n_tasks, dim)
+            Embeddings of the targets.
+        level : float, default=0.9
+            Share of targets for which an interval is to hold.
+
+        Returns
+        -------
+        low, high : ndarray (n_tasks, n_models)
+            The ends; infinite with fewer past tasks than ``level / (1 - level)``, 9 by
+            default.
+
+        Raises
+        ------
+        AttributeError
+            If the ranker was fitted without gains.
+        ValueError
+            If ``level`` is not between 0 and 1.
+        NotFittedError
+            If the ranker is not fitted.
+        """
+        check_is_fitted(self)
+        if self.gains_ is None:
+            raise AttributeError(
+                "intervals come from past tasks; fit the ranker with their gains: "
+                "fit(X, gains)."
+            )
+        half = self._past.half_widths(checked_level(level))
+        scores = self._scores(X)
+        return scores - half, scores + half
 
 
 def _precision(rows: np.ndarray) -> Any:

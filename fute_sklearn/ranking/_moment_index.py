@@ -150,29 +150,35 @@ class MomentIndex:
         alpha = self._alpha(files, scorer, weights)
         coordinates = self.space.coordinates(encoded.pooled())
         solved = (coordinates / (self.space.values + alpha)) @ self.space.axes.T
-        solved = solved.astype(np.float32).T
-        linear = scorer.linear_loss()
+        # Rows of one label lie together, so that they are taken without a copy.
         truth = scorer.task.targets.label_names()
+        order = np.argsort(truth, kind="stable")
+        groups = {name: np.flatnonzero(truth[order] == name) for name in set(truth)}
+        # Half the margin, from the moments and the intercept at once.
+        both = np.hstack([solved[order], np.ones((len(order), 1))])
+        half = (0.5 * both).astype(np.float32).T
+        linear = scorer.linear_loss()
         out = np.full(len(files), np.nan)
         for names, positions, part in self.blocks(files):
-            share = part[..., : self.width] @ solved
-            share += part[..., self.width, None]
-            share *= 0.5
-            share += 0.5
-            np.clip(share, LEAST_PROBABILITY, 1, out=share)
-            total = share.sum(1)
+            rows = part.reshape(-1, part.shape[2])[:, : self.width + 1]
+            share = (rows @ half).reshape(*part.shape[:2], -1)
+            np.clip(share, LEAST_PROBABILITY - 0.5, 0.5, out=share)
+            total = share.sum(1) + np.float32(0.5 * len(names))
             if linear is None:
-                share /= total[:, None]
+                proba = np.empty_like(share)
+                proba[..., order] = (share + 0.5) / total[:, None]
                 out[positions] = [
                     scorer.score(Predictions("label", names, np.log(one.T)))
-                    for one in share
+                    for one in proba
                 ]
                 continue
+            losses = linear.losses[order].astype(np.float32)
             found = np.full(len(part), linear.perfect - linear.losses.sum())
             for place, name in enumerate(names):
-                rows = np.flatnonzero(truth == name)
-                right = share[:, place, rows] / total[:, rows]
-                found += right @ linear.losses[rows]
+                if name in groups:
+                    own = slice(groups[name][0], groups[name][-1] + 1)
+                    right = (share[:, place, own] + 0.5) / total[:, own]
+                    found += right @ losses[own]
             out[positions] = found
         return out
 

@@ -78,7 +78,7 @@ class ScorePosterior:
         ValueError
             If ``level`` is not between 0 and 1.
         """
-        half = norm.ppf((1 + _checked_level(level)) / 2) * self.deviation
+        half = norm.ppf((1 + checked_level(level)) / 2) * self.deviation
         return self.mean - half, self.mean + half
 
     @cached_property
@@ -139,7 +139,7 @@ class ScorePosterior:
         ValueError
             If ``level`` is not between 0 and 1.
         """
-        level = _checked_level(level)
+        level = checked_level(level)
         order = np.argsort(-self.p_best, kind="stable")
         total = np.cumsum(self.p_best[order])
         if not total[-1]:
@@ -148,7 +148,8 @@ class ScorePosterior:
         return [self.names[i] for i in order[:count]]
 
 
-def _checked_level(level: float) -> float:
+def checked_level(level: float) -> float:
+    """Return the probability of an interval, which lies between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level={level!r}, expected a number between 0 and 1.")
     return float(level)

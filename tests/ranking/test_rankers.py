@@ -24,7 +24,7 @@ from fute_sklearn.exceptions import (
     FingerprintMismatchError,
     LabelMismatchWarning,
 )
-from fute_sklearn.metrics import ndcg_scorer
+from fute_sklearn.metrics import ndcg_scorer, spearman_score
 from fute_sklearn.ranking import _model_ranker
 from fute_sklearn.testing import TINY_SURROGATE as TINY
 
@@ -128,15 +128,72 @@ def test_gains_columns_are_matched_by_name():
         ranker.score([[1.0, 0.0]], [[1, 2]])
 
 
-def test_past_tasks_with_gains():
-    gains = pd.DataFrame([[0.9, 0.1], [0.2, 0.8]], columns=["svm", "tree"])
-    ranker = ModelRanker().fit(E[:2], gains)
-    assert ranker.predict([[1.0, 0.1], [0.1, 1.0]]).tolist() == ["svm", "tree"]
-    unlike = ranker.decision_function([[-1.0, -1.0]])
-    np.testing.assert_allclose(unlike, [gains.mean()])
-    for metric in ("dot", "euclidean"):
-        other = ModelRanker(metric).fit(E[:2], gains)
-        assert other.predict([[1.0, 0.1]]).tolist() == ["svm"]
+def past(rng, count=30, similar=0.2, n_models=6):
+    """Past tasks of three kinds, whose gains depend on the kind or not."""
+    kind = np.arange(count) % 3
+    embeddings = np.eye(3)[kind] + 0.1 * rng.standard_normal((count, 3))
+    gains = 0.5 + 0.05 * rng.standard_normal(count)[:, None]
+    gains = gains + 0.05 * np.arange(n_models)
+    gains += similar * rng.standard_normal((3, n_models))[kind]
+    return embeddings, gains + 0.02 * rng.standard_normal((count, n_models))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_similar_past_tasks_count_where_they_tell_something(metric):
+    rng = np.random.default_rng(0)
+    embeddings, gains = past(rng, 33)
+    ranker = ModelRanker(metric).fit(embeddings[:30], gains[:30])
+    assert ranker.similarity_weight_ > 0.5
+    table = ranker.past_results_
+    assert table.loc["with similarity", "error"] < 0.6 * table.loc["static", "error"]
+    assert table.loc["with similarity", "spearman"] > table.loc["static", "spearman"]
+    found = ranker.decision_function(embeddings[30:])
+    static = np.tile(ranker.static_scores_, (3, 1))
+    np.testing.assert_allclose(static[0], gains[:30].mean(0))
+    assert spearman_score(gains[30:], found) > spearman_score(gains[30:], static) + 0.1
+
+
+def test_the_static_list_stays_where_similarity_adds_nothing():
+    """Never worse than the mean gains: over draws, the weight is nearly always 0."""
+    weights = []
+    for seed in range(30):
+        embeddings, gains = past(np.random.default_rng(seed), similar=0.0)
+        ranker = ModelRanker().fit(embeddings, gains)
+        weights.append(ranker.similarity_weight_)
+        if not ranker.similarity_weight_:
+            found = ranker.decision_function(embeddings[:2])
+            np.testing.assert_allclose(found, [gains.mean(0)] * 2)
+    assert np.mean(np.array(weights) > 0) < 0.2
+    few = ModelRanker().fit(E[:2], pd.DataFrame([[0.9, 0.1], [0.2, 0.8]]))
+    assert few.similarity_weight_ == 0
+    one = ModelRanker().fit(E[:1], [[0.9, 0.1]])
+    assert one.predict(E[:1]) == one.model_names_[:1]
+    assert one.past_results_["error"].isna().all()
+
+
+def test_intervals_hold_for_tasks_like_the_past_ones():
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(40):
+        embeddings, gains = past(rng, 60)
+        ranker = ModelRanker().fit(embeddings[:30], gains[:30])
+        low, high = ranker.predict_interval(embeddings[30:])
+        held.append(np.mean((low < gains[30:]) & (gains[30:] < high)))
+    assert 0.87 < np.mean(held) < 0.97
+    low, _ = ModelRanker().fit(embeddings[:8], gains[:8]).predict_interval(embeddings[:1])
+    assert np.isneginf(low).all()
+    with pytest.raises(AttributeError, match="fit the ranker with their gains"):
+        ModelRanker().fit(embeddings).predict_interval(embeddings)
+    with pytest.raises(ValueError, match="level=2"):
+        ranker.predict_interval(embeddings, 2)
+
+
+def test_targets_unlike_all_past_tasks_get_the_static_list():
+    rng = np.random.default_rng(0)
+    embeddings, gains = past(rng)
+    ranker = ModelRanker().fit(embeddings, gains)
+    found = ranker.decision_function([[-1.0, -1.0, -1.0]])
+    np.testing.assert_allclose(found, [gains.mean(0)])
 
 
 @pytest.mark.parametrize(
