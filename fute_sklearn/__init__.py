@@ -32,12 +32,15 @@ from .llm.clients._transformers_client import TransformersClient
 from .models._label_parser import LabelParser
 from .models._match_labels import LabelMatch, match_labels
 from .models._mte_wrapper import MTEWrapper
+from .plotting._explanation_display import ExplanationDisplay
 from .plotting._ranking_display import RankingDisplay
 from .plotting._task_map_display import TaskMapDisplay
 from .ranking._add_labels import add_labels
 from .ranking._answer_drift import AnswerDrift
+from .ranking._explain import explain
 from .ranking._model_ranker import ModelRanker
 from .ranking._model_registry import ModelRegistry
+from .ranking._plan_labels import plan_labels, settle_ranking
 from .ranking._rank_models import rank_models
 from .ranking._score_posterior import ScorePosterior
 from .ranking._student_ranker import StudentRanker
@@ -49,6 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnswerDrift",
+    "ExplanationDisplay",
     "LabelMatch",
     "LabelParser",
     "MTEWrapper",
@@ -74,10 +78,13 @@ __all__ = [
     "TuPaTEEmbedder",
     "add_labels",
     "config_context",
+    "explain",
     "get_config",
     "load_embeddings",
     "match_labels",
+    "plan_labels",
     "rank_models",
     "save_embeddings",
     "set_config",
+    "settle_ranking",
 ]

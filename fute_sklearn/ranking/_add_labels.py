@@ -99,6 +99,7 @@ def with_rows(
     for name, values in {**score_columns(posterior), **columns}.items():
         known = dict(zip(names, values, strict=True))
         out[name] = [known.get(model, np.nan) for model in out.index]
+    out.attrs["answered"] = rows
     tell(out, posterior, 0.0, rows.count)  # rows show how far scores lie off
     return out.sort_values("rank", kind="stable")
 

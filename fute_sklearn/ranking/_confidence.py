@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._student import Predictions
 from ..tasks._task import Task
 from ._score_posterior import ScorePosterior
@@ -80,6 +81,10 @@ class Evidence:
         Correlations of the models' answers.
     scale : float
         Range from the label prior's score to a perfect one.
+    labelled : sequence of Task
+        The unlabelled texts as the models labelled them.
+    closed : MomentEmbedder
+        Makes the closed-form students.
     """
 
     names: tuple[str, ...]
@@ -89,6 +94,8 @@ class Evidence:
     halves: np.ndarray | None
     alike: np.ndarray
     scale: float
+    labelled: Sequence[Task]
+    closed: MomentEmbedder
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Evidence:
         return self  # tables copy their attrs all the time

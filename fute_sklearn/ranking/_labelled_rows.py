@@ -37,6 +37,9 @@ class LabelledRows:
     answers: dict[int, tuple[np.ndarray, Predictions]] = field(default_factory=dict)
     reason: str = ""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> LabelledRows:
+        return self  # tables copy their attrs all the time
+
     @property
     def count(self) -> int:
         """Number of rows that any model answered."""
@@ -47,6 +50,26 @@ class LabelledRows:
         found = answers_as_labels(answers, target.targets)
         log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
         self.answers[model] = rows, Predictions("label", found.targets.names, log_proba)
+
+    def extend(self, model: int, target: Task, rows: np.ndarray, answers: Task) -> None:
+        """Add a model's answers to further rows."""
+        before = self.answers.get(model)
+        self.take(model, target, rows, answers)
+        if before is None:
+            return
+        both = [before, self.answers[model]]
+        names = tuple(dict.fromkeys(n for _, one in both for n in one.names))
+        shape = sum(len(r) for r, _ in both), len(names)
+        values = np.full(shape, np.log(LEAST_PROBABILITY))
+        start = 0
+        for some, one in both:
+            part = slice(start, start + len(some))
+            values[part, [names.index(n) for n in one.names]] = one.values
+            start += len(some)
+        everything = np.concatenate([some for some, _ in both])
+        order = np.argsort(everything, kind="stable")
+        found = Predictions("label", names, values[order])
+        self.answers[model] = everything[order], found
 
     def scores(self, target: Task, scoring: Any) -> np.ndarray:
         """Scores of the models (n_models,), each on the rows that it answered."""
@@ -139,7 +162,7 @@ def ask_rows(
     for i, wrapper in enumerate(wrapped.values()):
         try:
             found = wrapper.label(texts)
-            out.take(i, target, rows[_places(found.texts, texts)], found)
+            out.take(i, target, rows[places(found.texts, texts)], found)
         except Exception as error:  # a model may be anybody's
             out.reason = out.reason or f"{wrapper.name!r}: {error}"
     return out
@@ -194,7 +217,7 @@ def given_rows(names: Sequence[str], answers: Any, target: Task) -> LabelledRows
     return out
 
 
-def _places(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
+def places(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
     """Return the positions in ``texts`` of the subsequence ``kept``."""
     rows, start = [], 0
     for text in kept:

@@ -210,6 +210,8 @@ class Ranking:
             self._halves,
             correlations(self.labelled),
             range_of(self.scorer, prior_score),
+            self.labelled,
+            self.plan.closed,
         )
 
 

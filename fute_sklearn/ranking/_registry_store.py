@@ -29,6 +29,7 @@ class RegistryStore:
         self._listed: dict[str, Entry] = {}
         self._entries: dict[str, Entry] = {}
         self._latest: dict[str, str] = {}
+        self._label_names: dict[str, tuple[str, ...]] = {}
         self._seen: set[str] | None = None
         self._thread_lock = threading.RLock()
 
@@ -81,7 +82,9 @@ class RegistryStore:
 
     def label_names(self, file: str) -> tuple[str, ...]:
         """Names of a model's labels."""
-        return tuple(map(label_name, self._listed[file].labels))
+        if file not in self._label_names:
+            self._label_names[file] = tuple(map(label_name, self._listed[file].labels))
+        return self._label_names[file]
 
     def find(self, file: str) -> RegistryAnswers | None:
         """Return a model's answers; None if they are damaged or gone."""

@@ -171,7 +171,10 @@ def evidence(rng, n_models=3, n_rows=400, alike=None, halves=None):
     scorer = TargetScorer(Task([f"t{i}" for i in range(n_rows)], y), "accuracy")
     names = tuple(f"m{i}" for i in range(n_models))
     alike = np.eye(n_models) if alike is None else alike
-    return Evidence(names, right.mean(1), found, scorer, halves, alike, 0.5), right
+    made = Evidence(
+        names, right.mean(1), found, scorer, halves, alike, 0.5, [], MomentEmbedder()
+    )
+    return made, right
 
 
 def test_errors_add_up(rng):

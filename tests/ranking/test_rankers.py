@@ -180,7 +180,9 @@ def test_intervals_hold_for_tasks_like_the_past_ones():
         low, high = ranker.predict_interval(embeddings[30:])
         held.append(np.mean((low < gains[30:]) & (gains[30:] < high)))
     assert 0.87 < np.mean(held) < 0.97
-    low, _ = ModelRanker().fit(embeddings[:8], gains[:8]).predict_interval(embeddings[:1])
+    low, _ = (
+        ModelRanker().fit(embeddings[:8], gains[:8]).predict_interval(embeddings[:1])
+    )
     assert np.isneginf(low).all()
     with pytest.raises(AttributeError, match="fit the ranker with their gains"):
         ModelRanker().fit(embeddings).predict_interval(embeddings)

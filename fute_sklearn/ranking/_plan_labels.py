@@ -1,0 +1,313 @@
+"""Which models to ask about which labelled rows next, and a loop that does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .._utils._stack_level import find_stack_level
+from ..embedders._base_embedder import seed_of
+from ..exceptions import ModelLabelError, ModelLabelWarning
+from ._add_labels import evidence_of, with_rows
+from ._confidence import Evidence
+from ._labelled_rows import LabelledRows, places
+from ._labelling import wrap_models
+from ._score_posterior import ScorePosterior
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Nodes of the quadrature over what a model's answers may turn out to be.
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+WORTH = 0.25  # least gain per cost, relative to the best one, for a model to be asked
+
+
+def plan_labels(
+    ranking: pd.DataFrame,
+    budget: float,
+    *,
+    costs: Mapping[str, float] | None = None,
+    n_rows: int = 8,
+    random_state: Any = 0,
+) -> pd.DataFrame:
+    """Say which models to ask about which labelled rows next.
+
+    A model is worth asking by how much its answers are expected to raise the score of
+    the model that is then taken (the knowledge gradient), divided by what it costs.
+    All that are asked answer the same rows, drawn at random, as is the best model, so
+    that their differences do not depend on the rows.
+
+    Parameters
+    ----------
+    ranking : DataFrame
+        What `rank_models` or `add_labels` returned.  Rows that a model has answered
+        there are not asked again.
+    budget : float
+        Most that the answers may cost: their number, or in the unit of ``costs``.
+    costs : dict of str to float, optional
+        What an answer of each model costs; 1 for models that are not in it.
+    n_rows : int, default=8
+        Number of rows to label before planning again.  Fewer spend the budget better.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the order of the rows; give the same one to all plans of a target.
+
+    Returns
+    -------
+    plan : DataFrame
+        The answers to get, with ``model``, ``row`` (the position in X), ``text`` and
+        ``cost``.  Empty where nothing is left to ask, or a single model is on the
+        shortlist, or the budget does not suffice for two models and a row.
+
+    Raises
+    ------
+    TypeError
+        If ``ranking`` was not made by `rank_models`.
+    ValueError
+        If ``costs`` name strange models, or a number is not positive.
+
+    See Also
+    --------
+    settle_ranking : Asks, adds and plans again, until the budget is spent.
+
+    Examples
+    --------
+    >>> from fute_sklearn import TuPaTEEmbedder, plan_labels, rank_models
+    >>> texts = ["a fine film", "a dull film", "fine food", "dull and grey"]
+    >>> first = {text: "good" if "fine" in text else "bad" for text in texts}
+    >>> second = {text: "good" for text in texts[:3]} | {texts[3]: "bad"}
+    >>> table = rank_models(
+    ...     {"first": first, "second": second},
+    ...     ["fine wine", "a dull day"], ["good", "bad"], texts=texts,
+    ...     embedder=TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
+    >>> len(plan_labels(table, budget=4))
+    4
+    """
+    import pandas as pd
+
+    evidence = evidence_of(ranking)
+    cost = _checked_costs(evidence, costs)
+    whole = isinstance(n_rows, Integral) and not isinstance(n_rows, bool)
+    if not whole or n_rows < 1:
+        raise ValueError(f"n_rows={n_rows!r}, expected a positive int.")
+    _check_budget(budget)
+    posterior = ranking.attrs["posterior"]
+    answered = ranking.attrs.get("answered") or LabelledRows(evidence.names)
+    chosen = _worth_asking(posterior, evidence, cost, int(n_rows))
+    pairs: list[tuple[int, int]] = []
+    if len(posterior.shortlist()) > 1:
+        pairs = _pairs(
+            chosen,
+            answered,
+            evidence,
+            cost,
+            float(budget),
+            int(n_rows),
+            random_state,
+        )
+    task = evidence.scorer.task
+    return pd.DataFrame(
+        {
+            "model": [evidence.names[model] for model, _ in pairs],
+            "row": [row for _, row in pairs],
+            "text": [task.texts[row] for _, row in pairs],
+            "cost": [cost[model] for model, _ in pairs],
+        }
+    )
+
+
+def _check_budget(budget: Any) -> None:
+    number = isinstance(budget, Real) and not isinstance(budget, bool)
+    if not number or not budget > 0:
+        raise ValueError(f"budget={budget!r}, expected a positive number.")
+
+
+def _checked_costs(evidence: Evidence, costs: Mapping[str, float] | None) -> np.ndarray:
+    costs = dict(costs or {})
+    if strange := sorted(set(costs) - set(evidence.names)):
+        raise ValueError(
+            f"costs names {strange}, but the models are {[*evidence.names]}."
+        )
+    out = np.array([float(costs.get(name, 1.0)) for name in evidence.names])
+    if not (np.isfinite(out) & (out > 0)).all():
+        raise ValueError(f"costs={costs!r}, expected positive numbers.")
+    return out
+
+
+def knowledge_gradient(
+    posterior: ScorePosterior, noise: np.ndarray, count: int
+) -> np.ndarray:
+    """Expected rise of the best mean by asking each model about some rows (n_models,).
+
+    ``noise`` (n_models,) is the variance of what a row tells.
+    """
+    mean = np.where(np.isnan(posterior.mean), -np.inf, posterior.mean)
+    variance = np.diag(posterior.covariance) + noise / count
+    moves = posterior.covariance / np.sqrt(np.maximum(variance, 1e-300))[:, None]
+    out = np.zeros(len(mean))
+    for node, weight in zip(NODES, WEIGHTS, strict=True):
+        out += weight * (mean + node * moves).max(1)
+    out -= mean.max()
+    return np.where(np.isinf(mean), 0.0, np.maximum(out, 0.0))
+
+
+def _worth_asking(
+    posterior: ScorePosterior, evidence: Evidence, cost: np.ndarray, n_rows: int
+) -> list[int]:
+    """Return the models to be asked, the most useful first, with the best one."""
+    known = np.flatnonzero(~np.isnan(posterior.mean))
+    if len(known) < 2:
+        return []
+    noise = np.diag(evidence.row_covariance)
+    gain = knowledge_gradient(posterior, noise, n_rows) / cost
+    best = int(np.nanargmax(posterior.mean))
+    order = [int(i) for i in np.argsort(-gain, kind="stable") if i in known]
+    chosen = [i for i in order if gain[i] >= WORTH * gain.max() and gain[i] > 0]
+    chosen = chosen or order[:2]
+    if best not in chosen:
+        chosen.insert(1, best)
+    return chosen if len(chosen) > 1 else [*chosen, next(i for i in order if i != best)]
+
+
+def _pairs(
+    chosen: list[int],
+    answered: LabelledRows,
+    evidence: Evidence,
+    cost: np.ndarray,
+    budget: float,
+    n_rows: int,
+    random_state: Any,
+) -> list[tuple[int, int]]:
+    """Models and rows to ask within the budget, the same rows for all models."""
+    count = evidence.scorer.task.n_samples
+    order = check_random_state(random_state).permutation(count).tolist()
+    seen = {i: set(answered.answers[i][0].tolist()) for i in answered.answers}
+    # As many models as one row can be paid for.
+    while len(chosen) > 2 and cost[chosen].sum() > budget:
+        chosen = chosen[:-1]
+    pairs: list[tuple[int, int]] = []
+    used = 0
+    for row in order:
+        asked = [i for i in chosen if row not in seen.get(i, ())]
+        price = float(cost[asked].sum())
+        if not asked:
+            continue
+        if price > budget or used == n_rows:
+            break
+        budget -= price
+        used += 1
+        pairs += [(i, row) for i in asked]
+    return pairs
+
+
+def settle_ranking(
+    ranking: pd.DataFrame,
+    models: Any,
+    budget: float,
+    *,
+    costs: Mapping[str, float] | None = None,
+    n_rows: int = 8,
+    level: float = 0.9,
+    random_state: Any = 0,
+) -> pd.DataFrame:
+    """Ask models about labelled rows until one is left, or the budget is spent.
+
+    `plan_labels` says whom to ask, the models label the rows, and the answers are
+    combined with the ranking as `add_labels` does, in turn.
+
+    Parameters
+    ----------
+    ranking : DataFrame
+        What `rank_models` or `add_labels` returned.
+    models : dict of str to model
+        The models, as `rank_models` had them.  Their labels must be the target's; give
+        `MTEWrapper` objects with ``label_names`` where they are not.
+    budget : float
+        Most that the answers may cost: their number, or in the unit of ``costs``.
+    costs : dict of str to float, optional
+        What an answer of each model costs; 1 for models that are not in it.
+    n_rows : int, default=8
+        Number of rows between two plans.
+    level : float, default=0.9
+        Probability with which the shortlist holds the best model.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the order of the rows.
+
+    Returns
+    -------
+    ranking : DataFrame
+        The combined table; ``attrs`` has in addition ``spent``, and ``answers``: a
+        DataFrame of the models' answers by rows, with which `add_labels` and
+        ``rank_models(labelled=...)`` can go on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `plan_labels` does; also if ``models`` lacks one that is to be asked.
+
+    Warns
+    -----
+    ModelLabelWarning
+        If a model fails; it is not asked again, and what it answered is kept.
+
+    Examples
+    --------
+    >>> from fute_sklearn import TuPaTEEmbedder, rank_models, settle_ranking
+    >>> texts = ["a fine film", "a dull film", "fine food", "dull and grey"]
+    >>> models = {"first": lambda text: "good" if "fine" in text else "bad",
+    ...           "second": lambda text: "bad" if "grey" in text else "good"}
+    >>> table = rank_models(
+    ...     models, ["fine wine", "a dull day"], ["good", "bad"], texts=texts,
+    ...     embedder=TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
+    >>> settle_ranking(table, models, budget=4).attrs["spent"]
+    4.0
+    """
+    import pandas as pd
+
+    evidence = evidence_of(ranking)
+    _check_budget(budget)
+    wrapped, _ = wrap_models(models, None, "wrong")
+    if missing := sorted(set(evidence.names) - set(wrapped)):
+        raise ValueError(f"models lacks {missing}, which are ranked.")
+    target = evidence.scorer.task
+    before = ranking.attrs.get("answered") or LabelledRows(evidence.names)
+    answers = pd.DataFrame(columns=[*evidence.names], dtype=object)
+    rows = LabelledRows(evidence.names, dict(before.answers))
+    table, spent = ranking, 0.0
+    seed = seed_of(random_state)
+    failed: set[str] = set()
+    while len(table.attrs["posterior"].shortlist(level)) > 1 and spent < budget:
+        plan = plan_labels(
+            table, budget - spent, costs=costs, n_rows=n_rows, random_state=seed
+        )
+        plan = plan[~plan["model"].isin(failed)]
+        if plan.empty:
+            break
+        for name, part in plan.groupby("model", sort=False):
+            some = np.sort(part["row"].to_numpy())
+            texts = target.take(some).texts
+            spent += float(part["cost"].sum())
+            try:
+                found = wrapped[str(name)].label(texts)
+                kept = some[places(found.texts, texts)]
+                rows.extend(evidence.names.index(str(name)), target, kept, found)
+            except (ModelLabelError, ValueError) as error:
+                failed.add(name)
+                warnings.warn(
+                    f"the model {name!r} is not asked again: {error}",
+                    ModelLabelWarning,
+                    stacklevel=find_stack_level(),
+                )
+                continue
+            labels = dict(zip(kept.tolist(), found.y, strict=True))
+            for row, label in labels.items():
+                answers.loc[row, str(name)] = label
+        table = with_rows(ranking, rows, complete=False)
+    table = table.copy()
+    table.attrs |= {"spent": spent, "answers": answers.sort_index()}
+    return table

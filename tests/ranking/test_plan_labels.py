@@ -1,0 +1,162 @@
+"""Which models and rows to label next, and the loop that asks them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from fute_sklearn import (
+    MomentEmbedder,
+    MTEWrapper,
+    ScorePosterior,
+    add_labels,
+    plan_labels,
+    rank_models,
+    settle_ranking,
+)
+from fute_sklearn.exceptions import ModelLabelWarning
+from fute_sklearn.ranking._plan_labels import knowledge_gradient
+
+from .test_confidence import Noisy, film_texts
+
+
+class Counted(Noisy):
+    def __init__(self, share, seed):
+        super().__init__(share, seed)
+        self.asked = []
+
+    def predict(self, X):
+        self.asked += X
+        return super().predict(X)
+
+
+@pytest.fixture(scope="module")
+def films():
+    return film_texts(300, 0), film_texts(200, 1)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {
+        **{f"good {i}": Noisy(0.1 + 0.02 * i, i) for i in range(4)},
+        **{f"bad {i}": Noisy(0.5, 10 + i) for i in range(8)},
+    }
+
+
+@pytest.fixture(scope="module")
+def ranking(models, films):
+    (texts, _), (X, y) = films
+    return rank_models(models, X, y, texts=texts, embedder=MomentEmbedder())
+
+
+def test_the_knowledge_gradient_of_two_models():
+    """Against the formula for one normal difference."""
+    covariance = np.diag([0.04, 0.0])
+    posterior = ScorePosterior(("a", "b"), np.array([0.5, 0.55]), covariance)
+    found = knowledge_gradient(posterior, np.array([0.2, 0.2]), 5)
+    spread = 0.04 / np.sqrt(0.04 + 0.2 / 5)
+    z = -0.05 / spread
+    expected = spread * (norm.pdf(z) + z * norm.cdf(z))
+    assert found[0] == pytest.approx(expected, rel=0.1)
+    assert found[1] == pytest.approx(0, abs=1e-12)
+    shared = ScorePosterior(("a", "b"), np.array([0.5, 0.5]), np.full((2, 2), 0.04))
+    np.testing.assert_allclose(
+        knowledge_gradient(shared, np.full(2, 0.2), 5), 0, atol=1e-12
+    )
+
+
+def test_contenders_are_asked_the_same_rows(ranking):
+    plan = plan_labels(ranking, 60, n_rows=5)
+    assert plan["cost"].sum() <= 60
+    assert set(plan["model"]) <= {f"good {i}" for i in range(4)}
+    assert ranking.index[0] in set(plan["model"])
+    rows = plan.groupby("model")["row"].agg(tuple)
+    assert rows.nunique() == 1
+    assert len(rows.iloc[0]) == 5
+    assert list(plan["text"]) == [
+        ranking.attrs["evidence"].scorer.task.texts[i] for i in plan["row"]
+    ]
+    pd.testing.assert_frame_equal(plan, plan_labels(ranking, 60, n_rows=5))
+    other = plan_labels(ranking, 60, n_rows=5, random_state=1)
+    assert set(other["row"]) != set(plan["row"])
+
+
+def test_rows_that_were_answered_are_not_asked_again(ranking, models):
+    plan = plan_labels(ranking, 1000)
+    answers = pd.DataFrame(
+        {
+            name: pd.Series(models[name].predict(list(part["text"])), part["row"])
+            for name, part in plan.groupby("model")
+        }
+    )
+    more = plan_labels(add_labels(ranking, answers), 1000)
+    before = set(zip(plan["model"], plan["row"], strict=True))
+    assert not before & set(zip(more["model"], more["row"], strict=True))
+
+
+def test_costs_count(ranking):
+    first = ranking.index[0]
+    dear = {name: 50.0 for name in ranking.index if name != first}
+    plan = plan_labels(ranking, 120, costs=dear)
+    assert plan["cost"].sum() <= 120
+    assert plan["model"].nunique() == 2
+    assert plan_labels(ranking, 40, costs=dear).empty
+    cheap = ranking.index[1]
+    plan = plan_labels(ranking, 1000, costs={cheap: 1e-3})
+    assert plan["model"].iloc[0] == cheap
+    assert set(plan["model"]) == {first, cheap}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0}, "budget=0"),
+        ({"budget": True}, "budget=True"),
+        ({"budget": 1, "n_rows": 0}, "n_rows=0"),
+        ({"budget": 1, "costs": {"strange": 1}}, "costs names"),
+        ({"budget": 1, "costs": {"good 0": -1}}, "expected positive numbers"),
+    ],
+)
+def test_wrong_plans(options, message, ranking):
+    with pytest.raises(ValueError, match=message):
+        plan_labels(ranking, **options)
+
+
+def test_the_loop_stops_when_one_model_is_left(films):
+    (texts, _), (X, y) = films
+    models = {"right": Counted(0.2, 0), "close": Counted(0.25, 1)}
+    table = rank_models(models, X, y, texts=texts, embedder=MomentEmbedder())
+    for model in models.values():
+        model.asked.clear()
+    found = settle_ranking(table, models, 10_000, level=0.99)
+    asked = sum(len(model.asked) for model in models.values())
+    assert asked
+    assert found.attrs["spent"] == asked
+    one_left = len(found.attrs["posterior"].shortlist(0.99)) == 1
+    assert one_left == (asked < 400)
+    answers = found.attrs["answers"]
+    assert answers.notna().sum().sum() == asked
+    again = add_labels(table, answers)
+    pd.testing.assert_frame_equal(again, found)
+
+
+def test_the_budget_is_kept_and_settles(ranking, models):
+    found = settle_ranking(ranking, models, 200)
+    assert found.attrs["spent"] <= 200
+    before = ranking.attrs["posterior"].deviation
+    assert (found.attrs["posterior"].deviation <= before + 1e-12).all()
+    further = settle_ranking(found, models, 200)
+    assert further.attrs["n_labelled"] >= found.attrs["n_labelled"]
+
+
+def test_a_model_that_fails_is_not_asked_again(ranking, models):
+    def broken(texts: list[str]) -> list[str]:
+        raise RuntimeError("no more")
+
+    best = ranking.index[0]
+    some = {**models, best: MTEWrapper(broken, fingerprint="broken")}
+    with pytest.warns(ModelLabelWarning, match="is not asked again"):
+        found = settle_ranking(ranking, some, 100)
+    assert best not in found.attrs["answers"].dropna(axis=1, how="all").columns
+    with pytest.raises(ValueError, match="models lacks"):
+        settle_ranking(ranking, {"good 0": models["good 0"]}, 100)
