@@ -34,6 +34,7 @@ def plan_labels(
     *,
     costs: Mapping[str, float] | None = None,
     n_rows: int = 8,
+    level: float = 0.9,
     random_state: Any = 0,
 ) -> pd.DataFrame:
     """Say which models to ask about which labelled rows next.
@@ -54,6 +55,8 @@ def plan_labels(
         What an answer of each model costs; 1 for models that are not in it.
     n_rows : int, default=8
         Number of rows to label before planning again.  Fewer spend the budget better.
+    level : float, default=0.9
+        Probability with which the shortlist holds the best model.
     random_state : int, RandomState instance or None, default=0
         Seed of the order of the rows; give the same one to all plans of a target.
 
@@ -69,7 +72,7 @@ def plan_labels(
     TypeError
         If ``ranking`` was not made by `rank_models`.
     ValueError
-        If ``costs`` name strange models, or a number is not positive.
+        If ``costs`` name strange models, or a number is out of its range.
 
     See Also
     --------
@@ -100,7 +103,7 @@ def plan_labels(
     answered = ranking.attrs.get("answered") or LabelledRows(evidence.names)
     chosen = _worth_asking(posterior, evidence, cost, int(n_rows))
     pairs: list[tuple[int, int]] = []
-    if len(posterior.shortlist()) > 1:
+    if len(posterior.shortlist(level)) > 1:
         pairs = _pairs(
             chosen,
             answered,
@@ -283,7 +286,12 @@ def settle_ranking(
     failed: set[str] = set()
     while len(table.attrs["posterior"].shortlist(level)) > 1 and spent < budget:
         plan = plan_labels(
-            table, budget - spent, costs=costs, n_rows=n_rows, random_state=seed
+            table,
+            budget - spent,
+            costs=costs,
+            n_rows=n_rows,
+            level=level,
+            random_state=seed,
         )
         plan = plan[~plan["model"].isin(failed)]
         if plan.empty:
