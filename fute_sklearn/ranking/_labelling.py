@@ -160,7 +160,9 @@ def label_texts(
     out = Labelled({})
     failed: list[Exception] = []
     found: Task | Exception
-    with closing(_answers(wrapped, texts, n_jobs, on_error, callbacks)) as answers:
+    with closing(
+        answers_of_models(wrapped, texts, n_jobs, on_error, callbacks)
+    ) as answers:
         for name, found in answers:
             if name in to_match and isinstance(found, Task):
                 try:
@@ -197,7 +199,7 @@ def label_texts(
     return out
 
 
-def _answers(
+def answers_of_models(
     wrapped: dict[str, MTEWrapper],
     texts: Any,
     n_jobs: int | None,

@@ -17,10 +17,11 @@ from ..tasks._validation import check_texts
 from ._add_labels import ranks, score_columns, tell, with_rows
 from ._labelled_rows import ask_rows, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
-from ._model_scores import Ranking, make_plan
+from ._model_scores import Ranking, closed_form_of, make_plan
 from ._score_posterior import ScorePosterior
 from ._target_scorer import scorer_of, weighs_classes_equally
 from ._text_sufficiency import warn_if_unstable
+from ._without_labels import table_without_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,10 @@ def rank_models(
     X : sequence of str of length n_samples, or Task
         Texts of the target task, or the task itself.
     y : sequence of length n_samples, optional
-        Labels of the target task; None where X is a `Task`.
+        Labels of the target task; None where X is a `Task`.  Without any labels the
+        table has no scores and ranks, but ``agreement``: how far a model's student
+        tells the target's texts apart as the other models' do, which says little;
+        ``attrs["verdict"]`` tells how little.
     texts : sequence of str
         Unlabelled texts, the same for all models: thousands, varied, and similar to
         the models' training texts, since random labels tell nothing about a model.  A
@@ -218,15 +222,31 @@ def rank_models(
     >>> sorted(table.index)
     ['dull', 'fine']
     """
-    target = checked_target(X, y, kind, classes)
     wanted = _checked_baselines(baselines)
     _check_settings(students, max_seconds, class_weight, n_labelled, scoring)
     _check_choice("abstentions", abstentions, ABSTENTIONS)
     _check_choice("on_error", on_error, ("nan", "raise"))
+    free = y is None and not isinstance(X, Task)
+    target = None if free else checked_target(X, y, kind, classes)
     wrapped, to_match = wrap_models(models, label_names, abstentions)
     given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
     texts = check_texts(given, "texts")
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
+    if target is None:
+        if to_match or wanted or n_labelled or labelled is not None:
+            raise ValueError(
+                "y is None: labels are needed to match labels, for baselines and for "
+                "labelled rows; give y, or leave these out."
+            )
+        return table_without_labels(
+            wrapped,
+            given,
+            check_texts(X),
+            closed_form_of(embedder),
+            on_error=on_error,
+            n_jobs=n_jobs,
+            callbacks=callbacks,
+        )
     if hasattr(embedder, "random_state"):
         # One space for models and target, also where every fit would draw a new one.
         embedder.random_state = seed_of(embedder.random_state)

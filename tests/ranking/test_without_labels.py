@@ -1,0 +1,70 @@
+"""Targets without labels: what is said, and what is not."""
+
+import numpy as np
+import pytest
+
+from fute_sklearn import MomentEmbedder, rank_models
+from fute_sklearn.embedders._student import Predictions
+from fute_sklearn.exceptions import ModelLabelWarning
+from fute_sklearn.ranking._without_labels import agreements
+
+from .test_confidence import Noisy, film_texts
+
+
+@pytest.fixture(scope="module")
+def films():
+    return film_texts(300, 0)[0], film_texts(100, 1)[0]
+
+
+def ranked(models, films, **options):
+    texts, X = films
+    return rank_models(models, X, texts=texts, embedder=MomentEmbedder(), **options)
+
+
+def test_no_ranking_without_labels(films):
+    models = {f"m{i}": Noisy(0.1 * i, i) for i in range(5)}
+    models["noise"] = Noisy(0.5, 9)
+    table = ranked(models, films)
+    assert list(table.columns) == ["agreement"]
+    assert table.index[-1] == "noise"
+    assert table["agreement"].is_monotonic_decreasing
+    assert table.attrs["verdict"].startswith("no ranking")
+    assert table.attrs["n_samples"] == 100
+    assert 0.5 < table.attrs["text_distance"] < 2
+
+
+def test_agreement_is_a_correlation_beyond_label_frequencies():
+    rng = np.random.default_rng(0)
+    p = rng.random(50)
+    columns = [
+        np.column_stack(pair)
+        for pair in ((p, 1 - p), (0.3 * p, 1 - 0.3 * p), (1 - p, p))
+    ]
+    found = [Predictions("label", ("a", "b"), np.log(one)) for one in columns]
+    np.testing.assert_allclose(agreements(found[:2]), 1)
+    # With the contrary model: the others' mean is that of the first or the last.
+    np.testing.assert_allclose(agreements([found[0], found[2]]), -1)
+    flat = Predictions("label", ("a", "c"), np.log(np.full((50, 2), 0.5)))
+    np.testing.assert_allclose(agreements([*found[:2], flat]), [1, 1, 0], atol=1e-12)
+
+
+def test_models_that_cannot_be_compared(films):
+    def broken(texts: list[str]) -> list[str]:
+        raise RuntimeError("no more")
+
+    models = {"a": Noisy(0.1, 0), "b": Noisy(0.2, 1), "broken": broken}
+    numbers = {"numbers": [0.5 + i for i in range(300)]}
+    with pytest.warns(ModelLabelWarning, match="2 of 4 models failed, as 'broken'"):
+        table = ranked({**models, **numbers}, films)
+    assert table["error"].notna().tolist() == [False, False, True, True]
+    with pytest.raises(ValueError, match="1 models label texts"):
+        ranked({"a": models["a"]}, films)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"baselines": ["prior"]}, {"n_labelled": 3}, {"label_names": "match"}],
+)
+def test_what_needs_labels(options, films):
+    with pytest.raises(ValueError, match="y is None: labels are needed"):
+        ranked({"a": Noisy(0.1, 0), "b": Noisy(0.2, 1)}, films, **options)
