@@ -308,8 +308,8 @@ class MTEWrapper(BaseEstimator):
             ``text_of``, such as `PromptedLLM`; see `fute_sklearn.base.Model`.
         anew : bool, default=False
             Whether to ask the model for all texts, also for those that it answered
-            before; what it then answers is not kept.  (Clients of language models may
-            keep answers of their own.)
+            before; what it then answers is not kept.  Clients of language models may
+            keep answers of their own.
 
         Returns
         -------
