@@ -492,7 +492,7 @@ class ModelRegistry:
         marker: str | None = None,
         *,
         like: str | None = None,
-        method: str = "tsne",
+        method: str = "pca",
         random_state: Any = 0,
         ax: Any = None,
     ) -> Any:
@@ -505,7 +505,7 @@ class ModelRegistry:
         like : str, optional
             A model, whose labels the others must have to be drawn; by default the
             model whose labels most others have.
-        method : {"tsne", "pca"}, default="tsne"
+        method : {"pca", "tsne"}, default="pca"
             See `TaskMapDisplay.from_embeddings`.
         random_state : int, RandomState instance or None, default=0
             Seed of t-SNE.
