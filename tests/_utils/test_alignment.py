@@ -109,11 +109,15 @@ def test_rankers_align_gains_in_fit_and_score():
     assert ranker.score([[1.0, 0, 0]], gains) == pytest.approx(1)
     with pytest.raises(ValueError, match=r"have \['extra'\]"):
         ranker.score([[1.0, 0, 0]], pd.Series({**gains, "extra": 1}))
+    names = list("zamqrs")
+    E = pd.DataFrame(np.eye(2).repeat(3, 0), index=names)
     past = pd.DataFrame(
-        [[0, 1], [1, 0], [1, 0]], index=["m", "z", "a"], columns=["svm", "tree"]
+        {"svm": [1.0] * 3 + [0.0] * 3, "tree": [0.0] * 3 + [1.0] * 3}, names
     )
+    past = past.loc[["q", "z", "r", "a", "m", "s"]]
     learnt = ModelRanker("dot").fit(E, past)
-    assert learnt.predict(E.to_numpy()).tolist() == ["svm", "svm", "tree"]
+    assert learnt.similarity_weight_ > 0
+    assert learnt.predict(E.to_numpy()).tolist() == ["svm"] * 3 + ["tree"] * 3
     # Targets are aligned with the rows of gains by the tasks' names.
     assert learnt.score(E, past) == pytest.approx(1)
     with pytest.raises(ValueError, match="the gains' rows"):
@@ -244,7 +248,7 @@ def test_a_report_keeps_what_can_be_computed():
 
 @pytest.mark.parametrize("columns", [[1.0, 2.0], [" svm", "tree "]])
 def test_a_rankers_own_names_are_always_found_again(columns):
-    gains = pd.DataFrame([[0.9, 0.1], [0.2, 0.8]], columns=columns)
+    gains = pd.DataFrame([[0.9, 0.1], [0.8, 0.2]], columns=columns)
     ranker = ModelRanker("dot").fit(np.eye(2), gains)
     assert ranker.score(np.eye(2), gains[columns[::-1]]) == pytest.approx(1)
 
