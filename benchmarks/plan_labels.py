@@ -11,9 +11,11 @@ ranked with 400 labelled rows, to which they then give answers until a budget is
 - ``planned``: `settle_ranking`, which stops by itself where one model is left.
 
 All answers are combined with the ranking by `add_labels`.  Prints, by budget, the mean
-regret (the best accuracy on other rows, less that of the model that is taken) over
-targets and orders of rows, with its standard error over targets, and what was spent;
-also without any answer, and for the answers alone.
+regret (the best accuracy, less that of the model that is taken) over targets and orders
+of rows, with its standard error over targets, and what was spent; also without any
+answer, and for the answers alone.  The accuracy is that on other rows of the target, up
+to 1,000, and then that on the very rows that can be labelled, which has no error of its
+own.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ WAYS = ("answers alone", "uniform", "shortlist", "planned")
 
 
 def one_target(
-    table: pd.DataFrame, answers: pd.DataFrame, truth: pd.Series, args: object
+    table: pd.DataFrame,
+    answers: pd.DataFrame,
+    truths: dict[str, pd.Series],
+    args: argparse.Namespace,
 ) -> pd.DataFrame:
     """Regrets and what was spent, by budget and way, means over orders of rows."""
     texts = table.attrs["evidence"].scorer.task.texts
@@ -44,7 +49,7 @@ def one_target(
     }
     chosen = table.attrs["shortlist"]
     found = []
-    for seed in range(args.seeds):  # type: ignore[attr-defined]
+    for seed in range(args.seeds):
         order = np.random.RandomState(seed).permutation(len(texts))
         for budget in BUDGETS:
             rows = np.sort(order[: max(budget // answers.shape[1], 1)])
@@ -53,8 +58,7 @@ def one_target(
             some = np.sort(order[: max(budget // len(chosen), 1)])
             few = add_labels(table, answers.iloc[some][chosen])
             planned = settle_ranking(table, given, budget, random_state=seed)
-            best = truth.max()
-            regrets = [alone, uniform.index[0], few.index[0], planned.index[0]]
+            taken = [alone, uniform.index[0], few.index[0], planned.index[0]]
             spent = [
                 len(rows) * answers.shape[1],
                 len(rows) * answers.shape[1],
@@ -62,10 +66,11 @@ def one_target(
                 planned.attrs["spent"],
             ]
             found += [
-                (budget, way, best - truth[name], price)
-                for way, name, price in zip(WAYS, regrets, spent, strict=True)
+                (kind, budget, way, truth.max() - truth[name], price)
+                for kind, truth in truths.items()
+                for way, name, price in zip(WAYS, taken, spent, strict=True)
             ]
-    return pd.DataFrame(found, columns=["budget", "way", "regret", "spent"])
+    return pd.DataFrame(found, columns=["truth", "budget", "way", "regret", "spent"])
 
 
 def main() -> None:
@@ -86,25 +91,37 @@ def main() -> None:
             key: MTEWrapper(model, name=key).label(bed.texts)
             for key, model in bed.zoo.items()
         }
-        found, without = [], []
+        found = []
         for target, parts in bed.parts.items():
             models = {key: labelled[key] for key in bed.others(target)}
             known, test = parts["known"], parts["test"]
             table = rank_models(models, known, texts=bed.texts, students="closed")
             said = {
                 part: pd.DataFrame(
-                    {k: bed.zoo[k].predict(list(parts[part].texts)) for k in models}
+                    {k: bed.zoo[k].predict(list(task.texts)) for k in models}
                 )
-                for part in ("known", "test")
+                for part, task in (("known", known), ("test", test))
             }
-            truth = said["test"].eq(pd.Series(test.y), axis=0).mean()
-            without.append(truth.max() - truth[table.index[0]])
-            one = one_target(table, said["known"], truth, args)
+            truths = {
+                "other rows": said["test"].eq(pd.Series(test.y), axis=0).mean(),
+                "the same rows": said["known"].eq(pd.Series(known.y), axis=0).mean(),
+            }
+            one = one_target(table, said["known"], truths, args)
+            for kind, truth in truths.items():
+                first = truth.max() - truth[table.index[0]]
+                one.loc[one["truth"] == kind, "without"] = first
             found.append(one.assign(target=target))
-        means = pd.concat(found).groupby(["budget", "way", "target"]).mean()
-        grouped = means.groupby(["budget", "way"])
-        print(f"\n{name}: {len(found)} targets, no answers: {np.mean(without):.4f}")
+        show(name, pd.concat(found))
+
+
+def show(name: str, found: pd.DataFrame) -> None:
+    """Print mean regrets over targets and orders of rows."""
+    for kind, rows in found.groupby("truth"):
+        without = rows["without"].mean()
+        print(f"\n{name}, accuracy on {kind}; without answers: {without:.4f}")
         print(f"{'budget':>8s}" + "".join(f"{way:>26s}" for way in WAYS))
+        means = rows.groupby(["budget", "way", "target"])[["regret", "spent"]].mean()
+        grouped = means.groupby(["budget", "way"])
         for budget in BUDGETS:
             line = f"{budget:8d}"
             for way in WAYS:
