@@ -182,7 +182,11 @@ def label_texts(
             if name not in known and name not in to_match:
                 refuse_many_labels(found, target.targets)
                 found = answers_as_labels(found, target.targets)
-                check_label_spaces({name: _names(found)}, names, complete=False)
+                try:
+                    check_label_spaces({name: _names(found)}, names, complete=False)
+                except LabelMismatchError as error:
+                    proposed = _proposal(found, target, closed)
+                    raise LabelMismatchError(f"{error}{proposed}") from None
             if name not in known or len(found.targets.names) == 1:
                 found = found.with_classes(target.targets.classes.tolist())
             out.wrapped[name] = wrapped[name]
@@ -258,6 +262,19 @@ def _without_abstentions(task: Task) -> Task:
     classes = [c for c in task.targets.classes.tolist() if c != ABSTAINED]
     texts = [task.texts[i] for i in rows]
     return Task(texts, table, name=task.name, classes=classes, origin="model")
+
+
+def _proposal(task: Task, target: Task, closed: MomentEmbedder) -> str:
+    """Say which labels go together by behaviour, if that can be told."""
+    try:
+        _, match, _ = _matched(task, target, closed)
+    except LabelMismatchError:
+        return ""
+    names = {task.name: match.names}
+    return (
+        f" By behaviour these go together, with confidence {match.confidence:.2f}: "
+        f"label_names={names}."
+    )
 
 
 def _matched(

@@ -16,7 +16,8 @@ SHOWN = 5
 MAX_STRANGE = 20
 OF_MODELS = (
     "MTEWrapper(model, label_names={{{example}}}), or rank_models(..., "
-    "label_names={{{name!r}: {{{example}}}}})"
+    "label_names={{{name!r}: {{{example}}}}}), where label_names={{{name!r}: 'match'}} "
+    "finds out by behaviour"
 )
 OF_PROMPTS = "PromptedLLM(..., labels={target}, verbalizer={{label: what is said}})"
 

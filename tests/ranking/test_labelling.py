@@ -184,6 +184,15 @@ def test_ten_labels_one_of_which_the_task_lacks(films):
     assert "L9" not in match.names
 
 
+def test_the_mismatch_names_the_labels_that_go_together(films):
+    """The models were asked already, so that behaviour can tell."""
+    with pytest.raises(LabelMismatchError) as caught:
+        ranked({"opaque": opaque}, films)
+    assert "label_names={'opaque': {'LABEL_0': 'good', 'LABEL_1': 'bad'}}" in str(
+        caught.value
+    ), caught.value
+
+
 def test_labels_that_cannot_be_matched_are_refused(films):
     texts, y = films
     rng = np.random.default_rng(3)
