@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+# Columns hold thousands of these, which need no closer look.
+PLAIN = frozenset({str, int, bool})
 CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
 EXACT_FLOAT = 2**53
 
@@ -83,8 +85,15 @@ def table_of(values: Any, name: str) -> np.ndarray:
     return array
 
 
+def are_plain(values: Iterable[Any]) -> bool:
+    """Return whether all values are of the types str, int and bool themselves."""
+    return PLAIN.issuperset(map(type, values))
+
+
 def is_missing(value: Any) -> bool:
     """Return whether a value is None, NaN or pandas' NA or NaT."""
+    if type(value) in PLAIN:
+        return False
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     real = isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational)
@@ -93,6 +102,8 @@ def is_missing(value: Any) -> bool:
 
 def scalar(value: Any) -> Any:
     """Convert a scalar of numpy, arrow or torch to a Python object."""
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return str(value)
     if isinstance(value, np.floating) and value.itemsize < 8:
@@ -116,6 +127,8 @@ def column_of(values: Any, name: str) -> list[Any]:
             f"{name} has {values.ndim} dimensions; expected one target per text."  # type: ignore[attr-defined]
         )
     out = [scalar(value) for value in values]
+    if are_plain(out):
+        return out
     for i, value in enumerate(out):
         if is_missing(value):
             raise ValueError(
@@ -155,6 +168,8 @@ def typed_array(values: list[Any]) -> np.ndarray:
 
 def label_name(label: Any) -> str:
     """Return the text by which labels are compared; 1, 1.0 and "1" have the same."""
+    if type(label) is str:
+        return label.strip()
     if isinstance(label, (bool, np.bool_)):
         return str(bool(label))
     if isinstance(label, numbers.Rational) and label.denominator == 1:

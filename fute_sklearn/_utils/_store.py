@@ -12,6 +12,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -175,4 +176,10 @@ class ArrayStore:
 
 def texts_key(texts: Iterable[str]) -> str:
     """Hash a sequence of texts."""
+    return _texts_key(tuple(texts))
+
+
+# Models of one zoo have labelled the same texts.
+@lru_cache(maxsize=8)
+def _texts_key(texts: tuple[str, ...]) -> str:
     return text_key(*texts)

@@ -157,8 +157,18 @@ class FeatureSpace:
         return (features - self.mean) / self.spread
 
     def coordinates(self, features: np.ndarray) -> np.ndarray:
-        """Standardised features (n, d) along the axes."""
-        return self.standardised(features) @ self.axes
+        """Standardised features (n, d) along the axes.
+
+        Those of features that cannot change are kept, for the students of a zoo.
+        """
+        kept = self.__dict__.get("_kept")
+        if kept is not None and kept[0] is features:
+            return kept[1]
+        found = self.standardised(features) @ self.axes
+        if not features.flags.writeable:
+            found.flags.writeable = False
+            object.__setattr__(self, "_kept", (features, found))
+        return found
 
     def relative_leverage(self, features: np.ndarray) -> float:
         """Mean leverage of features (n, d), divided by that of the space's own texts.

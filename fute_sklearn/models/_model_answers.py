@@ -12,6 +12,7 @@ from scipy.special import softmax
 from .._utils._columns import (
     CONTAINERS,
     EXACT_FLOAT,
+    are_plain,
     column_names,
     column_of,
     is_missing,
@@ -84,15 +85,20 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
         found = [row[0] for row in rows]
     named = None if abstention_label is None else label_name(abstention_label)
     values = [scalar(value) for value in found]
-    abstained = np.array(
-        [
+
+    def is_none(value: Any) -> bool:
+        return (
             is_missing(value)
             or (isinstance(value, str) and not value.strip())
             or (not isinstance(value, CONTAINERS) and label_name(value) == named)
-            for value in values
-        ],
-        dtype=bool,
-    )
+        )
+
+    if are_plain(values):  # of a few kinds, as a rule
+        pairs = [(type(value), value) for value in values]  # True is not 1 here
+        none = {pair: is_none(pair[1]) for pair in set(pairs)}
+        abstained = np.array([none[pair] for pair in pairs], dtype=bool)
+    else:
+        abstained = np.array([is_none(value) for value in values], dtype=bool)
     answered = [v for v, none in zip(values, abstained, strict=True) if not none]
     array = _typed(column_of(answered, "prediction"))
     if len(answered) == len(values) or not answered:
@@ -300,7 +306,7 @@ class Renaming:
 
     def of(self, label: Any) -> Any:
         """Return the task label of a model's label."""
-        return self.names.get(label_name(label), label)
+        return self.names.get(label_name(label), label) if self.names else label
 
     def of_columns(
         self, table: np.ndarray, classes: Sequence[Any]

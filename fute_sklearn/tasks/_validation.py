@@ -33,6 +33,8 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
     texts = list(X)
     if not texts:
         raise ValueError(f"{name} is empty; at least one text is required.")
+    if {str}.issuperset(map(type, texts)) and unreadable_at("".join(texts)) is None:
+        return texts  # as nearly always
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(

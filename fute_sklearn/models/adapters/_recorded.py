@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._utils._columns import has, is_missing, scalar
+from ..._utils._columns import are_plain, has, is_missing, scalar
 from ...tasks._task import Task
 from ...tasks._validation import label_name
 from ._adapted import (
@@ -42,6 +42,8 @@ def is_recorded(model: Any) -> bool:
     if isinstance(model, (Task, Mapping, np.ndarray)) or is_file(model):
         return True
     if isinstance(model, (list, tuple)):
+        if are_plain(model):
+            return True
         return all(map(_is_answer, model)) or all(map(_is_row, model))
     return has(model, "to_pandas") or (has(model, "iloc") and has(model, "index"))
 
@@ -78,8 +80,10 @@ class RecordedAnswers(AdaptedModel):
         self.by = "position"
         self.values: Any = None
         self._take(found)
-        if isinstance(self.values, list) and any(map(_is_row, self.values)):
-            self.values = _rows_of_scores(self.values)
+        values = self.values
+        if isinstance(values, list) and not are_plain(values):
+            if any(map(_is_row, values)):
+                self.values = _rows_of_scores(values)
         if getattr(self.values, "ndim", 1) == 2 or _are_scores(self.values):
             self.responses = SCORES[:2]
 
@@ -231,7 +235,9 @@ def _alike(one: Any, other: Any) -> bool:
 
 def _are_scores(values: Any) -> bool:
     """Whether answers are scores by label."""
-    return isinstance(values, list) and any(isinstance(v, Mapping) for v in values)
+    if not isinstance(values, list) or are_plain(values):
+        return False
+    return any(isinstance(v, Mapping) for v in values)
 
 
 def _rows_of_scores(values: list[Any]) -> Any:

@@ -65,11 +65,11 @@ def _is_chain(model: Any) -> bool:
     return (
         isinstance(model, (tuple, list))
         and len(model) > 1
+        and not isinstance(model[0], (str, int, float))  # a long list of answers
         and all(
             callable(step) or hasattr(step, "transform") or hasattr(step, "encode")
             for step in model[:-1]
         )
-        and not isinstance(model[0], str)
     )
 
 
