@@ -46,7 +46,9 @@ def add_labels(ranking: pd.DataFrame, labelled: pd.DataFrame) -> pd.DataFrame:
         If ``ranking`` was not made by `rank_models`, or ``labelled`` is no DataFrame.
     ValueError
         If the index holds no positions of rows, a column is no model, or there is no
-        answer.
+        answer; or if the ranking's own index is gone.
+    LabelMismatchError
+        If a model's answers are no labels of the target.
 
     See Also
     --------
@@ -68,7 +70,13 @@ def add_labels(ranking: pd.DataFrame, labelled: pd.DataFrame) -> pd.DataFrame:
     {'first': 1.0, 'second': 0.5}
     """
     evidence = evidence_of(ranking)
-    rows = given_rows(evidence.names, labelled, evidence.scorer.task)
+    if not set(evidence.names) & set(ranking.index):
+        raise ValueError(
+            "the index of ranking holds none of its models; expected the table as "
+            "rank_models returned it, rows in any order."
+        )
+    target = evidence.scorer.task
+    rows = given_rows(evidence.names, labelled, target, evidence.labelled)
     return with_rows(ranking, rows, complete=False)
 
 

@@ -8,7 +8,7 @@ measured where the truth was known; and these errors' common part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +85,8 @@ class Evidence:
         The unlabelled texts as the models labelled them.
     closed : MomentEmbedder
         Makes the closed-form students.
+    label_names : dict of str to object
+        What the models' labels are called in the target, or None.
     """
 
     names: tuple[str, ...]
@@ -96,6 +98,7 @@ class Evidence:
     scale: float
     labelled: Sequence[Task]
     closed: MomentEmbedder
+    label_names: dict[str, Any] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Evidence:
         return self  # tables copy their attrs all the time

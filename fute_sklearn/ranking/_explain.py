@@ -106,7 +106,7 @@ def explain(
     table = pd.DataFrame(
         {
             "text": task.texts,
-            "label": task.y,
+            "label": task.targets.classes[task.targets.proba.argmax(1)],
             "p_model": right[first],
             "p_other": mean,
             "contribution": contribution,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils._columns import has, is_missing
 from ..embedders._student import Predictions
-from ..models._mte_wrapper import MTEWrapper
-from ..tasks._label_spaces import answers_as_labels
+from ..exceptions import LabelMismatchError
+from ..models._mte_wrapper import ABSTAINED, MTEWrapper
+from ..tasks._label_spaces import answered_names, answers_as_labels
 from ..tasks._task import Task
 from ._confidence import Evidence, LabelledGroup
 from ._scorer_proxies import LEAST_PROBABILITY
 from ._target_scorer import LinearLoss, TargetScorer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -29,13 +33,39 @@ class LabelledRows:
         Names of the models.
     answers : dict of int to (ndarray of int, Predictions)
         By model, the rows of the target that it answered, and its answers.
+    labels : dict of int to dict of int to object
+        By model, the most probable label of each row.
+    silent : dict of int to set of int
+        By model, the rows to which it had no answer.
     reason : str
         The first error message of a model that failed; empty without one.
     """
 
     names: Sequence[str]
     answers: dict[int, tuple[np.ndarray, Predictions]] = field(default_factory=dict)
+    labels: dict[int, dict[int, Any]] = field(default_factory=dict)
+    silent: dict[int, set[int]] = field(default_factory=dict)
     reason: str = ""
+
+    def copy(self) -> LabelledRows:
+        """Return rows to which more can be added."""
+        labels = {model: dict(found) for model, found in self.labels.items()}
+        silent = {model: set(rows) for model, rows in self.silent.items()}
+        return LabelledRows(self.names, dict(self.answers), labels, silent)
+
+    def asked(self, model: int) -> set[int]:
+        """Rows that a model was asked about, with an answer or without."""
+        return set(self.labels.get(model, ())) | self.silent.get(model, set())
+
+    def frame(self) -> pd.DataFrame:
+        """Table of the models' most probable labels, by rows."""
+        import pandas as pd
+
+        rows = sorted({row for found in self.labels.values() for row in found})
+        out = pd.DataFrame(index=rows, columns=[*self.names], dtype=object)
+        for model, found in self.labels.items():
+            out[self.names[model]] = pd.Series(found, dtype=object).reindex(rows)
+        return out
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LabelledRows:
         return self  # tables copy their attrs all the time
@@ -48,6 +78,9 @@ class LabelledRows:
     def take(self, model: int, target: Task, rows: np.ndarray, answers: Task) -> None:
         """Add a model's answers to some rows, in the target's labels."""
         found = answers_as_labels(answers, target.targets)
+        best = found.targets.classes[found.targets.proba.argmax(1)].tolist()
+        known = self.labels.setdefault(model, {})
+        known.update(zip(rows.tolist(), best, strict=True))
         log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
         self.answers[model] = rows, Predictions("label", found.targets.names, log_proba)
 
@@ -150,6 +183,19 @@ def _of_rows(found: Predictions, rows: np.ndarray) -> Predictions:
     return Predictions("label", found.names, found.values[rows])
 
 
+def check_answers(name: str, found: Task, target: Task, used: Task | None) -> None:
+    """Raise where a model answers what neither target nor its other answers know."""
+    known = {*target.targets.names, ABSTAINED}
+    if used is not None:
+        known |= set(used.targets.names)
+    if strange := [one for one in answered_names(found) if one not in known]:
+        raise LabelMismatchError(
+            f"the model {name!r} answers {strange} to labelled rows, but the target's "
+            f"labels are {[*target.targets.names]}. Give its answers in these, or "
+            "models that do: MTEWrapper(model, label_names={...})."
+        )
+
+
 def ask_rows(
     wrapped: Mapping[str, MTEWrapper], target: Task, n_labelled: int, random_state: Any
 ) -> LabelledRows:
@@ -168,8 +214,17 @@ def ask_rows(
     return out
 
 
-def given_rows(names: Sequence[str], answers: Any, target: Task) -> LabelledRows:
+def given_rows(
+    names: Sequence[str],
+    answers: Any,
+    target: Task,
+    used: Sequence[Task],
+    others: Iterable[str] = (),
+) -> LabelledRows:
     """Take answers that exist already, as a table of rows by models.
+
+    ``used`` are the unlabelled texts as the models labelled them; columns of ``others``
+    are passed over.
 
     Raises
     ------
@@ -178,6 +233,8 @@ def given_rows(names: Sequence[str], answers: Any, target: Task) -> LabelledRows
     ValueError
         If its index holds no positions of the target's rows, a column is no model, or
         it holds no answer.
+    LabelMismatchError
+        If a model's answers are no labels of the target.
     """
     if not (has(answers, "columns") and has(answers, "index")):
         raise TypeError(
@@ -186,12 +243,17 @@ def given_rows(names: Sequence[str], answers: Any, target: Task) -> LabelledRows
             "of the rows in X."
         )
     columns = {str(name): name for name in answers.columns}
-    if strange := [name for name in columns if name not in names]:
+    if len(columns) < len(answers.columns):
+        raise ValueError("labelled has a model in two columns.")
+    passed = set(others)
+    if strange := [c for c in columns if c not in names and c not in passed]:
         raise ValueError(
             f"labelled has the columns {strange}, but the models are {list(names)}."
         )
     index = list(answers.index)
-    whole = all(isinstance(i, (int, np.integer)) for i in index)
+    whole = all(
+        isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in index
+    )
     if not whole or not all(0 <= i < target.n_samples for i in index):
         raise ValueError(
             "the index of labelled holds no positions of rows in X; expected whole "
@@ -211,6 +273,8 @@ def given_rows(names: Sequence[str], answers: Any, target: Task) -> LabelledRows
             y = [values[i] for i in there]
             part = target.take(rows)
             found = Task(part.texts, y, name=name, kind="label")
+            found = answers_as_labels(found, target.targets)
+            check_answers(name, found, target, used[model])
             out.take(model, target, rows, found)
     if not out.answers:
         raise ValueError("labelled holds no answer of a model.")

@@ -258,6 +258,11 @@ def _without_abstentions(task: Task) -> Task:
         return task
     place = names.index(ABSTAINED)
     rows = np.flatnonzero(task.targets.proba[:, place] == 0)
+    if not len(rows):
+        raise LabelMismatchError(
+            f"the model {task.name!r} gives no answer to any text, so that its labels "
+            "cannot be matched by behaviour."
+        )
     table = np.delete(task.targets.proba[rows], place, 1)
     classes = [c for c in task.targets.classes.tolist() if c != ABSTAINED]
     texts = [task.texts[i] for i in rows]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 IF_CHANGED = ("raise", "version")
+COLUMNS = ("version", "labels", "abstained", "created", "seconds", "fingerprint")
 SHOWN = 5
 
 
@@ -164,9 +165,7 @@ class ModelRegistry:
             for e in entries
         ]
         index = pd.Index([e.name for e in entries], name="model", dtype=object)
-        columns = ["version", "labels", "abstained", "created", "seconds"]
-        columns.append("fingerprint")
-        return pd.DataFrame(rows, index, None if rows else columns)
+        return pd.DataFrame(rows, index, None if rows else [*COLUMNS])
 
     def task(self, name: str) -> Task:
         """Return the texts as a model labelled them.
@@ -186,7 +185,7 @@ class ModelRegistry:
         KeyError
             If there is no such model.
         """
-        return self._store.answers(self._store.file_of(name)).task(name, self.texts)
+        return self._store.answers(name).task(name, self.texts)
 
     # Changes --------------------------------------------------------------------
 
@@ -220,7 +219,8 @@ class ModelRegistry:
         ModelLabelError
             If the model fails on the texts.
         ValueError
-            If it answers with numbers or free texts, or a parameter is wrong.
+            If it answers with numbers or free texts, a parameter is wrong, or metadata
+            have the name of a column of `list`.
         TypeError
             If metadata cannot be written as JSON.
         """
@@ -349,7 +349,8 @@ class ModelRegistry:
             time grows faster than their number.
         label_names : dict or "match", optional
             What the models' labels are called in the target, see `rank_models`.  The
-            models that a dict names are ranked in any case.
+            models that a dict names are ranked in any case, as are those with answers
+            to labelled rows (``labelled=``).
         scoring, class_weight : optional
             See `rank_models`.
         **options
@@ -396,12 +397,24 @@ class ModelRegistry:
             scores = self._vectors.scores(
                 list(files.values()), target, scoring, balanced
             )
-            scores[[name in named for name in files]] = np.inf
             scores[np.isnan(scores)] = -np.inf
-            best = np.argsort(-scores, kind="stable")[: max(int(top), len(named))]
+            asked = named | set(
+                map(str, getattr(options.get("labelled"), "columns", ()))
+            )
+            forced = np.array([name in asked for name in files])
+            scores[forced] = np.inf
+            best = np.argsort(-scores, kind="stable")[: max(int(top), forced.sum())]
             chosen = [chosen[i] for i in np.sort(best)]
+        found = {}
+        for name in chosen:
+            try:
+                found[name] = self._store.answers(name).wrapper(name)
+            except KeyError:  # damaged, as a warning said, or removed just now
+                left_out = [*left_out, name]
+        if not found:
+            raise ValueError("no model of the registry is left; add models first.")
         table = rank_models(
-            {name: self._store.answers(files[name]).wrapper(name) for name in chosen},
+            found,
             target,
             texts=self.texts,
             embedder=self.embedder,
@@ -455,9 +468,8 @@ class ModelRegistry:
         -------
         table : DataFrame
             Indexed by model, most similar first: ``similarity``, the cosine of the
-            moment embeddings less their mean over the compared models, and
-            ``agreement``, the share of texts with the same answer.  Models that lack
-            one of its labels are not compared.
+            moment embeddings, and ``agreement``, the share of texts with the same
+            answer.  Models that lack one of its labels are not compared.
 
         Raises
         ------
@@ -471,15 +483,16 @@ class ModelRegistry:
         if not isinstance(n_models, Integral) or n_models < 1:
             raise ValueError(f"n_models={n_models!r}, expected a positive int.")
         names, rows = self._vectors.embeddings(self._store.file_of(name))
+        own = self._store.answers(name).labelled()
+        if name not in names:  # replaced by another process just now
+            return self.nearest(name, n_models)
         place = names.index(name)
         similar = similarities(rows, place)
         order = np.argsort(-similar, kind="stable")
         best = order[order != place][:n_models]
-        latest = self._store.latest()
-        own = self._store.answers(latest[name]).labelled()
         agree = []
         for i in best:
-            other = self._store.answers(latest[names[i]]).labelled()
+            other = self._store.answers(names[i]).labelled()
             agree.append(np.mean([a == b for a, b in zip(own, other, strict=True)]))
         return pd.DataFrame(
             {"similarity": similar[best], "agreement": agree},
@@ -538,8 +551,8 @@ class ModelRegistry:
                 n for n, f in latest.items() if self._store.label_names(f) == most
             )
         names, rows = self._vectors.embeddings(self._store.file_of(like))
-        entries = self._store.entries()
-        found = [entries[latest[name]].metadata for name in names]
+        latest = {**latest, **self._store.latest()}
+        found = [self._store.entry(latest[name]).metadata for name in names]
 
         def column(key: str | None) -> Sequence[str]:
             if key is None:
@@ -549,7 +562,7 @@ class ModelRegistry:
             return [str(one.get(key, "not known")) for one in found]
 
         return TaskMapDisplay.from_embeddings(
-            rows,
+            rows - rows.mean(0),
             tasks=column(colour),
             families=column(marker),
             method=method,
@@ -598,21 +611,26 @@ class ModelRegistry:
         """
         if not isinstance(n_texts, Integral) or n_texts < 1:
             raise ValueError(f"n_texts={n_texts!r}, expected a positive int.")
-        before = self._store.answers(self._store.file_of(name)).labelled()
+        before = self._store.answers(name).labelled()
         rng = check_random_state(random_state)
         count = min(int(n_texts), len(self.texts))
         rows = np.sort(rng.choice(len(self.texts), count, replace=False))
         texts = tuple(self.texts[i] for i in rows)
-        found = _wrapped(model, name).label(list(texts), anew=True)
-        now = RegistryAnswers.of(found, texts).labelled()
+        wrapper = _wrapped(model, name)
+        if is_recorded(wrapper.estimator):  # to all texts
+            whole = RegistryAnswers.of(wrapper.label(list(self.texts)), self.texts)
+            now = [whole.labelled()[i] for i in rows]
+        else:
+            answered = wrapper.label(list(texts), anew=True)
+            now = RegistryAnswers.of(answered, texts).labelled()
         return AnswerDrift.of(texts, [before[i] for i in rows], now, tolerance)
 
 
 def _wrapped(model: Any, name: str) -> MTEWrapper:
-    """Wrap a model; its abstentions are kept unless its wrapper says otherwise."""
+    """Wrap a model; its abstentions are kept, or raise if its wrapper says so."""
     wrapper = model if isinstance(model, MTEWrapper) else MTEWrapper(model)
     params = {**wrapper.get_params(deep=False), "name": name}
-    if params["abstentions"] is None:
+    if params["abstentions"] != "raise":  # rankings say what becomes of them
         params["abstentions"] = "keep"
     return MTEWrapper(**params)
 
@@ -624,6 +642,10 @@ def _check_name(name: Any) -> None:
 
 def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return metadata as they will be read again."""
+    if taken := sorted(set(COLUMNS) & set(metadata)):
+        raise ValueError(
+            f"the metadata {taken} would hide columns of list(); give them other names."
+        )
     try:
         return json.loads(json.dumps(metadata, allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -200,7 +200,9 @@ class Ranking:
         )
         return out
 
-    def evidence(self, expected: np.ndarray, prior_score: float) -> Evidence:
+    def evidence(
+        self, expected: np.ndarray, prior_score: float, label_names: dict[str, Any]
+    ) -> Evidence:
         """What is known of the true scores, once the ``facts`` are."""
         return Evidence(
             tuple(self.names),
@@ -212,6 +214,7 @@ class Ranking:
             range_of(self.scorer, prior_score),
             self.labelled,
             self.plan.closed,
+            label_names,
         )
 
 

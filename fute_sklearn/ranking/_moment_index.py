@@ -167,10 +167,12 @@ class MomentIndex:
             if linear is None:
                 proba = np.empty_like(share)
                 proba[..., order] = (share + 0.5) / total[:, None]
-                out[positions] = [
-                    scorer.score(Predictions("label", names, np.log(one.T)))
-                    for one in proba
-                ]
+                for position, one in zip(positions, proba, strict=True):
+                    try:
+                        student = Predictions("label", names, np.log(one.T))
+                        out[position] = scorer.score(student)
+                    except Exception:  # as in rank_models, which tells of it
+                        out[position] = np.nan
                 continue
             losses = linear.losses[order].astype(np.float32)
             found = np.full(len(part), linear.perfect - linear.losses.sum())

@@ -12,10 +12,12 @@ from sklearn.utils import check_random_state
 
 from .._utils._stack_level import find_stack_level
 from ..embedders._base_embedder import seed_of
-from ..exceptions import ModelLabelError, ModelLabelWarning
+from ..exceptions import ModelLabelWarning
+from ..models._mte_wrapper import MTEWrapper
+from ..tasks._label_spaces import answers_as_labels
 from ._add_labels import evidence_of, with_rows
 from ._confidence import Evidence
-from ._labelled_rows import LabelledRows, places
+from ._labelled_rows import LabelledRows, check_answers, places
 from ._labelling import wrap_models
 from ._score_posterior import ScorePosterior
 
@@ -91,6 +93,19 @@ def plan_labels(
     >>> len(plan_labels(table, budget=4))
     4
     """
+    return _plan(ranking, budget, costs, n_rows, level, random_state, set())
+
+
+def _plan(
+    ranking: pd.DataFrame,
+    budget: float,
+    costs: Mapping[str, float] | None,
+    n_rows: int,
+    level: float,
+    random_state: Any,
+    without: set[str],
+) -> pd.DataFrame:
+    """Plan, but for models that are not to be asked."""
     import pandas as pd
 
     evidence = evidence_of(ranking)
@@ -101,9 +116,11 @@ def plan_labels(
     _check_budget(budget)
     posterior = ranking.attrs["posterior"]
     answered = ranking.attrs.get("answered") or LabelledRows(evidence.names)
-    chosen = _worth_asking(posterior, evidence, cost, int(n_rows))
+    fit = np.array([name not in without for name in evidence.names])
+    fit &= ~np.isnan(posterior.mean) & (cost <= budget)
     pairs: list[tuple[int, int]] = []
     if len(posterior.shortlist(level)) > 1:
+        chosen = _worth_asking(posterior, evidence, cost, fit, int(n_rows))
         pairs = _pairs(
             chosen,
             answered,
@@ -131,7 +148,7 @@ def _check_budget(budget: Any) -> None:
 
 
 def _checked_costs(evidence: Evidence, costs: Mapping[str, float] | None) -> np.ndarray:
-    costs = dict(costs or {})
+    costs = {} if costs is None else dict(costs)
     if strange := sorted(set(costs) - set(evidence.names)):
         raise ValueError(
             f"costs names {strange}, but the models are {[*evidence.names]}."
@@ -160,16 +177,19 @@ def knowledge_gradient(
 
 
 def _worth_asking(
-    posterior: ScorePosterior, evidence: Evidence, cost: np.ndarray, n_rows: int
+    posterior: ScorePosterior,
+    evidence: Evidence,
+    cost: np.ndarray,
+    fit: np.ndarray,
+    n_rows: int,
 ) -> list[int]:
     """Return the models to be asked, the most useful first, with the best one."""
-    known = np.flatnonzero(~np.isnan(posterior.mean))
-    if len(known) < 2:
+    if fit.sum() < 2:
         return []
     noise = np.diag(evidence.row_covariance)
-    gain = knowledge_gradient(posterior, noise, n_rows) / cost
-    best = int(np.nanargmax(posterior.mean))
-    order = [int(i) for i in np.argsort(-gain, kind="stable") if i in known]
+    gain = np.where(fit, knowledge_gradient(posterior, noise, n_rows) / cost, -1.0)
+    best = int(np.argmax(np.where(fit, posterior.mean, -np.inf)))
+    order = [int(i) for i in np.argsort(-gain, kind="stable") if fit[i]]
     chosen = [i for i in order if gain[i] >= WORTH * gain.max() and gain[i] > 0]
     chosen = chosen or order[:2]
     if best not in chosen:
@@ -189,10 +209,11 @@ def _pairs(
     """Models and rows to ask within the budget, the same rows for all models."""
     count = evidence.scorer.task.n_samples
     order = check_random_state(random_state).permutation(count).tolist()
-    seen = {i: set(answered.answers[i][0].tolist()) for i in answered.answers}
+    seen = {i: answered.asked(i) for i in chosen}
     # As many models as one row can be paid for.
     while len(chosen) > 2 and cost[chosen].sum() > budget:
-        chosen = chosen[:-1]
+        dearest = max(chosen, key=lambda i: cost[i])
+        chosen = [i for i in chosen if i != dearest]
     pairs: list[tuple[int, int]] = []
     used = 0
     for row in order:
@@ -228,8 +249,7 @@ def settle_ranking(
     ranking : DataFrame
         What `rank_models` or `add_labels` returned.
     models : dict of str to model
-        The models, as `rank_models` had them.  Their labels must be the target's; give
-        `MTEWrapper` objects with ``label_names`` where they are not.
+        The models, as `rank_models` had them; its ``label_names`` hold here too.
     budget : float
         Most that the answers may cost: their number, or in the unit of ``costs``.
     costs : dict of str to float, optional
@@ -245,13 +265,15 @@ def settle_ranking(
     -------
     ranking : DataFrame
         The combined table; ``attrs`` has in addition ``spent``, and ``answers``: a
-        DataFrame of the models' answers by rows, with which `add_labels` and
-        ``rank_models(labelled=...)`` can go on.
+        DataFrame of all answers of the models by rows, those from before too, with
+        which `add_labels` and ``rank_models(labelled=...)`` can go on.
 
     Raises
     ------
     TypeError, ValueError
-        As `plan_labels` does; also if ``models`` lacks one that is to be asked.
+        As `plan_labels` does; also if ``models`` lacks one that is ranked.
+    AttributeError
+        If a model cannot be asked as its wrapper says.
 
     Warns
     -----
@@ -270,52 +292,57 @@ def settle_ranking(
     >>> settle_ranking(table, models, budget=4).attrs["spent"]
     4.0
     """
-    import pandas as pd
-
     evidence = evidence_of(ranking)
     _check_budget(budget)
-    wrapped, _ = wrap_models(models, None, "wrong")
-    if missing := sorted(set(evidence.names) - set(wrapped)):
-        raise ValueError(f"models lacks {missing}, which are ranked.")
+    wrapped = _ready(models, evidence)
     target = evidence.scorer.task
-    before = ranking.attrs.get("answered") or LabelledRows(evidence.names)
-    answers = pd.DataFrame(columns=[*evidence.names], dtype=object)
-    rows = LabelledRows(evidence.names, dict(before.answers))
-    table, spent = ranking, 0.0
     seed = seed_of(random_state)
+    before = ranking.attrs.get("answered") or LabelledRows(evidence.names)
+    rows = before.copy()
+    table, spent = ranking, 0.0
     failed: set[str] = set()
     while len(table.attrs["posterior"].shortlist(level)) > 1 and spent < budget:
-        plan = plan_labels(
-            table,
-            budget - spent,
-            costs=costs,
-            n_rows=n_rows,
-            level=level,
-            random_state=seed,
-        )
-        plan = plan[~plan["model"].isin(failed)]
+        left = budget - spent
+        plan = _plan(table, left, costs, n_rows, level, seed, failed)
         if plan.empty:
             break
         for name, part in plan.groupby("model", sort=False):
+            model = evidence.names.index(str(name))
             some = np.sort(part["row"].to_numpy())
             texts = target.take(some).texts
-            spent += float(part["cost"].sum())
             try:
                 found = wrapped[str(name)].label(texts)
-                kept = some[places(found.texts, texts)]
-                rows.extend(evidence.names.index(str(name)), target, kept, found)
-            except (ModelLabelError, ValueError) as error:
-                failed.add(name)
+                found = answers_as_labels(found, target.targets)
+                check_answers(str(name), found, target, evidence.labelled[model])
+            except Exception as error:  # a model may be anybody's
+                failed.add(str(name))
                 warnings.warn(
                     f"the model {name!r} is not asked again: {error}",
                     ModelLabelWarning,
                     stacklevel=find_stack_level(),
                 )
                 continue
-            labels = dict(zip(kept.tolist(), found.y, strict=True))
-            for row, label in labels.items():
-                answers.loc[row, str(name)] = label
-        table = with_rows(ranking, rows, complete=False)
+            spent += float(part["cost"].sum())
+            kept = some[places(found.texts, texts)]
+            rows.silent.setdefault(model, set()).update(
+                set(some.tolist()) - set(kept.tolist())
+            )
+            rows.extend(model, target, kept, found)
+        if rows.answers:
+            table = with_rows(ranking, rows.copy(), complete=False)
     table = table.copy()
-    table.attrs |= {"spent": spent, "answers": answers.sort_index()}
+    table.attrs |= {"spent": spent, "answers": rows.frame()}
     return table
+
+
+def _ready(models: Any, evidence: Evidence) -> dict[str, MTEWrapper]:
+    """Wrap models as they were ranked; raise for those that cannot be asked."""
+    wrapped, _ = wrap_models(models, None, "wrong")
+    if missing := sorted(set(evidence.names) - set(wrapped)):
+        raise ValueError(f"models lacks {missing}, which are ranked.")
+    for name in evidence.names:
+        renaming = evidence.label_names.get(name)
+        if renaming is not None and wrapped[name].label_names is None:
+            wrapped[name].set_params(label_names=renaming)
+        wrapped[name].known_labels()
+    return wrapped

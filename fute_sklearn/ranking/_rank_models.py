@@ -270,7 +270,11 @@ def rank_models(
     scores = {"": work.scores(plan.taken)}
     scores |= {name: work.baseline(name) for name in wanted if name != "random"}
     facts = work.facts()
-    evidence = work.evidence(scores[""], facts["prior_score"])
+    evidence = work.evidence(
+        scores[""],
+        facts["prior_score"],
+        {name: wrapper.label_names for name, wrapper in answered.wrapped.items()},
+    )
     posterior = evidence.posterior()
     table = _table(scores, posterior, answered, list(wrapped), "random" in wanted)
     table.attrs = {
@@ -291,7 +295,8 @@ def rank_models(
     tell(table, posterior, evidence.rise, 0)
     warn_if_unstable(table.attrs["stability"], len(texts))
     if labelled is not None:
-        return with_rows(table, given_rows(names, labelled, target), complete=False)
+        rows = given_rows(names, labelled, target, answered.tasks, answered.errors)
+        return with_rows(table, rows, complete=False)
     if n_labelled:
         rows = ask_rows(answered.wrapped, target, n_labelled, random_state)
         return with_rows(table, rows, complete=True)

@@ -80,7 +80,7 @@ class RegistryFiles:
         if not path.exists():
             with self.lock:
                 if not path.exists():
-                    self._write_texts(texts or ())
+                    self._write_texts(self._checked(texts or ()))
         self.texts = self._read_texts(texts)
         self.key = texts_key(self.texts)
 
@@ -91,6 +91,23 @@ class RegistryFiles:
         lines = [json.dumps(one) for one in (header, *texts)]
         body = "".join(f"{line}\n" for line in lines)
         write_atomically(self.folder / TEXTS, body.encode())
+
+    def _checked(self, given: Sequence[str]) -> Sequence[str]:
+        """Return texts to be written, if no model has answered others."""
+        key = texts_key(given)
+        for name in sorted(self.names()):
+            try:
+                body = without_checksum((self.models / name).read_bytes())
+                found = json.loads(body.partition(b"\n")[0])["texts"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if found != key:
+                raise ValueError(
+                    f"the models in {self.folder} have answered other texts than those "
+                    f"given, {len(given)}; give the registry's own, in their order."
+                )
+            break
+        return given
 
     def _read_texts(self, given: Sequence[str] | None) -> tuple[str, ...]:
         path = self.folder / TEXTS
@@ -108,7 +125,7 @@ class RegistryFiles:
                     f"{path} is damaged. Give the same texts again, and it is written "
                     "anew: ModelRegistry(folder, texts)."
                 )
-            self._write_texts(given)
+            self._write_texts(self._checked(given))
             warn_damaged_file(path, "its checksum differs", "it is written anew")
             return tuple(given)
         if schema > SCHEMA:
@@ -141,7 +158,8 @@ class RegistryFiles:
             head, _, data = body.partition(b"\n")
             record = json.loads(head)
             if record["texts"] != self.key:
-                raise ValueError("its answers are to other texts")
+                warn_damaged_file(path, "it answers other texts", "it is left out")
+                return None
             entry = Entry.of(record)
             return entry, RegistryAnswers.from_bytes(entry.labels, data)
         except FileNotFoundError:

@@ -80,6 +80,10 @@ class RegistryStore:
             )
         return latest[name]
 
+    def entry(self, file: str) -> Entry:
+        """Return what is known of a model's file, also if it is gone by now."""
+        return self._listed[file]
+
     def label_names(self, file: str) -> tuple[str, ...]:
         """Names of a model's labels."""
         if file not in self._label_names:
@@ -91,15 +95,16 @@ class RegistryStore:
         found = self._files.read(file)
         return None if found is None else found[1]
 
-    def answers(self, file: str) -> RegistryAnswers:
-        """Return a model's answers; KeyError if they are damaged or gone."""
-        found = self.find(file)
-        if found is None:
-            raise KeyError(
-                f"the model {self._listed[file].name!r} is gone: its file is damaged, "
-                "or another process has removed it."
-            )
-        return found
+    def answers(self, name: str) -> RegistryAnswers:
+        """Return the answers of a model's latest version; KeyError if there is none.
+
+        Another process may replace its file in the meantime.
+        """
+        while True:
+            file = self.file_of(name)
+            if (found := self.find(file)) is not None:
+                return found
+            self._seen = None  # look again
 
     # Changes --------------------------------------------------------------------
 
@@ -120,6 +125,8 @@ class RegistryStore:
                 return False
             known = self._listed[file]
             if known.identity == identity:
+                if self.find(file) is None:  # damaged, and set aside
+                    return False
                 if metadata and any(
                     key not in known.metadata or known.metadata[key] != value
                     for key, value in metadata.items()

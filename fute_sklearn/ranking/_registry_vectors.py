@@ -56,7 +56,7 @@ class RegistryVectors:
     def embeddings(self, file: str) -> tuple[list[str], np.ndarray]:
         """Embeddings of all models that have a model's labels, in these alone.
 
-        Returns their names too; the embeddings are centred.
+        Returns their names too.
         """
         wanted = self._store.label_names(file)
         files = {
@@ -65,18 +65,16 @@ class RegistryVectors:
             if set(wanted) <= set(self._store.label_names(other))
         }
         found = self._moments(list(files.values())).embeddings(list(files.values()))
-        entries = self._store.entries()
         names, rows = [], []
         for name, other in files.items():
             if other in found:
                 labels = list(self._store.label_names(other))
-                if entries[other].abstained:
+                if self._store.entry(other).abstained:
                     labels.append(ABSTAINED)
                 places = [sorted(labels).index(label) for label in wanted]
                 names.append(name)
                 rows.append(found[other][places].ravel())
-        array = np.array(rows)
-        return names, array - array.mean(0)
+        return names, np.array(rows)
 
 
 def similarities(rows: np.ndarray, place: int) -> np.ndarray:

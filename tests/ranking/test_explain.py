@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fute_sklearn import ExplanationDisplay, MomentEmbedder, explain, rank_models
+from fute_sklearn import (
+    ExplanationDisplay,
+    MomentEmbedder,
+    Task,
+    explain,
+    rank_models,
+)
 
 from .test_confidence import BAD, GOOD, Noisy, film_texts
 
@@ -88,6 +94,19 @@ def test_what_cannot_be_explained(ranking):
     one = rank_models({"a": models["a"]}, X, y, texts=texts, embedder=embedder)
     with pytest.raises(ValueError, match="no other model"):
         explain(one, "a")
+
+
+def test_soft_labels_of_the_target():
+    texts, _ = film_texts(200, 0)
+    X, y = film_texts(60, 1)
+    proba = [[0.1, 0.9] if one == "good" else [0.7, 0.3] for one in y]
+    table = rank_models(
+        {"all": Half(BAD), "few": Half(BAD[:1])},
+        Task(X, proba, classes=["bad", "good"]),
+        texts=texts,
+        embedder=MomentEmbedder(alpha=0.1),
+    )
+    assert set(explain(table, "all", "few")["label"]) == {"good", "bad"}
 
 
 def test_balanced_accuracy_weighs_rows_by_class():

@@ -193,6 +193,13 @@ def test_the_mismatch_names_the_labels_that_go_together(films):
     ), caught.value
 
 
+def test_a_model_without_answers_cannot_be_matched(films):
+    models = {"opaque": opaque, "none": lambda text: None}
+    with pytest.warns(ModelLabelWarning, match="gives no answer to any text"):
+        table = ranked(models, films, label_names="match")
+    assert np.isnan(table.loc["none", "score"])
+
+
 def test_labels_that_cannot_be_matched_are_refused(films):
     texts, y = films
     rng = np.random.default_rng(3)

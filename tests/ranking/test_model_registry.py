@@ -306,6 +306,9 @@ def test_nearest(registry):
     assert found["agreement"].iloc[0] > 0.85
     assert (found["similarity"].diff().dropna() <= 0).all()
     assert registry.nearest("other").empty
+    registry.add("twin", MTEWrapper(Noisy(0.0, 0), fingerprint="twin"))
+    twin = registry.nearest("right", 1)
+    assert twin.loc["twin"].tolist() == pytest.approx([1, 1])
     with pytest.raises(ValueError, match="n_models=0"):
         registry.nearest("right", 0)
 
@@ -318,7 +321,7 @@ def test_embeddings_are_those_of_the_moment_embedder(registry, texts):
     embedder = MomentEmbedder("fute-tiny-random", reference=texts)
     found = embedder.embed([registry.task(name) for name in names])
     expected = np.array([one.embedding_ for one in found])
-    np.testing.assert_allclose(rows, expected - expected.mean(0), atol=1e-5)
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
 def test_map(registry):
@@ -410,14 +413,97 @@ def test_a_damaged_model_is_not_ranked_in_silence(registry):
     registry.rank(X, y)
     path = registry.folder / "models" / registry._store.file_of("m1")
     path.write_bytes(b"")
-    with (
-        pytest.warns(DamagedRegistryWarning),
-        pytest.raises(KeyError, match="'m1' is gone"),
-    ):
-        registry.rank(X, y)
+    with pytest.warns(DamagedRegistryWarning, match="add the model again"):
+        found = registry.rank(X, y)
+    assert found.attrs["left_out"] == ["m1"]
+    with pytest.raises(KeyError, match="no model 'm1'"):
+        registry.task("m1")
     assert sorted(registry.rank(X, y).index) == ["m0", "m2"]
     registry.add("m1", Noisy(0.15, 1))
     assert len(registry) == 3
+
+
+@pytest.mark.parametrize("more", [{}, {"owner": "me"}])
+def test_adding_a_damaged_model_again_writes_it(more, registry):
+    registry.add("one", Noisy(0.1, 0))
+    expected = registry.list().loc["one", "fingerprint"]
+    path = registry.folder / "models" / registry._store.file_of("one")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.warns(DamagedRegistryWarning):
+        ModelRegistry(registry.folder).add("one", Noisy(0.1, 0), **more)
+    assert registry.list().loc["one", "fingerprint"] == expected
+    assert registry.task("one").n_samples == 120
+
+
+def test_models_are_not_given_to_other_texts(registry, texts):
+    registry.add("one", Noisy(0.1, 0))
+    path = registry.folder / "texts.jsonl"
+    for damage in (path.unlink, lambda: path.write_bytes(b"")):
+        damage()
+        with pytest.raises(ValueError, match="have answered other texts"):
+            ModelRegistry(registry.folder, texts[1:])
+        assert len(list((registry.folder / "models").glob("*.model"))) == 1
+    with pytest.warns(DamagedRegistryWarning, match="written anew"):
+        assert len(ModelRegistry(registry.folder, texts)) == 1
+
+
+def test_answers_to_repeated_texts_stay_with_their_rows(tmp_path):
+    registry = ModelRegistry(tmp_path / "twice", ["x", "x", "y"], TINY)
+    answers = [None, "bad", "good"]
+    registry.add("one", MTEWrapper(answers, abstentions="drop"))
+    found = registry._store.answers("one").labelled()
+    assert found == answers
+
+
+def test_metadata_hide_no_columns(registry):
+    with pytest.raises(ValueError, match=r"metadata \['labels', 'version'\] would"):
+        registry.add("one", Noisy(0.1, 0), version="9", labels=3)
+
+
+def test_ranking_while_others_change_the_registry(registry):
+    fill(registry, 6)
+    X, y = film_texts(40, 1)
+    other, stop, errors = ModelRegistry(registry.folder), threading.Event(), []
+
+    def change():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            try:
+                other.add(
+                    f"m{number % 6}", Noisy(0.15 * (number % 6), number % 6), k=number
+                )
+            except Exception as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(4):
+            assert len(registry.rank(X, y, students="closed")) == 6
+            assert len(registry.nearest("m1", 3)) == 3
+    finally:
+        stop.set()
+        thread.join()
+    assert errors == []
+
+
+def test_answers_to_labelled_rows_bring_models_into_the_table(registry):
+    fill(registry, 6)
+    X, y = film_texts(60, 1)
+    last = registry.rank(X, y, students="closed").index[-1]
+    answers = pd.DataFrame({last: y[:20]})
+    found = registry.rank(X, y, students="closed", top=2, labelled=answers)
+    assert last in found.index
+    assert found.loc[last, "labelled_score"] == 1
+
+
+def test_drift_of_given_answers(registry):
+    answers = ["good", "bad"] * 60
+    registry.add_answers("given", answers)
+    assert registry.drift("given", answers, n_texts=50).n_changed == 0
+    other = registry.drift("given", answers[::-1], n_texts=50)
+    assert other.n_changed == 50
 
 
 def test_many_segments_are_merged(registry, monkeypatch):

@@ -14,7 +14,7 @@ from fute_sklearn import (
     rank_models,
     settle_ranking,
 )
-from fute_sklearn.exceptions import ModelLabelWarning
+from fute_sklearn.exceptions import LabelMismatchError, ModelLabelWarning
 from fute_sklearn.ranking._plan_labels import knowledge_gradient
 
 from .test_confidence import Noisy, film_texts
@@ -156,7 +156,139 @@ def test_a_model_that_fails_is_not_asked_again(ranking, models):
     best = ranking.index[0]
     some = {**models, best: MTEWrapper(broken, fingerprint="broken")}
     with pytest.warns(ModelLabelWarning, match="is not asked again"):
-        found = settle_ranking(ranking, some, 100)
-    assert best not in found.attrs["answers"].dropna(axis=1, how="all").columns
+        found = settle_ranking(ranking, some, 100, level=0.999)
+    answers = found.attrs["answers"].notna().sum()
+    assert answers[best] == 0
+    # The others are asked all the same, and only answers are charged.
+    assert found.attrs["spent"] == answers.sum() > 50
     with pytest.raises(ValueError, match="models lacks"):
         settle_ranking(ranking, {"good 0": models["good 0"]}, 100)
+
+
+def test_earlier_answers_are_kept(films, models):
+    (texts, _), (X, y) = films
+    options = {"texts": texts, "embedder": MomentEmbedder()}
+    plain = rank_models(models, X, y, **options)
+    before = rank_models(models, X, y, **options, n_labelled=10)
+    found = settle_ranking(before, models, 24, n_rows=2, level=0.9999)
+    answers = found.attrs["answers"]
+    assert (answers.notna().sum() >= 10).all()
+    assert answers.notna().sum().sum() == 120 + found.attrs["spent"]
+    pd.testing.assert_frame_equal(add_labels(plain, answers), found)
+
+
+def test_rows_without_an_answer_were_asked(ranking, models):
+    best = ranking.index[0]
+
+    def shy(texts: list[str]) -> list[str | None]:
+        found = models[best].predict(texts)
+        return [None if "film" in t else f for t, f in zip(texts, found, strict=True)]
+
+    some = {**models, best: MTEWrapper(shy, fingerprint="shy", abstentions="drop")}
+    with pytest.warns(ModelLabelWarning, match="dropped") as caught:
+        found = settle_ranking(ranking, some, 200, n_rows=20, level=0.9999)
+    assert not [one for one in caught if "not asked again" in str(one.message)]
+    rows = found.attrs["answered"]
+    place = found.attrs["evidence"].names.index(best)
+    assert rows.silent[place]
+    assert not rows.silent[place] & set(rows.labels[place])
+
+
+def test_answers_in_other_labels_are_refused(ranking, models):
+    answers = pd.DataFrame({"good 0": ["Good", "Bad"]})
+    with pytest.raises(LabelMismatchError, match=r"answers \['Bad', 'Good'\] to lab"):
+        add_labels(ranking, answers)
+
+    def other(texts: list[str]) -> list[str]:
+        return [one.title() for one in models["good 0"].predict(texts)]
+
+    some = {**models, ranking.index[0]: MTEWrapper(other, fingerprint="other")}
+    with pytest.warns(ModelLabelWarning, match="not asked again: .*'Bad'"):
+        settle_ranking(ranking, some, 100)
+
+
+def test_label_names_of_the_ranking_hold(films):
+    (texts, _), (X, y) = films
+    names = {"good": "pos", "bad": "neg"}
+
+    def other(found: list[str]) -> list[str]:
+        return [names[one] for one in Noisy(0.2, 0).predict(found)]
+
+    models = {"other": other, "close": Noisy(0.25, 1)}
+    back = {"other": {"pos": "good", "neg": "bad"}}
+    options = {"texts": texts, "embedder": MomentEmbedder(), "label_names": back}
+    table = rank_models(models, X, y, **options)
+    found = settle_ranking(table, models, 40, level=0.9999)
+    assert found.loc["other", "labelled_score"] > 0.5
+
+
+def test_models_that_give_probabilities(films):
+    (texts, _), (X, y) = films
+
+    def proba(found: list[str]) -> np.ndarray:
+        good = np.array(Noisy(0.2, 0).predict(found)) == "good"
+        return np.where(good[:, None], [0.2, 0.8], [0.8, 0.2])
+
+    def wrapper(name):
+        return MTEWrapper(
+            proba,
+            response_method="predict_proba",
+            classes=["bad", "good"],
+            fingerprint=name,
+        )
+
+    models = {"a": wrapper("a"), "b": Noisy(0.21, 3)}
+    table = rank_models(models, X, y, texts=texts, embedder=MomentEmbedder())
+    found = settle_ranking(table, models, 20, level=0.9999)
+    assert set(found.attrs["answers"]["a"].dropna()) <= {"good", "bad"}
+    add_labels(table, found.attrs["answers"])
+
+
+def test_models_that_cannot_be_asked_are_told_before_any_is(ranking, models):
+    counted = Counted(0.1, 0)
+    some = {**models, "good 0": counted, "bad 0": object()}
+    with pytest.raises((TypeError, AttributeError)):
+        settle_ranking(ranking, some, 100)
+    assert counted.asked == []
+
+
+def test_a_table_without_its_index_is_refused(ranking):
+    with pytest.raises(ValueError, match="holds none of its models"):
+        add_labels(ranking.reset_index(drop=True), pd.DataFrame({"good 0": ["good"]}))
+
+
+@pytest.mark.parametrize("index", [[True, False], [0.5, 1.5]])
+def test_an_index_of_other_kinds_is_refused(index, ranking):
+    with pytest.raises(ValueError, match="holds no positions"):
+        add_labels(ranking, pd.DataFrame({"good 0": ["good", "bad"]}, index))
+    twice = pd.DataFrame([["good", "good"]], columns=["good 0", "good 0"])
+    with pytest.raises(ValueError, match="in two columns"):
+        add_labels(ranking, twice)
+
+
+def test_answers_of_a_model_that_failed_are_passed_over(films, models):
+    def broken(texts: list[str]) -> list[str]:
+        raise RuntimeError("no more")
+
+    (texts, _), (X, y) = films
+    answers = pd.DataFrame({"good 0": y[:20], "broken": y[:20]})
+    with pytest.warns(ModelLabelWarning):
+        table = rank_models(
+            {**models, "broken": broken},
+            X,
+            y,
+            texts=texts,
+            embedder=MomentEmbedder(),
+            labelled=answers,
+        )
+    assert table.loc["good 0", "labelled_score"] == 1
+    assert np.isnan(table.loc["broken", "score"])
+
+
+def test_dear_models_are_left_out_of_a_small_budget(ranking):
+    first = ranking.index[0]
+    plan = plan_labels(ranking, 3, costs={first: 1000})
+    assert len(plan)
+    assert first not in set(plan["model"])
+    some = plan_labels(ranking, 3, costs=pd.Series({first: 1000.0}))
+    pd.testing.assert_frame_equal(some, plan)
