@@ -283,8 +283,10 @@ def given_rows(
 
 def places(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
     """Return the positions in ``texts`` of the subsequence ``kept``."""
+    if len(kept) == len(texts):
+        return np.arange(len(texts))
     rows, start = [], 0
     for text in kept:
         start = texts.index(text, start) + 1
         rows.append(start - 1)
-    return np.array(rows)
+    return np.array(rows, dtype=np.intp)

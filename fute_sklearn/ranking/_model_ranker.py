@@ -56,7 +56,7 @@ class ModelRanker(BaseRanker):
         the baseline that is hard to beat.
     similarity_weight_ : float
         Weight of the tasks similar to a target; 0 if they add nothing, or there are
-        fewer than five.
+        fewer than ten, which cannot tell.
     past_results_ : DataFrame
         How well past tasks were predicted from the others, ``"static"``, and
         ``"with similarity"``: root mean squared ``error``, mean rank correlation

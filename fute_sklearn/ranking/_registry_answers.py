@@ -13,6 +13,7 @@ from .._utils._store import text_key
 from ..models._mte_wrapper import ABSTAINED, MTEWrapper
 from ..tasks._task import Task
 from ..tasks._validation import label_name
+from ._labelled_rows import places
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class RegistryAnswers:
         gone = np.ones(len(proba), dtype=bool)
         if real:
             gone = proba[:, real].sum(1) == 0
-        rows = _rows_of(task.texts, texts)
+        rows = places(task.texts, texts)
         labels = tuple(classes[i] for i in real)
         if np.isin(proba, (0, 1)).all():
             values = np.full(len(texts), -1, dtype=_code_type(len(real)))
@@ -149,14 +150,3 @@ class RegistryAnswers:
 
 def _code_type(count: int) -> Any:
     return next(t for t in (np.int8, np.int16, np.int32) if count <= np.iinfo(t).max)
-
-
-def _rows_of(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:
-    """Return the positions in ``texts`` of the subsequence ``kept``."""
-    if len(kept) == len(texts):
-        return np.arange(len(texts))
-    rows, start = [], 0
-    for text in kept:
-        start = texts.index(text, start) + 1
-        rows.append(start - 1)
-    return np.array(rows, dtype=np.intp)

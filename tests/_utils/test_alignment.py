@@ -109,15 +109,13 @@ def test_rankers_align_gains_in_fit_and_score():
     assert ranker.score([[1.0, 0, 0]], gains) == pytest.approx(1)
     with pytest.raises(ValueError, match=r"have \['extra'\]"):
         ranker.score([[1.0, 0, 0]], pd.Series({**gains, "extra": 1}))
-    names = list("zamqrs")
-    E = pd.DataFrame(np.eye(2).repeat(3, 0), index=names)
-    past = pd.DataFrame(
-        {"svm": [1.0] * 3 + [0.0] * 3, "tree": [0.0] * 3 + [1.0] * 3}, names
-    )
-    past = past.loc[["q", "z", "r", "a", "m", "s"]]
-    learnt = ModelRanker("dot").fit(E, past)
+    names = list("zamqrsbcde")
+    E = pd.DataFrame(np.eye(2).repeat(5, 0), index=names)
+    gains = [1.0] * 5 + [0.0] * 5
+    past = pd.DataFrame({"svm": gains, "tree": gains[::-1]}, names)
+    learnt = ModelRanker("dot").fit(E, past := past.loc[list("qbzrcamsed")])
     assert learnt.similarity_weight_ > 0
-    assert learnt.predict(E.to_numpy()).tolist() == ["svm"] * 3 + ["tree"] * 3
+    assert learnt.predict(E.to_numpy()).tolist() == ["svm"] * 5 + ["tree"] * 5
     # Targets are aligned with the rows of gains by the tasks' names.
     assert learnt.score(E, past) == pytest.approx(1)
     with pytest.raises(ValueError, match="the gains' rows"):
