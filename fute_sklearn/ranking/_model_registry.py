@@ -390,25 +390,13 @@ class ModelRegistry:
                     f"label_names='match' compares every model's labels, {len(files)} "
                     f"here; raise top={top} to that, or name the models in a dict."
                 )
-            balanced = class_weight == "balanced" or (
-                class_weight == "auto"
-                and weighs_classes_equally(scoring, target.targets.classes)
-            )
-            scores = self._vectors.scores(
-                list(files.values()), target, scoring, balanced
-            )
-            scores[np.isnan(scores)] = -np.inf
-            asked = named | set(
-                map(str, getattr(options.get("labelled"), "columns", ()))
-            )
-            forced = np.array([name in asked for name in files])
-            scores[forced] = np.inf
-            best = np.argsort(-scores, kind="stable")[: max(int(top), forced.sum())]
-            chosen = [chosen[i] for i in np.sort(best)]
+            answers = getattr(options.get("labelled"), "columns", ())
+            asked = named | set(map(str, answers))
+            chosen = self._best(files, target, scoring, class_weight, int(top), asked)
         found = {}
         for name in chosen:
             try:
-                found[name] = self._store.answers(name).wrapper(name)
+                found[name] = self._store.answers(name, files[name]).wrapper(name)
             except KeyError:  # damaged, as a warning said, or removed just now
                 left_out = [*left_out, name]
         if not found:
@@ -425,6 +413,28 @@ class ModelRegistry:
         )
         table.attrs |= {"n_models": len(files), "left_out": left_out}
         return table
+
+    def _best(
+        self,
+        files: Mapping[str, str],
+        target: Task,
+        scoring: Any,
+        class_weight: str | None,
+        top: int,
+        asked: set[str],
+    ) -> Sequence[str]:
+        """Names of the best models by their closed-form students, and those asked."""
+        balanced = class_weight == "balanced" or (
+            class_weight == "auto"
+            and weighs_classes_equally(scoring, target.targets.classes)
+        )
+        scores = self._vectors.scores(list(files.values()), target, scoring, balanced)
+        scores[np.isnan(scores)] = -np.inf
+        forced = np.array([name in asked for name in files])
+        scores[forced] = np.inf
+        best = np.argsort(-scores, kind="stable")[: max(top, int(forced.sum()))]
+        names = list(files)
+        return [names[i] for i in np.sort(best)]
 
     def _fitting(
         self, target: Task, named: set[str], all_fit: bool
@@ -491,8 +501,9 @@ class ModelRegistry:
         order = np.argsort(-similar, kind="stable")
         best = order[order != place][:n_models]
         agree = []
+        latest = self._store.latest()
         for i in best:
-            other = self._store.answers(names[i]).labelled()
+            other = self._store.answers(names[i], latest.get(names[i])).labelled()
             agree.append(np.mean([a == b for a, b in zip(own, other, strict=True)]))
         return pd.DataFrame(
             {"similarity": similar[best], "agreement": agree},

@@ -95,11 +95,13 @@ class RegistryStore:
         found = self._files.read(file)
         return None if found is None else found[1]
 
-    def answers(self, name: str) -> RegistryAnswers:
+    def answers(self, name: str, file: str | None = None) -> RegistryAnswers:
         """Return the answers of a model's latest version; KeyError if there is none.
 
-        Another process may replace its file in the meantime.
+        That was in ``file``, where given, but another process may have replaced it.
         """
+        if file is not None and (known := self.find(file)) is not None:
+            return known
         while True:
             file = self.file_of(name)
             if (found := self.find(file)) is not None:
