@@ -7,15 +7,18 @@ For every target of the beds (see ``beds.py``) the models of all other domains a
 ranked with 400 labelled rows of the target; the truth is their accuracy on other rows
 of it.  Prints for each target the straight line from the expected scores to the true
 ones: its slope, how far it lies above at their mean, and what is left beyond it and the
-truth's own error, which are the students' errors.  Over all targets of a bed it prints
-how often 90 % intervals hold the truth (widened by the error of the truth, measured on
-up to 1,000 rows), how often 90 % shortlists hold the best and which share of the pool
-they are, and how far stated probabilities of one model to beat another are from what
-came out (expected calibration error, ten bins); beside that, equally long shortlists by
-the baselines.  Then the same with k labelled rows that every model answers: rank
-correlation and regret of the expected scores alone, of the labelled rows alone and of
-both.  Last, what is said of pools of twenty models of one kind that are equal (trained
-on resamples of the target's domain) or useless (trained on shuffled labels).
+truth's own error, which are the students' errors; at last their root mean squares as
+shares of the range from the label prior's score to a perfect one, and how much more
+models gain by telling rows apart than their students. Over all targets of a bed it
+prints how often 90 % intervals hold the truth (widened by the error of the truth,
+measured on up to 1,000 rows), how often 90 % shortlists hold the best and which share
+of the pool they are, and how far stated probabilities of one model to beat another are
+from what came out (expected calibration error, ten bins); beside that, equally long
+shortlists by the baselines. Then the same with k labelled rows that every model
+answers: rank correlation and regret of the expected scores alone, of the labelled rows
+alone and of both. Last, what is said of pools of twenty models of one kind that are
+equal (trained on resamples of the target's domain) or useless (trained on shuffled
+labels).
 """
 
 from __future__ import annotations
@@ -84,6 +87,23 @@ def line_of(expected: np.ndarray, gains: np.ndarray, n_rows: int) -> str:
     )
 
 
+def errors_of(table: pd.DataFrame, gains: np.ndarray, n_rows: int) -> dict[str, Any]:
+    """Squared errors of students as shares of the range from prior to perfect score.
+
+    Also what models gain by telling rows apart, and what their students do.
+    """
+    evidence = table.attrs["evidence"]
+    expected = table["score"][list(evidence.names)].to_numpy()
+    slope, start = np.polyfit(expected, gains, 1)
+    own = np.mean(gains * (1 - gains)) / n_rows
+    left = max(np.var(gains - start - slope * expected) - own, 0.0)
+    return {
+        "left": left / evidence.scale**2,
+        "height": np.mean(gains - expected) ** 2 / evidence.scale**2,
+        "gain": (gains - evidence.blind, expected - evidence.blind),
+    }
+
+
 def calibration_error(pairs: np.ndarray) -> float:
     """Expected calibration error of stated probabilities of what came."""
     stated, came = pairs
@@ -124,6 +144,7 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
             found[f"{name} holds"] = float(bool(best & top))
         out.setdefault("0", []).append(found)
         gains = truth[list(posterior.names)].to_numpy()
+        found["errors"] = errors_of(plain, gains, test.n_samples)
         print(f"  {target:18s} {line_of(posterior.mean, gains, test.n_samples)}")
         print(
             f"  {'':18s} cover {found['cover']:.2f} holds {found['holds']:.0f} "
@@ -162,6 +183,15 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
         share = np.mean([r[f"{base} holds"] for r in found["0"]])
         print(f"  as many by {base}: hold the best {share:.2f}")
     print(f"  as many at random: {np.mean([r['share'] for r in found['0']]):.2f}")
+    errors = [row["errors"] for row in found["0"]]
+    left, height = (
+        np.sqrt(np.mean([e[k] for e in errors])) for k in ("left", "height")
+    )
+    true, seen = (np.concatenate([e["gain"][i] for e in errors]) for i in (0, 1))
+    print(
+        f"  students' errors, of the range: {left:.3f} beyond the line, {height:.3f} "
+        f"of its height; models gain {true @ seen / (seen @ seen):.2f} times as much"
+    )
     print("  Spearman, regret      expected        labelled rows   both")
     for count in map(str, COUNTS):
         means = [

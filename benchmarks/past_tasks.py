@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from beds import LOADERS, make_bed
+from beds import LOADERS, Bed, make_bed
 
 from fute_sklearn import (
     ModelRanker,
@@ -32,6 +32,25 @@ from fute_sklearn import (
     rank_models,
 )
 from fute_sklearn.metrics import spearman_score
+
+
+def gains_of(bed: Bed) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Accuracies of the models on the domains, and those that count as past gains."""
+    gains = pd.DataFrame(
+        {
+            key: [
+                float(np.mean(model.predict(list(test.texts)) == test.y))
+                for test in (part["test"] for part in bed.parts.values())
+            ]
+            for key, model in bed.zoo.items()
+        },
+        index=list(bed.parts),
+    )
+    home = gains.copy().astype(bool)
+    for name in gains:
+        home[name] = [name.endswith(f"| {domain}") for domain in gains.index]
+    past = gains.mask(home)
+    return gains, past.apply(lambda row: row.fillna(row.mean()), axis=1)
 
 
 def main() -> None:
@@ -50,26 +69,7 @@ def main() -> None:
         }
         vectorizer = TaskVectorizer(MomentEmbedder(reference=bed.texts))
         places = vectorizer.fit_transform(list(bed.targets.values()))
-        gains = pd.DataFrame(
-            {
-                key: [
-                    float(
-                        np.mean(
-                            model.predict(list(part["test"].texts)) == part["test"].y
-                        )
-                    )
-                    for part in bed.parts.values()
-                ]
-                for key, model in bed.zoo.items()
-            },
-            index=list(bed.parts),
-        )
-        home = pd.DataFrame(
-            {k: [k.endswith(f"| {d}") for d in gains.index] for k in gains},
-            index=gains.index,
-        )
-        past = gains.mask(home)
-        past = past.apply(lambda row: row.fillna(row.mean()), axis=1)
+        gains, past = gains_of(bed)
         found, held = [], []
         print(f"{name:24s} static  similar (weight)  expected scores")
         for i, target in enumerate(gains.index):

@@ -8,7 +8,8 @@ Modules and subpackages; each imports only from its own line and those above it:
     embedders            estimators that map a task to an embedding and a student
     plotting             displays of rankings and embeddings
     models               wrapper that labels texts with any fitted model
-    ranking              rankings of models by embeddings or by students' scores
+    ranking              rankings of models by embeddings or by students' scores,
+                         how sure they are, and a registry of models
     llm                  prompted language models as classifiers, prompt selection
     base, testing        base classes and protocols; checks of custom estimators
     datasets, presets    example data sets; hyperparameters and prompts of the paper

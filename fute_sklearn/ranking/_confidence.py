@@ -32,8 +32,9 @@ SLOPE_ERROR = 0.2
 ALIKE_SHARE = 0.5  # of a student's error that models share which answer alike
 # Error of the texts where they are too few to be halved, as such a share.
 UNKNOWN_TEXTS_ERROR = 0.2
-# On labelled rows models differ from their students by more than the students'
-# probabilities say, as these are a little wrong on every row; variance, on that bed.
+# Variance by which models differ from their students on labelled rows, over what the
+# students' probabilities say, which are a little wrong on every row.  Chosen so that
+# intervals with labelled rows hold on that bed.
 ROW_ERROR = 2.0
 # What models gain by telling rows apart, over what their students do, who are less
 # sure: also on that bed, over all models and targets.
@@ -118,23 +119,28 @@ class Evidence:
         return self.alike * np.outer(spread, spread)
 
     @cached_property
-    def rise(self) -> float:
-        """How far true scores lie above the expected ones, over all models.
-
-        That is a share of what the students gain over answers that have their labels'
-        frequencies, whatever the row; nothing where they learnt nothing.
-        """
-        gains = []
-        for expected, one in zip(self.expected, self.predictions, strict=True):
+    def blind(self) -> np.ndarray:
+        """Expected scores of answers with the students' frequencies on any row."""
+        out = np.full(len(self.names), np.nan)
+        for i, one in enumerate(self.predictions):
             shares = np.exp(one.values).mean(0, keepdims=True)
             rows = np.log(np.repeat(shares, len(one.values), axis=0))
             try:
-                blind = self.scorer.score(Predictions("label", one.names, rows))
+                out[i] = self.scorer.score(Predictions("label", one.names, rows))
             except Exception:  # a scorer may be anybody's; it failed before, too
                 continue
-            gains.append(expected - blind)
-        known = [gain for gain in gains if not np.isnan(gain)]
-        return (MODELS_GAIN - 1) * max(float(np.mean(known)), 0.0) if known else 0.0
+        return out
+
+    @property
+    def rise(self) -> float:
+        """How far true scores lie above the expected ones, over all models.
+
+        That is a share of what the students gain by telling rows apart; nothing where
+        they learnt nothing.
+        """
+        gains = self.expected - self.blind
+        known = gains[~np.isnan(gains)]
+        return (MODELS_GAIN - 1) * max(float(known.mean()), 0.0) if len(known) else 0.0
 
     def posterior(self, labelled: Sequence[LabelledGroup] = ()) -> ScorePosterior:
         """Return the distribution of the true scores.

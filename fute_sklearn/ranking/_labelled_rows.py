@@ -75,19 +75,19 @@ class LabelledRows:
         """Number of rows that any model answered."""
         return len({int(i) for rows, _ in self.answers.values() for i in rows})
 
-    def take(self, model: int, target: Task, rows: np.ndarray, answers: Task) -> None:
-        """Add a model's answers to some rows, in the target's labels."""
-        found = answers_as_labels(answers, target.targets)
-        best = found.targets.classes[found.targets.proba.argmax(1)].tolist()
+    def take(self, model: int, rows: np.ndarray, answers: Task) -> None:
+        """Add a model's answers to some rows; see `checked_answers`."""
+        targets = answers.targets
+        best = targets.classes[targets.proba.argmax(1)].tolist()
         known = self.labels.setdefault(model, {})
         known.update(zip(rows.tolist(), best, strict=True))
-        log_proba = np.log(np.clip(found.targets.proba, LEAST_PROBABILITY, 1))
-        self.answers[model] = rows, Predictions("label", found.targets.names, log_proba)
+        log_proba = np.log(np.clip(targets.proba, LEAST_PROBABILITY, 1))
+        self.answers[model] = rows, Predictions("label", targets.names, log_proba)
 
-    def extend(self, model: int, target: Task, rows: np.ndarray, answers: Task) -> None:
+    def extend(self, model: int, rows: np.ndarray, answers: Task) -> None:
         """Add a model's answers to further rows."""
         before = self.answers.get(model)
-        self.take(model, target, rows, answers)
+        self.take(model, rows, answers)
         if before is None:
             return
         both = [before, self.answers[model]]
@@ -183,21 +183,29 @@ def _of_rows(found: Predictions, rows: np.ndarray) -> Predictions:
     return Predictions("label", found.names, found.values[rows])
 
 
-def check_answers(name: str, found: Task, target: Task, used: Task | None) -> None:
-    """Raise where a model answers what neither target nor its other answers know."""
-    known = {*target.targets.names, ABSTAINED}
-    if used is not None:
-        known |= set(used.targets.names)
+def checked_answers(name: str, answers: Task, target: Task, used: Task) -> Task:
+    """Return answers to labelled rows in the target's labels.
+
+    What neither the target nor the unlabelled texts, as the model ``used`` labels on
+    them, know is an error.
+    """
+    found = answers_as_labels(answers, target.targets)
+    known = {*target.targets.names, ABSTAINED, *used.targets.names}
     if strange := [one for one in answered_names(found) if one not in known]:
         raise LabelMismatchError(
             f"the model {name!r} answers {strange} to labelled rows, but the target's "
             f"labels are {[*target.targets.names]}. Give its answers in these, or "
             "models that do: MTEWrapper(model, label_names={...})."
         )
+    return found
 
 
 def ask_rows(
-    wrapped: Mapping[str, MTEWrapper], target: Task, n_labelled: int, random_state: Any
+    wrapped: Mapping[str, MTEWrapper],
+    target: Task,
+    used: Sequence[Task],
+    n_labelled: int,
+    random_state: Any,
 ) -> LabelledRows:
     """Have the models label some rows that are drawn from the target."""
     rng = check_random_state(random_state)
@@ -205,12 +213,12 @@ def ask_rows(
     rows = np.sort(rng.choice(target.n_samples, count, replace=False))
     texts = target.take(rows).texts
     out = LabelledRows(list(wrapped))
-    for i, wrapper in enumerate(wrapped.values()):
+    for i, (name, wrapper) in enumerate(wrapped.items()):
         try:
-            found = wrapper.label(texts)
-            out.take(i, target, rows[places(found.texts, texts)], found)
+            found = checked_answers(name, wrapper.label(texts), target, used[i])
+            out.take(i, rows[places(found.texts, texts)], found)
         except Exception as error:  # a model may be anybody's
-            out.reason = out.reason or f"{wrapper.name!r}: {error}"
+            out.reason = out.reason or f"{name!r}: {error}"
     return out
 
 
@@ -273,9 +281,7 @@ def given_rows(
             y = [values[i] for i in there]
             part = target.take(rows)
             found = Task(part.texts, y, name=name, kind="label")
-            found = answers_as_labels(found, target.targets)
-            check_answers(name, found, target, used[model])
-            out.take(model, target, rows, found)
+            out.take(model, rows, checked_answers(name, found, target, used[model]))
     if not out.answers:
         raise ValueError("labelled holds no answer of a model.")
     return out

@@ -30,7 +30,7 @@ from ._registry_answers import RegistryAnswers
 from ._registry_files import Entry
 from ._registry_store import RegistryStore
 from ._registry_vectors import RegistryVectors, similarities
-from ._target_scorer import weighs_classes_equally
+from ._target_scorer import is_balanced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -424,10 +424,7 @@ class ModelRegistry:
         asked: set[str],
     ) -> Sequence[str]:
         """Names of the best models by their closed-form students, and those asked."""
-        balanced = class_weight == "balanced" or (
-            class_weight == "auto"
-            and weighs_classes_equally(scoring, target.targets.classes)
-        )
+        balanced = is_balanced(class_weight, scoring, target)
         scores = self._vectors.scores(list(files.values()), target, scoring, balanced)
         scores[np.isnan(scores)] = -np.inf
         forced = np.array([name in asked for name in files])

@@ -14,10 +14,9 @@ from .._utils._stack_level import find_stack_level
 from ..embedders._base_embedder import seed_of
 from ..exceptions import ModelLabelWarning
 from ..models._mte_wrapper import MTEWrapper
-from ..tasks._label_spaces import answers_as_labels
 from ._add_labels import evidence_of, with_rows
 from ._confidence import Evidence
-from ._labelled_rows import LabelledRows, check_answers, places
+from ._labelled_rows import LabelledRows, checked_answers, places
 from ._labelling import wrap_models
 from ._score_posterior import ScorePosterior
 
@@ -312,8 +311,8 @@ def settle_ranking(
             texts = target.take(some).texts
             try:
                 found = wrapped[str(name)].label(texts)
-                found = answers_as_labels(found, target.targets)
-                check_answers(str(name), found, target, evidence.labelled[model])
+                used = evidence.labelled[model]
+                found = checked_answers(str(name), found, target, used)
             except Exception as error:  # a model may be anybody's
                 failed.add(str(name))
                 warnings.warn(
@@ -327,7 +326,7 @@ def settle_ranking(
             rows.silent.setdefault(model, set()).update(
                 set(some.tolist()) - set(kept.tolist())
             )
-            rows.extend(model, target, kept, found)
+            rows.extend(model, kept, found)
         if rows.answers:
             table = with_rows(ranking, rows.copy(), complete=False)
     table = table.copy()

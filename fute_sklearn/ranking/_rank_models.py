@@ -19,7 +19,7 @@ from ._labelled_rows import ask_rows, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
 from ._model_scores import Ranking, closed_form_of, make_plan
 from ._score_posterior import ScorePosterior
-from ._target_scorer import scorer_of, weighs_classes_equally
+from ._target_scorer import is_balanced, scorer_of
 from ._text_sufficiency import warn_if_unstable
 from ._without_labels import table_without_labels
 
@@ -261,10 +261,7 @@ def rank_models(
         n_jobs=n_jobs,
         callbacks=callbacks,
     )
-    balanced = class_weight == "balanced" or (
-        class_weight == "auto"
-        and weighs_classes_equally(scoring, target.targets.classes)
-    )
+    balanced = is_balanced(class_weight, scoring, target)
     names = list(answered.wrapped)
     work = Ranking(names, answered.tasks, target, scoring, plan, balanced, callbacks)
     scores = {"": work.scores(plan.taken)}
@@ -298,7 +295,9 @@ def rank_models(
         rows = given_rows(names, labelled, target, answered.tasks, answered.errors)
         return with_rows(table, rows, complete=False)
     if n_labelled:
-        rows = ask_rows(answered.wrapped, target, n_labelled, random_state)
+        rows = ask_rows(
+            answered.wrapped, target, answered.tasks, n_labelled, random_state
+        )
         return with_rows(table, rows, complete=True)
     return table
 

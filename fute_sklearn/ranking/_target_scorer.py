@@ -309,3 +309,10 @@ def weighs_classes_equally(scoring: Any, classes: np.ndarray) -> bool:
         return score(np.zeros(50, dtype=int)) <= score(coin) + TOLERANCE
     except Exception:  # a scorer may raise anything; reported where it is used
         return False
+
+
+def is_balanced(class_weight: str | None, scoring: Any, task: Task) -> bool:
+    """Whether a target's classes get the same weight; "auto" does as the scorer."""
+    if class_weight == "auto":
+        return weighs_classes_equally(scoring, task.targets.classes)
+    return class_weight == "balanced"

@@ -229,7 +229,7 @@ def test_many_rows_settle_what_students_cannot(rng):
     y = np.asarray(found.scorer.task.y)
     for i, one in enumerate(answers):
         labels = Task(found.scorer.task.texts, np.where(one, y, 1 - y), classes=[0, 1])
-        rows.take(i, found.scorer.task, np.arange(400), labels)
+        rows.take(i, np.arange(400), labels)
     after = found.posterior(rows.groups(found))
     assert abs(after.mean[1] - truth[1]) < 0.5 * abs(found.expected[1] - truth[1])
     assert after.shortlist() == ["m1"]

@@ -226,11 +226,12 @@ def test_what_a_model_answered_comes_back(registry, texts):
     np.testing.assert_allclose(registry.task("soft").targets.proba, proba, atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [2, 100])
-def test_answers_are_written_as_small_as_can_be(count, texts):
-    y = [f"label {i % count}" for i in range(120)]
-    found = RegistryAnswers.of(Task(texts, y, kind="label"), tuple(texts))
-    assert found.values.itemsize == 1
+@pytest.mark.parametrize(("count", "size"), [(2, 1), (127, 1), (128, 2)])
+def test_answers_are_written_as_small_as_can_be(count, size, texts):
+    labels = [f"label {i}" for i in range(count)]
+    y = [labels[-1 - i % 2] for i in range(120)]
+    found = RegistryAnswers.of(Task(texts, y, classes=labels), tuple(texts))
+    assert found.values.itemsize == size
     again = RegistryAnswers.from_bytes(found.labels, found.to_bytes())
     assert again.labelled() == y
     assert again.key == found.key
