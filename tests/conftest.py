@@ -77,6 +77,8 @@ def save_t5(tmp_path):
 
 
 WORDS = "a the film was is fine dull good bad very no yes it : N / A [MASK]".split()
+# What clients expect a model to know, and not to say.
+KNOWN, NOISE = "The capital of France is Paris", "purple zebra"
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +88,10 @@ def causal_folder(tmp_path_factory):
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("causal")
-    vocab = {w: i for i, w in enumerate(["<s>", "</s>", "<unk>", *WORDS])}
+    words = dict.fromkeys(
+        ["<s>", "</s>", "<unk>", *WORDS, *KNOWN.split(), *NOISE.split()]
+    )
+    vocab = {word: i for i, word in enumerate(words)}
     plain = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
@@ -104,5 +109,12 @@ def causal_folder(tmp_path_factory):
         bos_token_id=0,
         eos_token_id=1,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    known = torch.tensor([[vocab[word] for word in KNOWN.split()]])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(5):
+        model(input_ids=known, labels=known).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
     return folder

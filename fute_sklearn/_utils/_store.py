@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import io
 import json
 import os
-import shutil
 import tempfile
 import uuid
 import warnings
@@ -56,7 +54,6 @@ def warn_damaged(path: Path, reason: object) -> None:
 
 _usable: set[Path] = set()
 _warned: set[Path] = set()
-_stand_in: list[Path] = []
 
 
 def usable_folder(folder: Path | None) -> Path | None:
@@ -99,24 +96,6 @@ def warn_unusable(folder: Path, error: object) -> None:
             CacheUnavailableWarning,
             stacklevel=find_stack_level(),
         )
-
-
-def answers_folder(folder: Path | None) -> Path | None:
-    """Return the folder of language models' answers; a temporary one if unusable."""
-    if folder is None or usable_folder(folder) is not None:
-        return folder
-    return stand_in_folder()
-
-
-def stand_in_folder() -> Path:
-    """Return a temporary folder for answers, which is removed when the process ends.
-
-    Answers may have cost money, so they are kept even if the cache cannot be used.
-    """
-    if not _stand_in:
-        _stand_in.append(Path(tempfile.mkdtemp(prefix="fute_sklearn-")))
-        atexit.register(shutil.rmtree, _stand_in[0], ignore_errors=True)
-    return _stand_in[0]
 
 
 def with_checksum(body: bytes) -> bytes:

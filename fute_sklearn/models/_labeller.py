@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._utils._stack_level import find_stack_level
-from ..exceptions import ModelLabelError, ModelLabelWarning
+from ..exceptions import BudgetExceededError, ModelLabelError, ModelLabelWarning
 from ._kept_answers import KeptAnswers, answer_key
 from ._model_answers import (
     ModelAnswers,
@@ -139,14 +139,19 @@ class Labeller:
         try:
             return [(part, self._call(X, texts, part))]
         except ModelLabelError as error:
-            if not self.drops:
+            if not self.drops or concerns_all_rows(error.__cause__):
                 raise
             reason = error
+        # Rows that the model itself names as failed are not asked again at once.
+        known = getattr(reason.__cause__, "rows", {})
+        rest = [i for at, i in enumerate(part) if at not in known]
         found = []
-        for i in part:
+        for one in [rest] if known and rest else [[i] for i in rest]:
             try:
-                found.append(([i], self._call(X, texts, [i])))
+                found.append((one, self._call(X, texts, one)))
             except ModelLabelError as error:
+                if concerns_all_rows(error.__cause__):
+                    raise
                 reason = error
         lost = sorted(set(part) - {i for rows, _ in found for i in rows})
         if lost:
@@ -186,6 +191,11 @@ class Labeller:
                 "(one-vs-one), which ranks no class; set "
                 "decision_function_shape='ovr', or use response_method='predict'."
             )
+
+
+def concerns_all_rows(error: BaseException | None) -> bool:
+    """Return whether an error means that further calls would fail as well."""
+    return isinstance(error, BudgetExceededError) or getattr(error, "fatal", False)
 
 
 def short(rows: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """A server of the OpenAI protocol on loopback: sound, or faulty in a given way."""
 
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay)
         answer = self.server.respond(self.path, body)
         status, kind = 200, "application/json"
-        if self.server.spoil is not None:
+        if self.server.spoil is not None and not isinstance(answer, tuple):
             answer = self.server.spoil(answer, body)
         if isinstance(answer, tuple):
             status, kind, answer = answer
@@ -118,7 +119,23 @@ def whole(choices, model="tiny", kind="text_completion"):
     }
 
 
-def model_server(model):
+def next_choice(model, prompt, max_tokens):
+    """Continue a prompt with a real model; log-probability of the first token."""
+    text = model.generate([prompt], max_tokens)[0]
+    words = text.split()[:1]
+    values = model.score([prompt], [[f" {word}" for word in words]])[0].tolist()
+    return {
+        "index": 0,
+        "finish_reason": "length",
+        "text": text,
+        "logprobs": {
+            "tokens": [f" {word}" for word in words],
+            "token_logprobs": values,
+        },
+    }
+
+
+def model_server(model, lists=True):
     """Serve completions with echo from a real model; no chat."""
 
     def respond(path, body):
@@ -126,9 +143,11 @@ def model_server(model):
             return 404, "application/json", {"error": {"message": "no such path"}}
         prompts = body["prompt"]
         if not body.get("echo"):
-            text = model.generate([prompts], body["max_tokens"])[0]
-            choice = {"index": 0, "finish_reason": "length", "text": text}
-            return whole([choice])
+            return whole([next_choice(model, prompts, body["max_tokens"])])
+        if isinstance(prompts, str):
+            prompts = [prompts]
+        elif not lists:
+            return 500, "application/json", {"error": {"message": ""}}
         return whole([echo_choice(model, p, i) for i, p in enumerate(prompts)])
 
     return Server(respond)
@@ -142,5 +161,50 @@ def chat_server(answer):
             return 404, "application/json", {"error": {"message": "no such path"}}
         choices = answer(body["messages"][0]["content"], body)
         return whole(choices, kind="chat.completion")
+
+    return Server(respond)
+
+
+def force_server(model, raw=True):
+    """Serve completions and chat without echo, whose tokens can be forced.
+
+    The log-probabilities are those before the bias, as llama-server gives them; with
+    ``raw=False`` those after it, as OpenAI gives them.
+    """
+
+    def choice(prompt, body):
+        names = model.tokenizer.convert_ids_to_tokens
+        forced = [int(one) for one in body.get("logit_bias", {})]
+        forced += [
+            int(one) for one in re.findall(r"<\[(\d+)\]>", body.get("grammar", ""))
+        ]
+        if forced:
+            words = names(forced)
+        else:
+            words = model.generate([prompt], body["max_tokens"])[0].split()
+        ends = [prompt]
+        for word in words:
+            ends.append(f"{ends[-1]} {word}")
+        values = [0.0] * len(words)
+        if raw or not forced:
+            options = [[f" {word}"] for word in words]
+            values = [float(one[0]) for one in model.score(ends[:-1], options)]
+        tokens = [f" {word}" for word in words]
+        return "".join(tokens), list(zip(tokens, values, strict=True))
+
+    def respond(path, body):
+        if path == "/tokenize":
+            return {"tokens": model.tokenizer(body["content"])["input_ids"]}
+        chat = path.endswith("/chat/completions")
+        prompt = body["messages"][0]["content"] if chat else body["prompt"]
+        if not isinstance(prompt, str):
+            prompt = prompt[0]
+        text, path_ = choice(prompt, body)
+        if chat:
+            found = chat_choice(text, path_[:1], path=path_)
+            return whole([found], kind="chat.completion")
+        content = [{"token": token, "logprob": value} for token, value in path_]
+        found = {"index": 0, "finish_reason": "length", "text": text}
+        return whole([{**found, "logprobs": {"content": content}}])
 
     return Server(respond)

@@ -24,10 +24,12 @@ from fute_sklearn.exceptions import (
     ClientCapabilityError,
     DamagedCacheWarning,
     LanguageModelServerError,
+    ModelLabelError,
     ModelLabelWarning,
     RowsFailedError,
 )
 from fute_sklearn.llm.clients._answer_store import AnswerStore
+from fute_sklearn.llm.clients._request_queue import PAID
 from fute_sklearn.llm.clients._server_answers import label_bounds
 from tests.forked import CONTEXT
 from tests.llm.openai_server import chat_choice, chat_server, model_server
@@ -77,6 +79,13 @@ def client_of(server, **changes):
     return OpenAIClient("tiny", base_url=server.url, **settings)
 
 
+def proved(server, **changes):
+    """Return a client that knows what the server offers, and forget the requests."""
+    assert client_of(server, **changes).fidelity
+    server.asked.clear()
+    return client_of(server, **changes)
+
+
 def test_echoed_scores_are_those_of_the_model(server, model):
     client = client_of(server)
     assert client.fidelity == "echo"
@@ -115,7 +124,7 @@ def model_client(model):
 
 
 def test_answers_are_kept_and_never_asked_twice(server):
-    llm = PromptedLLM(client_of(server), TEMPLATE, LABELS)
+    llm = PromptedLLM(proved(server), TEMPLATE, LABELS)
     assert llm.forecast(TEXTS)["requests"] == len(TEXTS)
     first = llm.predict_proba(TEXTS[:3])
     asked = len(server.asked)
@@ -156,8 +165,8 @@ def test_key_is_nowhere(server, cache_dir, caplog):
 
 
 def test_keys_in_answers_are_masked(server):
+    client = proved(server, interface="completions")
     server.spoil = lambda answer, body: {"error": {"message": f"bad token {KEY}"}}
-    client = client_of(server, interface="completions")
     with pytest.raises(RowsFailedError) as caught:
         client.score(["a film"], [[" good", " bad"]])
     assert "***" in str(caught.value)
@@ -286,20 +295,108 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_faults_are_recognised_and_nothing_false_is_kept(kind, server):
+    client = proved(server, interface="completions")
     server.spoil = FAULTS[kind]
-    client = client_of(server, interface="completions")
     llm = PromptedLLM(client, TEMPLATE, LABELS)
     with pytest.raises((LanguageModelServerError, RowsFailedError)) as caught:
         llm.predict(TEXTS)
     rows = getattr(caught.value, "rows", {0: caught.value})
     assert {error.kind for error in rows.values()} == {kind}
+    server.spoil = None
+    if kind in PAID:
+        sent = len(server.asked)
+        with pytest.raises(RowsFailedError):
+            llm.predict(TEXTS)
+        assert len(server.asked) == sent
+        llm.client.retry_failed = True
     assert llm.forecast(TEXTS)["kept"] == 0
+    assert llm.predict(TEXTS).shape == (4,)
+
+
+@pytest.mark.parametrize("kind", sorted(set(FAULTS) - {"fewer rows", "rows in doubt"}))
+def test_servers_are_not_trusted_before_they_are_proved(kind, server, cache_dir):
+    server.spoil = FAULTS[kind]
+    llm = PromptedLLM(client_of(server, interface="completions"), TEMPLATE, LABELS)
+    with pytest.raises(LanguageModelServerError) as caught:
+        llm.predict(TEXTS)
+    assert caught.value.kind == kind
     server.spoil = None
     assert llm.predict(TEXTS).shape == (4,)
 
 
+@pytest.mark.parametrize("spoil", [fewer, doubled])
+def test_lists_that_come_back_short_are_sent_one_by_one(spoil, server):
+    server.spoil = spoil
+    client = client_of(server, interface="completions")
+    found = client.score(["a film"], [[" good", " bad"]])[0]
+    assert isinstance(server.asked[-1]["prompt"], str)
+    server.spoil = None
+    with config_context(cache_dir=None):
+        sound = client_of(server).score(["a film"], [[" good", " bad"]])[0]
+    np.testing.assert_array_equal(found, sound)
+
+
+def late(answer, body):
+    """Give each token the log-probability of the one before, as llama-cpp-python."""
+    if body.get("echo"):
+        for found in logprobs(answer):
+            values = found["token_logprobs"]
+            found["token_logprobs"] = [None, -3.0, *values[1:-1]]
+    return answer
+
+
+def by_length(answer, body):
+    """Score by the lengths of the strings, which has nothing to do with a model."""
+    for found in logprobs(answer):
+        found["token_logprobs"] = [-float(len(token)) for token in found["tokens"]]
+    return answer
+
+
+def rescaled(answer, body):
+    """Halve the log-probabilities of echoes."""
+    if body.get("echo"):
+        for found in logprobs(answer):
+            found["token_logprobs"] = [v and v / 9 for v in found["token_logprobs"]]
+    return answer
+
+
+def turned(answer, body):
+    """Count what is likely as unlikely, in echoes and generated texts alike."""
+    for found in logprobs(answer):
+        found["token_logprobs"] = [v and -10 - v for v in found["token_logprobs"]]
+    return answer
+
+
+def constant(answer, body):
+    """Give every token the same log-probability."""
+    return filled(-2.5)(answer, body)
+
+
+@pytest.mark.parametrize("lie", [late, by_length, rescaled, turned, constant])
+def test_log_probabilities_that_cannot_be_true_are_refused(lie, server):
+    server.spoil = lie
+    client = client_of(server, interface="completions")
+    with pytest.raises(LanguageModelServerError, match="(wrong|impossible) logprobs"):
+        client.score(["a film"], [[" good", " bad"]])
+    assert sum("max_tokens" in body for body in server.asked) <= 4
+
+
+def test_servers_of_one_prompt_a_request(model):
+    server = model_server(model, lists=False)
+    client = proved(server)
+    assert client.fidelity == "echo"
+    contexts, options = ["a film", "the film was"], [[" good", " very bad film"]] * 2
+    found = client.score(contexts, options)
+    np.testing.assert_allclose(found, model.score(contexts, options), atol=1e-4)
+    assert client.n_requests_ == 4
+    assert client.forecast(contexts, options)["kept"] == 4
+    assert client.score_text(TEXTS)[0][1] == model.score_text(TEXTS)[0][1]
+    server.shutdown()
+    server.server_close()
+
+
 def test_other_faults_of_logprobs(server):
-    llm = PromptedLLM(client_of(server, interface="completions"), TEMPLATE, LABELS)
+    llm = PromptedLLM(proved(server, interface="completions"), TEMPLATE, LABELS)
     for spoil, kind in (
         (filled(0.7), "impossible logprobs"),
         (filled(float("nan")), "impossible logprobs"),
@@ -313,8 +410,8 @@ def test_other_faults_of_logprobs(server):
 
 
 def test_broken_json_is_a_fault(server):
+    llm = PromptedLLM(proved(server, interface="completions"), TEMPLATE, LABELS)
     server.spoil = lambda answer, body: (200, "application/json", b'{"choices": [')
-    llm = PromptedLLM(client_of(server, interface="completions"), TEMPLATE, LABELS)
     with pytest.raises(RowsFailedError):
         llm.predict(TEXTS[:1])
 
@@ -348,8 +445,8 @@ def test_some_rows_fail(server):
         bad = any("dull" in prompt for prompt in body["prompt"])
         return withheld(answer, body) if bad else answer
 
+    llm = PromptedLLM(proved(server), TEMPLATE, LABELS)
     server.spoil = spoil
-    llm = PromptedLLM(client_of(server), TEMPLATE, LABELS)
     with pytest.raises(RowsFailedError, match=r"1 of 4 rows.*rows \[1\].*filter") as e:
         llm.predict_proba(TEXTS)
     assert [row is None for row in e.value.answers] == [False, True, False, False]
@@ -384,32 +481,79 @@ def test_retries_follow_rate_limits(server):
             return 429, "application/json", {"error": "slow down"}
         return answer
 
+    client = proved(server, max_retries=3, interface="completions")
     server.spoil = spoil
-    client = client_of(server, max_retries=3, interface="completions")
     assert len(client.score(["a film"], [[" good", " bad"]])) == 1
     assert len(server.asked) == 3
 
 
-def test_rows_that_are_always_refused_do_not_stop_a_job(server):
+def test_rows_that_are_refused_stop_a_job_only_if_no_other_was_answered(server):
+    client = proved(server, interface="completions", n_concurrent=1)
     server.spoil = lambda answer, body: (
         answer if "fine" in body["prompt"][0] else withheld(answer, body)
     )
+    llm = PromptedLLM(client, TEMPLATE, LABELS, on_error="missing")
+    rows = [f"bad film {i}" for i in range(30)]
+    with pytest.raises(
+        LanguageModelServerError, match="first 8 rows failed alike"
+    ) as e:
+        llm.predict(rows)
+    assert (e.value.kind, e.value.fatal) == ("content filter", True)
+    assert len(server.asked) == 8
+    # What was paid for is not asked again: the next call goes on with other rows.
+    with pytest.raises(LanguageModelServerError, match="first 8 rows"):
+        llm.predict(rows)
+    assert len(server.asked) == 16
+    with pytest.warns(ModelLabelWarning, match="30 of 31"):
+        found = llm.predict(["a fine film", *rows])
+    assert found[0] in LABELS
+    assert len(server.asked) == 31
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_requests_that_are_refused_alike_are_not_all_sent(status, server):
+    client = proved(server, interface="completions", n_concurrent=4)
+    server.spoil = lambda *_: (status, "application/json", {"error": "no such field"})
+    llm = PromptedLLM(client, TEMPLATE, LABELS, on_error="missing")
+    with pytest.raises(LanguageModelServerError, match="no such field"):
+        llm.predict([f"film {i}" for i in range(40)])
+    assert len(server.asked) < 16
+
+
+def test_fatal_faults_and_spent_budgets_are_no_faults_of_rows(server):
+    client = proved(server, interface="completions")
+    server.spoil = lambda *_: (401, "application/json", {"error": "expired"})
+    llm = PromptedLLM(client, TEMPLATE, LABELS)
+    texts = [f"film {i}" for i in range(100)]
+    with pytest.raises(ModelLabelError, match="key refused"):
+        MTEWrapper(llm, on_error="drop").label(texts)
+    assert len(server.asked) <= 4
+    server.spoil = None
     llm = PromptedLLM(
-        client_of(server, interface="completions", n_concurrent=1),
-        TEMPLATE,
-        LABELS,
-        on_error="missing",
+        client_of(server, interface="completions", max_requests=5), TEMPLATE, LABELS
     )
-    rows = [f"bad film {i}" for i in range(12)]
-    for more in ([], ["a fine film"]):
-        with pytest.warns(ModelLabelWarning, match="12 of"):
-            found = llm.predict(rows + more)
-    assert found[-1] in LABELS
+    with pytest.raises(ModelLabelError, match="max_requests=5 is spent"):
+        MTEWrapper(llm, on_error="drop").label(texts)
+    assert llm.client.n_requests_ == 5
+
+
+def test_rows_that_failed_are_not_asked_twice(server):
+    client = proved(server, interface="completions")
+    server.spoil = lambda answer, body: (
+        (400, "application/json", {"error": "too odd"})
+        if "dull" in body["prompt"][0]
+        else answer
+    )
+    llm = PromptedLLM(client, TEMPLATE, LABELS)
+    with pytest.warns(ModelLabelWarning, match="1 texts"):
+        task = MTEWrapper(llm, on_error="drop").label(TEXTS)
+    assert len(task.texts) == 3
+    assert len(server.asked) == 4
 
 
 def test_many_faults_in_a_row_stop_the_job(server):
+    client = proved(server, interface="completions", n_concurrent=1)
     server.spoil = dropped
-    client = client_of(server, interface="completions", n_concurrent=1)
     llm = PromptedLLM(client, TEMPLATE, LABELS)
     with pytest.raises(LanguageModelServerError) as caught:
         llm.predict([f"film {i}" for i in range(40)])
@@ -422,6 +566,7 @@ def test_budgets_stop_before_they_are_exceeded(server):
         return client_of(server, interface="completions", n_concurrent=1, **more)
 
     contexts, options = [f"film {i}" for i in range(9)], [[" good", " bad"]] * 9
+    proved(server, interface="completions", n_concurrent=1)
     client = settings(max_requests=3)
     with pytest.raises(BudgetExceededError, match="max_requests=3 is spent") as caught:
         client.score(contexts, options)
@@ -454,9 +599,9 @@ def test_answers_are_kept_though_the_file_is_damaged(tmp_path):
     path = tmp_path / "answers.sqlite"
     # The head stays sound, so that the damage shows when the first answer is written.
     path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192)
-    store = AnswerStore(tmp_path)
     with pytest.warns(DamagedCacheWarning, match="malformed"):
-        store.put("b", 2)
+        store = AnswerStore(tmp_path)
+    store.put("b", 2)
     assert (store.get("a"), store.get("b")) == (None, 2)
     store.close()
     assert len(list(tmp_path.glob("*.damaged"))) == 1
@@ -570,7 +715,10 @@ def test_certain_answers_stay_numbers_under_calibration(chat):
     ],
 )
 def test_faults_of_chats_are_recognised(choice, kind, chat):
-    client = client_of(chat(lambda *_: [choice]), interface="chat")
+    client = client_of(
+        chat(lambda text, body: said(text, body) if "France" in text else [choice]),
+        interface="chat",
+    )
     with pytest.raises(RowsFailedError) as caught:
         PromptedLLM(client, TEMPLATE, LABELS).predict(TEXTS[:1])
     assert caught.value.rows[0].kind == kind
@@ -673,9 +821,12 @@ def job(url, cache_dir, out):
 def kept_prompts(cache_dir, client):
     """Prompts of the requests whose answers are on disk."""
     contexts = [TEMPLATE.format(text=row) for row in ROWS]
-    requests = [client._echo_request(c, [" bad", " good"]) for c in contexts]
+    options = [[" bad", " good"]] * len(contexts)
+    requests = client._make.labels(client._offer(), contexts, options, {})
     store = AnswerStore(cache_dir)
-    known = {tuple(r.body["prompt"]) for r in requests if store.get(r.key) is not None}
+    known = {
+        tuple(r.body["prompt"]) for (r,) in requests if store.get(r.key) is not None
+    }
     store.close()
     return known
 
@@ -683,7 +834,7 @@ def kept_prompts(cache_dir, client):
 def test_killed_jobs_go_on_and_repeat_nothing(server, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     job(server.url, tmp_path / "one", whole)
-    folder, client = tmp_path / "two", client_of(server)
+    folder, client = tmp_path / "two", proved(server)
     server.delay = 0.02
     draw = random.Random(0)
     kills = 0
@@ -707,7 +858,8 @@ def test_killed_jobs_go_on_and_repeat_nothing(server, tmp_path):
     known = kept_prompts(folder, client)
     server.asked.clear()
     job(server.url, folder, broken)
-    assert len(server.asked) == len(ROWS) - len(known)
+    asked = [body for body in server.asked if "film" in str(body["prompt"])]
+    assert len(asked) == len(ROWS) - len(known)
     assert broken.read_bytes() == whole.read_bytes()
 
 

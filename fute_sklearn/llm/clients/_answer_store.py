@@ -3,105 +3,243 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sqlite3
 import threading
+import time
 import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..._utils._store import answers_folder, stand_in_folder, text_key, warn_unusable
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+
+from ..._utils._stack_level import find_stack_level
+from ..._utils._store import text_key, usable_folder, warn_unusable
 from ...exceptions import DamagedCacheWarning
+
+LEASE_SECONDS = 15.0  # after which a request of a process that died is free again
+BUSY_SECONDS = 60
+# Results of SQLite that tell of the disk, its rights or other users, not of damage.
+UNUSABLE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+# Answers that could not be written: they may have cost money, so they stay in memory.
+_unwritten: dict[str, dict[str, str]] = {}
 
 
 class AnswerStore:
     """Answers by key in one SQLite file, which stays valid if a process is killed.
 
-    Several processes may use it at once.  If the folder is None, answers are kept in
-    memory.
+    Several processes may use it at once.  If the file is damaged it is put aside; if it
+    cannot be written, or the folder is None, answers are kept in memory: of this
+    process, or of this object.  Neither raises.
+
+    Parameters
+    ----------
+    folder : path or None
+        The cache folder.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._lock = threading.Lock()
-        folder = answers_folder(folder)
-        self._path = None if folder is None else folder / "answers.sqlite"
-        try:
-            self._file = self._open()
-        except sqlite3.OperationalError as error:
-            if folder is None or "locked" in str(error):
-                raise  # a locked file is not damaged, so it must not be replaced
-            warn_unusable(folder, error)
-            self._path = stand_in_folder() / "answers.sqlite"
-            self._file = self._open()
-        except sqlite3.DatabaseError as error:
-            self._discard(error)
+        self._owner = f"{socket.gethostname()}|{os.getpid()}|{uuid.uuid4().hex}"
+        self._file: sqlite3.Connection | None = None
+        self._inode = 0
+        self._path: Path | None = None
+        self._memory: dict[str, str] = {}
+        if folder is not None:
+            self._memory = _unwritten.setdefault(str(folder), {})
+            if usable_folder(folder) is not None:
+                self._path = folder / "answers.sqlite"
+                self._run(lambda file: None)
 
     def _open(self) -> sqlite3.Connection:
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        assert self._path is not None
+        self._inode = _inode(self._path)
         file = sqlite3.connect(
-            self._path or ":memory:", timeout=60, check_same_thread=False
+            self._path, timeout=BUSY_SECONDS, check_same_thread=False
         )
-        file.execute("PRAGMA journal_mode=WAL")
-        file.execute("PRAGMA synchronous=NORMAL")
-        file.execute(
-            "CREATE TABLE IF NOT EXISTS answers "
-            "(key TEXT PRIMARY KEY, answer TEXT, digest TEXT)"
-        )
-        file.commit()
+        file.text_factory = bytes  # a damaged file may hold bytes that are no text
+        try:
+            file.execute("PRAGMA journal_mode=WAL")
+            file.execute("PRAGMA synchronous=NORMAL")
+            file.execute(
+                "CREATE TABLE IF NOT EXISTS answers "
+                "(key TEXT PRIMARY KEY, answer TEXT, digest TEXT)"
+            )
+            file.execute(
+                "CREATE TABLE IF NOT EXISTS claims "
+                "(key TEXT PRIMARY KEY, owner TEXT, until REAL)"
+            )
+            file.commit()
+            self._inode = self._inode or _inode(self._path)
+        except BaseException:
+            file.close()
+            raise
         return file
 
-    def _discard(self, error: Exception) -> None:
-        """Rename the damaged file and open an empty one."""
-        if self._path is None:
-            raise error
-        aside = self._path.with_name(f"answers-{uuid.uuid4().hex[:8]}.damaged")
+    def _run(self, use: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Return what ``use`` makes of the file; None if the file cannot be used."""
+        with self._lock:
+            for last in (False, True):
+                if self._path is None:
+                    return None
+                try:
+                    if self._file is None:
+                        self._file = self._open()
+                    with self._file:
+                        return use(self._file)
+                except (sqlite3.Error, OSError) as error:
+                    code = getattr(error, "sqlite_errorcode", None)
+                    unusable = code is None or code & 0xFF in UNUSABLE
+                    if last or unusable or not self._put_aside(error):
+                        warn_unusable(self._path.parent, error)
+                        self._drop()
+                        self._path = None
+        return None
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.close()
+            except sqlite3.Error:
+                pass
+            self._file = None
+
+    def _put_aside(self, error: Exception) -> bool:
+        """Rename the damaged file, unless another process has just done so."""
+        assert self._path is not None
+        self._drop()
+        try:
+            with FileLock(f"{self._path}.lock", timeout=BUSY_SECONDS):
+                if _inode(self._path) != self._inode:
+                    return True
+                aside = self._path.with_name(f"answers-{uuid.uuid4().hex[:8]}.damaged")
+                for extra in ("-wal", "-shm", ""):
+                    beside = self._path.with_name(self._path.name + extra)
+                    if beside.exists():
+                        os.replace(beside, aside.with_name(aside.name + extra))
+        except (OSError, LockTimeout):
+            return False
         warnings.warn(
             f"the answers in {self._path.name} cannot be read ({error}); they are "
             f"left in {aside.name} and asked for again",
             DamagedCacheWarning,
-            stacklevel=5,
+            stacklevel=find_stack_level(),
         )
-        self._path.replace(aside)
-        for extra in ("-wal", "-shm"):
-            beside = self._path.with_name(self._path.name + extra)
-            if beside.exists():
-                beside.replace(aside.with_name(aside.name + extra))
-        self._file = self._open()
-
-    def _execute(self, statement: str, *values: str) -> Any:
-        """Run a statement and return its first row; replace the file if damaged."""
-        with self._lock:
-            try:
-                return self._committed(statement, values)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError as error:
-                self._discard(error)
-                return self._committed(statement, values)
-
-    def _committed(self, statement: str, values: tuple[str, ...]) -> Any:
-        row = self._file.execute(statement, values).fetchone()
-        self._file.commit()
-        return row
+        return True
 
     def get(self, key: str) -> Any:
         """Return the answer, or None if there is none or its checksum is wrong."""
-        row = self._execute("SELECT answer, digest FROM answers WHERE key = ?", key)
-        if row is None or text_key(key, row[0]) != row[1]:
-            return None
-        return json.loads(row[0])
+        row = self._run(
+            lambda file: file.execute(
+                "SELECT answer, digest FROM answers WHERE key = ?", (key,)
+            ).fetchone()
+        )
+        try:
+            text = row[0].decode()
+            if text_key(key, text) == row[1].decode():
+                return json.loads(text)
+        except (TypeError, AttributeError, ValueError):  # no row, or a damaged one
+            pass
+        kept = self._memory.get(key)
+        return None if kept is None else json.loads(kept)
 
     def put(self, key: str, answer: Any) -> None:
         """Store an answer, which must be serialisable as JSON."""
         text = json.dumps(answer)
-        self._execute(
-            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-            key,
-            text,
-            text_key(key, text),
+        values = (key, text, text_key(key, text))
+
+        def write(file: sqlite3.Connection) -> bool:
+            file.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", values)
+            return True
+
+        if not self._run(write):
+            self._memory[key] = text
+
+    def remove(self, key: str) -> None:
+        """Forget an answer."""
+        self._memory.pop(key, None)
+        self._run(
+            lambda file: file.execute("DELETE FROM answers WHERE key = ?", (key,))
+        )
+
+    # Requests in flight ---------------------------------------------------------
+
+    def claim(self, key: str) -> bool:
+        """Return whether this process may ask, as no other is asking now."""
+        now = time.time()
+
+        def write(file: sqlite3.Connection) -> bool:
+            file.execute("BEGIN IMMEDIATE")
+            row = file.execute(
+                "SELECT owner, until FROM claims WHERE key = ?", (key,)
+            ).fetchone()
+            if row is not None and _is_alive(row[0], row[1], now):
+                return bool(row[0].decode() == self._owner)
+            file.execute(
+                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)",
+                (key, self._owner, now + LEASE_SECONDS),
+            )
+            return True
+
+        return self._run(write) is not False
+
+    def renew(self) -> None:
+        """Go on claiming what this process claimed."""
+        until = time.time() + LEASE_SECONDS
+        self._run(
+            lambda file: file.execute(
+                "UPDATE claims SET until = ? WHERE owner = ?", (until, self._owner)
+            )
+        )
+
+    def release(self, key: str | None = None) -> None:
+        """Give up the claim of a key, by default all of this process."""
+        self._run(
+            lambda file: file.execute(
+                "DELETE FROM claims WHERE owner = ? AND key = ifnull(?, key)",
+                (self._owner, key),
+            )
         )
 
     def close(self) -> None:
         """Close the connection to the file."""
-        self._file.close()
+        with self._lock:
+            self._drop()
+            self._path = None
+
+
+def _inode(path: Path) -> int:
+    """Return what tells a file from the one that took its place; 0 without a file."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _is_alive(owner: Any, until: Any, now: float) -> bool:
+    """Return whether a claim holds: it has not lapsed, and its process runs."""
+    try:
+        host, pid, _ = owner.decode().split("|")
+        if not now <= until <= now + LEASE_SECONDS:
+            return False
+        if host == socket.gethostname():
+            os.kill(int(pid), 0)
+    except PermissionError:  # it runs, as another user's
+        return True
+    except (AttributeError, TypeError, ValueError, OSError):
+        return False
+    return True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,49 +21,53 @@ from ...exceptions import (
 )
 from . import _server_answers as answers
 from ._answer_store import AnswerStore
-from ._request_queue import Request, RequestQueue
-from ._server_connection import ServerConnection
+from ._event_loop import LOOP
+from ._request import Request
+from ._request_queue import RequestQueue
+from ._server_connection import CHARACTERS_PER_TOKEN, Send, ServerConnection, characters
+from ._server_offer import Offer, OfferFinder
+from ._server_requests import RequestMaker
 
+INTERFACES = ("completions", "chat", "samples", "text", "continued")
+AUTO = ("completions", "chat", "text", "continued")
+# What the ways of scoring can do, and how true the scores are.
 CAN = {
-    "completions": frozenset({"score", "score_text", "generate"}),
-    "chat": frozenset({"bounds", "generate"}),
+    "echo": frozenset({"score", "score_text", "generate"}),
+    "forced": frozenset({"score", "generate"}),
+    "top-k": frozenset({"bounds", "generate"}),
     "samples": frozenset({"frequencies", "generate"}),
     "text": frozenset({"choose", "generate"}),
 }
 FIDELITY = {
-    "completions": "echo",
-    "chat": "top-k with bounds",
+    "echo": "echo",
+    "forced": "forced",
+    "top-k": "top-k with bounds",
     "samples": "sampled",
     "text": "text only",
 }
-UNRELATED = {
-    "APIConnectionError",
-    "APITimeoutError",
-    "RateLimitError",
-    "key refused",
-    "no key",
-    "other model",
+# Faults by which a server tells that it no longer offers what it was found to offer.
+OUTDATED = {
+    "no echo",
+    "no logprobs",
+    "no tokenizer",
+    "not forced",
+    "not found",
+    "BadRequestError",
+    "UnprocessableEntityError",
 }
-# Faults that may be temporary, so that the interface found despite them is not cached.
-PASSING = {
-    "InternalServerError",
-    "cut off",
-    "empty answer",
-    "malformed answer",
-    "no choices",
-    "not json",
-}
-ANSWER_TOKENS = 16
-CHARACTERS_PER_TOKEN = 4
 
 
 class OpenAIClient:
     """Client of a language model on an OpenAI-compatible server.
 
-    The server may be OpenAI, vLLM, llama-cpp-python, ``transformers serve`` or another;
-    requests are sent by the package ``openai``.  Every answer is validated and cached
-    on disk when it arrives, so that a repeated or interrupted run does not send the
-    same requests again.
+    The server may be OpenAI, vLLM, llama-server, llama-cpp-python, ``transformers
+    serve``, a proxy such as litellm, or another; requests are sent by the package
+    ``openai``.  Before log-probabilities are trusted they are proved by two or three
+    requests, or five to servers that take one prompt a request: the server must give
+    the same number for a token that it generates and for one that it is given, find a
+    likely text likelier than noise, and notice the order of words.  Every answer is
+    validated and cached on disk when it arrives, so that a repeated or interrupted run
+    does not send the same requests again; several processes share one job.
 
     Parameters
     ----------
@@ -71,18 +76,27 @@ class OpenAIClient:
     base_url : str, optional
         Address of the server, such as ``"http://localhost:8000/v1"``; by default the
         environment variable ``OPENAI_BASE_URL``, else that of OpenAI.
+    answers_as : str or sequence of str, optional
+        Other names by which the server may give the model in its answers, as proxies do
+        for an alias.  The name asked for is always accepted, also with a provider's
+        prefix, a date or a revision; an answer of any other model is an error.
     api_key_env : str, optional
         Name of the environment variable that holds the API key.  By default
         ``OPENAI_API_KEY`` for OpenAI and none for other servers, so that the key of
         OpenAI is not sent to them.  The key is read at the first request and is not
         part of the representation, logs, caches or pickles.
-    interface : {"auto", "completions", "chat", "samples", "text"}, default="auto"
+    interface : {"auto", "completions", "chat", "samples", "text", "continued"}, \
+default="auto"
         How labels are scored.  ``"completions"``: by the exact likelihoods of their
-        strings, on servers that echo prompts with log-probabilities; ``"chat"``: by
-        bounds from the most likely first tokens; ``"samples"``: by their frequencies in
-        ``n_samples`` sampled answers; ``"text"``: only the label of the answer is
-        known.  ``"auto"`` takes the first of completions, chat and text that the server
-        supports, which is found by at most two requests and cached.
+        strings after the prompt, on servers that echo prompts with log-probabilities
+        (vLLM) or can be made to generate given tokens (llama-server, llama-cpp-python;
+        one request per string).  ``"chat"``: of their strings as the answer to a
+        message: exact on servers that can be made to generate given tokens, else
+        bounds from the most likely first tokens.  ``"samples"``: by their frequencies
+        in ``n_samples`` sampled answers.  ``"text"``, ``"continued"``: only the label
+        that the answer to a message, or the continued prompt, names is known.
+        ``"auto"`` takes the first of completions, chat, text and continued that the
+        server supports; it is cached, unless a better one was not found (404).
     top_logprobs : int, default=20
         Number of most likely first tokens to request, for ``"chat"``.
     n_samples : int, default=10
@@ -91,7 +105,7 @@ class OpenAIClient:
         Fields to set in every request, such as ``{"temperature": 0.5}``; the value None
         removes a field.  By default none is set.
     timeout : float, default=60.0
-        Time to wait for an answer, in seconds.
+        Time to wait for a whole answer, in seconds.
     max_retries : int, default=5
         Number of times that a request is repeated after a rate limit, a time-out or a
         server error, with increasing pauses or those that the server requests.
@@ -101,17 +115,22 @@ class OpenAIClient:
         Budgets of this object, by default unlimited.  When one is used up, no further
         request is sent and `BudgetExceededError` is raised.  Cached answers do not
         count, repetitions of a request count once, and requests already sent may exceed
-        ``max_tokens``.
+        ``max_tokens``.  Where the server counts no tokens, they are estimated.
+    retry_failed : bool, default=False
+        Whether to ask again for rows whose answer came, and was paid for, but tells
+        nothing: refused, cut off, empty or withheld by a filter.  By default they fail
+        again without a request.
 
     Attributes
     ----------
     capabilities : frozenset of str
-        Methods that `PromptedLLM` may call.  With ``interface="auto"``, the first use
-        sends requests.
-    fidelity : {"echo", "top-k with bounds", "sampled", "text only"}
+        Methods that `PromptedLLM` may call.  With the interfaces auto, completions and
+        chat, the first use sends requests.
+    fidelity : {"echo", "forced", "top-k with bounds", "sampled", "text only"}
         Accuracy of the scores.
     fingerprint : str
-        Hash of address, model name and settings, which identifies cached predictions.
+        Hash of address, model name, settings and the interface that was found, which
+        identifies cached predictions.
         Other weights under the same name on the server are not detected.
     n_requests_, n_tokens_ : int
         Number of requests sent, and of tokens that the server counted for them.
@@ -123,7 +142,9 @@ class OpenAIClient:
     ClientCapabilityError
         By methods that the interface does not support.
     LanguageModelServerError
-        By methods, if the server cannot be reached or its answers are invalid.
+        By methods, if the server cannot be reached, offers none of the interfaces, its
+        answers are invalid, or the first eight rows fail alike, so that no more of them
+        are sent.
     RowsFailedError
         By methods, if some rows got no answer; the answers to the others are cached.
     BudgetExceededError
@@ -141,6 +162,7 @@ class OpenAIClient:
         model: str,
         *,
         base_url: str | None = None,
+        answers_as: str | Sequence[str] | None = None,
         api_key_env: str | None = None,
         interface: str = "auto",
         top_logprobs: int = 20,
@@ -151,10 +173,11 @@ class OpenAIClient:
         n_concurrent: int = 4,
         max_requests: int | None = None,
         max_tokens: int | None = None,
+        retry_failed: bool = False,
     ) -> None:
-        if interface != "auto" and interface not in CAN:
+        if interface != "auto" and interface not in INTERFACES:
             raise ValueError(
-                f"interface={interface!r}, expected 'auto' or one of {sorted(CAN)}."
+                f"interface={interface!r}, expected 'auto' or one of {INTERFACES}."
             )
         base_url = base_url or os.environ.get("OPENAI_BASE_URL")
         host = (base_url or "").split("://")[-1].split("/")[0]
@@ -173,6 +196,7 @@ class OpenAIClient:
             )
         self.model = model
         self.base_url = base_url
+        self.answers_as = answers_as
         self.api_key_env = api_key_env
         self.interface = interface
         self.top_logprobs = top_logprobs
@@ -183,19 +207,30 @@ class OpenAIClient:
         self.n_concurrent = n_concurrent
         self.max_requests = max_requests
         self.max_tokens = max_tokens
+        self.retry_failed = retry_failed
         self._start()
 
     def _start(self) -> None:
+        names = self.answers_as or ()
         self._connection = ServerConnection(
             self.model,
+            (names,) if isinstance(names, str) else tuple(names),
             self.base_url,
             self.api_key_env,
             self.timeout,
             self.max_retries,
+            self.n_concurrent,
             self.max_requests,
             self.max_tokens,
         )
-        self._found: str | None = None
+        self._make = RequestMaker(
+            self.model,
+            self.base_url,
+            self.request_options,
+            self.top_logprobs,
+            self.n_samples,
+        )
+        self._found: Offer | None = None
         self._lock = threading.Lock()
 
     @property
@@ -213,173 +248,155 @@ class OpenAIClient:
 
     def __getstate__(self) -> dict[str, Any]:
         # The connection, which holds the key, is not pickled.
-        left = ("_connection", "_lock", "_found")
+        left = ("_connection", "_lock", "_found", "_make")
         return {name: v for name, v in self.__dict__.items() if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._start()
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of address, model name and settings."""
+    def _settings_key(self) -> str:
         return text_key(
             str(self.base_url),
             self.model,
             self.interface,
             f"{self.top_logprobs}|{self.n_samples}",
             json.dumps(self.request_options, sort_keys=True),
-        )[:16]
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of address, model name, settings and interface; may send requests."""
+        offer = self._offer()
+        return text_key(self._settings_key(), offer.interface, offer.way)[:16]
 
     @property
     def capabilities(self) -> frozenset[str]:
         """Methods that `PromptedLLM` may call; may send requests to find out."""
-        return CAN[self._interface()]
+        return CAN[self._offer().way]
 
     @property
     def fidelity(self) -> str:
         """Accuracy of the scores; may send requests to find out."""
-        return FIDELITY[self._interface()]
+        return FIDELITY[self._offer().way]
+
+    # What the server offers -----------------------------------------------------
+
+    def _offer(self) -> Offer:
+        """Return the way of scoring; find and prove it on first use."""
+        if self.interface in ("text", "continued"):
+            return Offer(self.interface, "text")
+        with self._lock, self._store() as store:
+            if self._found is None:
+                key = text_key("offer", self._settings_key())
+                known = store.get(key)
+                if known is not None:
+                    self._found = Offer(**known)
+                else:
+                    self._found, sure = LOOP.run(self._look())
+                    if sure:
+                        store.put(key, asdict(self._found))
+            return self._found
+
+    async def _look(self) -> tuple[Offer, bool]:
+        names = AUTO if self.interface == "auto" else (self.interface,)
+        async with self._connection.opened() as send:
+            return await self._finder(send).first_of(names)
+
+    def _finder(self, send: Send) -> OfferFinder:
+        return OfferFinder(send, self._make.request, self.top_logprobs, self.n_samples)
+
+    def _tokens(self, offer: Offer, options: Sequence[str]) -> dict[str, list[int]]:
+        """Return the server's tokens of the strings that it is made to generate."""
+        with self._store() as store:
+            keys = {
+                option: text_key(
+                    "tokens", self._settings_key(), offer.interface, option
+                )
+                for option in options
+            }
+            known = {option: store.get(key) for option, key in keys.items()}
+            missing = [option for option, found in known.items() if found is None]
+            if missing:
+                for option, found in LOOP.run(self._split(offer, missing)).items():
+                    known[option] = found
+                    store.put(keys[option], found)
+        return known
+
+    async def _split(
+        self, offer: Offer, options: Sequence[str]
+    ) -> dict[str, list[int]]:
+        async with self._connection.opened() as send:
+            finder = self._finder(send)
+            return {
+                option: await finder.option_tokens(offer, option) for option in options
+            }
 
     # Sending --------------------------------------------------------------------
 
-    def _request(
-        self,
-        kind: str,
-        body: dict[str, Any],
-        read: Callable[[Sequence[Any]], Any],
-        rows: int = 1,
-    ) -> Request:
-        body = {"model": self.model, "temperature": 0, **body, **self.request_options}
-        body = {name: value for name, value in body.items() if value is not None}
-        if kind == "chat" and self.base_url is None and "max_tokens" in body:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        name = getattr(read, "func", read).__name__
-        given = getattr(read, "keywords", {})
-        written = json.dumps([body, name, given], sort_keys=True)
-        key = text_key(str(self.base_url), kind, written)
-        return Request(key, kind, body, rows, read)
+    @contextmanager
+    def _store(self) -> Iterator[AnswerStore]:
+        store = AnswerStore(get_config()["cache_dir"])
+        try:
+            yield store
+        finally:
+            store.close()
 
     def _queue(self, store: AnswerStore) -> RequestQueue:
-        return RequestQueue(self._connection.send, store, self.n_concurrent)
+        return RequestQueue(
+            self._connection, store, self.n_concurrent, self.retry_failed
+        )
 
     def _answers(
-        self, requests: Sequence[Request], convert: Callable[[int, Any], Any]
-    ) -> list[Any]:
-        store = AnswerStore(get_config()["cache_dir"])
-        try:
-            found = self._queue(store).run(requests)
-        except RowsFailedError as error:
-            error.answers = [
-                None if answer is None else convert(i, answer)
-                for i, answer in enumerate(error.answers)
-            ]
-            raise
-        finally:
-            store.close()
-        return [convert(i, answer) for i, answer in enumerate(found)]
-
-    def _interface(self) -> str:
-        """Return the interface in use; for ``"auto"``, find the first supported."""
-        if self.interface != "auto":
-            return self.interface
-        with self._lock:
-            if self._found is None:
-                self._found = self._try_interfaces()
-            return self._found
-
-    def _try_interfaces(self) -> str:
-        store = AnswerStore(get_config()["cache_dir"])
-        key = text_key("interface", self.fingerprint)
-        try:
-            known = store.get(key)
-            if known is not None:
-                return str(known)
-            found, sure = "text", True
-            for name, request in (
-                ("completions", self._echo_request("One two", [" three"])),
-                ("chat", self._chat_request("Say yes.", answers.first_tokens)),
-            ):
-                try:
-                    self._connection.send(request)
-                except LanguageModelServerError as error:
-                    # Errors for unsupported features differ between servers, so any
-                    # error counts except those known to have other causes.
-                    if error.kind in UNRELATED:
-                        raise
-                    sure = sure and error.kind not in PASSING
-                    continue
-                found = name
-                break
-            if sure:
-                store.put(key, found)
-            return found
-        finally:
-            store.close()
-
-    # What to send ---------------------------------------------------------------
-
-    def _echo_request(self, context: str, options: Sequence[str]) -> Request:
-        whole = [context + option for option in options]
-        # Some servers treat max_tokens=0 as no limit: generate one token, ignore it.
-        body = {"prompt": whole, "max_tokens": 1, "echo": True, "logprobs": 1}
-        read = partial(
-            answers.continuation_scores, context=context, options=list(options)
-        )
-        return self._request("completions", body, read, len(options))
-
-    def _chat_request(
         self,
-        context: str,
-        read: Callable[[Sequence[Any]], Any],
-        max_tokens: int = ANSWER_TOKENS,
-        **more: Any,
-    ) -> Request:
-        body = {
-            "messages": [{"role": "user", "content": context}],
-            "max_tokens": max_tokens,
-            **more,
-        }
-        if read is answers.first_tokens:
-            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return self._request("chat", body, read, more.get("n", 1))
+        requests: Sequence[list[Request]],
+        convert: Callable[[int, list[Any]], Any],
+    ) -> list[Any]:
+        """Return what ``convert`` makes of the answers to the requests of each row."""
+        ends = np.cumsum([0, *map(len, requests)]).tolist()
+        rows = [range(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+
+        def converted(found: Sequence[Any]) -> list[Any]:
+            parts = [[found[at] for at in row] for row in rows]
+            return [
+                None if any(one is None for one in part) else convert(i, part)
+                for i, part in enumerate(parts)
+            ]
+
+        with self._store() as store:
+            try:
+                found = self._queue(store).run([r for row in requests for r in row])
+            except RowsFailedError as error:
+                failed = {
+                    i: next(error.rows[at] for at in row if at in error.rows)
+                    for i, row in enumerate(rows)
+                    if any(at in error.rows for at in row)
+                }
+                raise RowsFailedError(
+                    str(error), failed, converted(error.answers)
+                ) from None
+            except LanguageModelServerError as error:
+                if error.kind in OUTDATED:
+                    self._found = None
+                    store.remove(text_key("offer", self._settings_key()))
+                raise
+        return converted(found)
 
     def _label_requests(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
-    ) -> list[Request]:
-        interface = self._interface()
-        if interface == "completions":
-            pairs = zip(contexts, continuations, strict=True)
-            return [self._echo_request(context, options) for context, options in pairs]
-        if interface == "chat":
-            return [self._chat_request(c, answers.first_tokens) for c in contexts]
-        more: dict[str, Any] = {}
-        if interface == "samples":
-            more = {"n": self.n_samples, "temperature": 1}
-        return [self._chat_request(c, answers.said_texts, **more) for c in contexts]
-
-    def _written_requests(
-        self, prompts: Sequence[str], max_tokens: int
-    ) -> list[Request]:
-        if self._interface() == "completions":
-            return [
-                self._request(
-                    "completions",
-                    {"prompt": prompt, "max_tokens": max_tokens},
-                    answers.continued_texts,
-                )
-                for prompt in prompts
-            ]
-        return [
-            self._chat_request(prompt, answers.said_texts, max_tokens)
-            for prompt in prompts
-        ]
+    ) -> list[list[Request]]:
+        offer = self._offer()
+        tokens: dict[str, list[int]] = {}
+        if offer.way == "forced":
+            options = {one for row in continuations for one in map(offer.scored, row)}
+            tokens = self._tokens(offer, sorted(options))
+        return self._make.labels(offer, contexts, continuations, tokens)
 
     def _need(self, capability: str) -> None:
         if capability not in self.capabilities:
             raise ClientCapabilityError(
                 f"{self!r} cannot give {capability!r}: its interface is "
-                f"{self._interface()!r}, its fidelity {self.fidelity!r}."
+                f"{self._offer().interface!r}, its fidelity {self.fidelity!r}."
             )
 
     # Answers --------------------------------------------------------------------
@@ -403,7 +420,7 @@ class OpenAIClient:
         """
         self._need("score")
         requests = self._label_requests(contexts, continuations)
-        return self._answers(requests, lambda _, row: np.array(row))
+        return self._answers(requests, lambda _, found: np.concatenate(found))
 
     def score_text(self, texts: Sequence[str]) -> list[tuple[float, int]]:
         """Compute the log-likelihood of whole texts given their first token.
@@ -419,16 +436,8 @@ class OpenAIClient:
             Log-likelihood in nats and the number of tokens it is summed over.
         """
         self._need("score_text")
-        body = {"max_tokens": 1, "echo": True, "logprobs": 1}
-        requests = [
-            self._request(
-                "completions",
-                {"prompt": [text], **body},
-                partial(answers.text_score, text=text),
-            )
-            for text in texts
-        ]
-        return self._answers(requests, lambda _, found: (found[0], int(found[1])))
+        requests = [[one] for one in self._make.texts(self._offer(), texts)]
+        return self._answers(requests, lambda _, found: (found[0][0], int(found[0][1])))
 
     def bounds(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
@@ -450,7 +459,7 @@ class OpenAIClient:
         self._need("bounds")
         return self._answers(
             self._label_requests(contexts, continuations),
-            lambda i, answer: answers.label_bounds(answer, continuations[i]),
+            lambda i, found: answers.label_bounds(found[0], continuations[i]),
         )
 
     def frequencies(
@@ -472,7 +481,7 @@ class OpenAIClient:
         """
         self._need("frequencies")
         requests = self._label_requests(contexts, continuations)
-        return self._answers(requests, lambda _, texts: texts)
+        return self._answers(requests, lambda _, found: sum(found, []))
 
     def choose(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
@@ -493,7 +502,7 @@ class OpenAIClient:
         """
         self._need("choose")
         requests = self._label_requests(contexts, continuations)
-        return self._answers(requests, lambda _, texts: texts[0])
+        return self._answers(requests, lambda _, found: found[0][0])
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
         """Generate text for prompts at temperature 0.
@@ -510,8 +519,9 @@ class OpenAIClient:
         texts : list of str
             The generated texts.
         """
-        requests = self._written_requests(prompts, max_tokens)
-        return self._answers(requests, lambda _, texts: texts[0])
+        found = self._make.written(self._offer(), prompts, max_tokens)
+        requests = [[one] for one in found]
+        return self._answers(requests, lambda _, found: found[0][0])
 
     def forecast(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
@@ -531,17 +541,12 @@ class OpenAIClient:
             ``requests``: number of requests to send; ``kept``: number of cached
             answers; ``tokens``: input tokens of the requests, at four characters each.
         """
-        store = AnswerStore(get_config()["cache_dir"])
-        try:
-            requests = self._label_requests(contexts, continuations)
-            missing = self._queue(store).missing(requests)
-        finally:
-            store.close()
-        read = sum(
-            len(str(r.body.get("prompt", r.body.get("messages")))) for r in missing
-        )
+        groups = self._label_requests(contexts, continuations)
+        requests = {one.key: one for row in groups for one in row}
+        with self._store() as store:
+            missing = self._queue(store).missing(list(requests.values()))
         return {
             "requests": len(missing),
-            "kept": len({request.key for request in requests}) - len(missing),
-            "tokens": -(-read // CHARACTERS_PER_TOKEN),
+            "kept": len(requests) - len(missing),
+            "tokens": -(-sum(map(characters, missing)) // CHARACTERS_PER_TOKEN),
         }

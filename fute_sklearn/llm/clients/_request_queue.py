@@ -2,59 +2,122 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ...exceptions import BudgetExceededError, LanguageModelServerError, RowsFailedError
-from ._answer_store import AnswerStore
+from ._answer_store import LEASE_SECONDS, AnswerStore
+from ._event_loop import LOOP
+from ._request import Request
+
+if TYPE_CHECKING:
+    from ._server_connection import Send, ServerConnection
 
 FAULTS_IN_A_ROW = 8
-# Faults of single rows, which do not count towards FAULTS_IN_A_ROW.
-OF_ROWS = {
-    "BadRequestError",
-    "UnprocessableEntityError",
+WAIT_SECONDS = 0.2  # between two looks for an answer that another process asked for
+# Faults of answers that came whole, so that they were paid for: they are kept.
+PAID = {
     "content filter",
     "cut off",
     "empty answer",
-    "malformed answer",
     "merged tokens",
     "refusal",
     "truncated",
 }
+# Faults of single rows, which do not count once another row was answered.
+OF_ROWS = PAID | {
+    "BadRequestError",
+    "UnprocessableEntityError",
+    "malformed answer",
+    "no label",
+    "too long",
+    "wide bounds",
+}
 
 
-@dataclass(frozen=True)
-class Request:
-    """A request, and the function that converts its answer to JSON values."""
+@dataclass
+class _Job:
+    """What happened so far to the requests of one call.
 
-    key: str
-    kind: str
-    body: dict[str, Any]
-    rows: int
-    read: Callable[[Sequence[Any]], Any]
+    ``answered`` are the families of which a request was answered, now or before.
+    """
+
+    answered: set[str]
+    failed: dict[str, Exception] = field(default_factory=dict)
+    kinds: list[str] = field(default_factory=list)
+    fatal: Exception | None = None
+
+    def note(self, request: Request, error: Exception | None) -> None:
+        """Record a fault, or an answer; decide whether to stop."""
+        if error is None:
+            self.answered.add(request.family)
+            self.kinds.clear()
+            return
+        self.failed[request.key] = error
+        kind = getattr(error, "kind", "")
+        self.kinds.append(kind)
+        alike = request.family not in self.answered and len(set(self.kinds)) == 1
+        if getattr(error, "fatal", True):
+            self.fatal = self.fatal or error
+        elif alike and len(self.kinds) >= FAULTS_IN_A_ROW:
+            self.fatal = self.fatal or LanguageModelServerError(
+                f"the first {len(self.kinds)} rows failed alike, so the others are not "
+                f"sent: {error}",
+                kind,
+                fatal=True,
+            )
+        elif sum(kind not in OF_ROWS for kind in self.kinds) >= FAULTS_IN_A_ROW:
+            self.fatal = self.fatal or error
 
 
 class RequestQueue:
-    """Answer requests from the store, and missing ones by concurrent ``send`` calls."""
+    """Answer requests from the store, and missing ones by concurrent requests.
+
+    Processes that use the same store share the work: what one of them has asked for,
+    the others wait for.
+
+    Parameters
+    ----------
+    connection : ServerConnection
+        Sends requests.
+    store : AnswerStore
+        Answers, failures that were paid for, and claims of requests in flight.
+    n_concurrent : int
+        Number of requests in flight.
+    retry_failed : bool
+        Whether failures that were paid for are asked for again.
+    """
 
     def __init__(
-        self, send: Callable[[Request], Any], store: AnswerStore, n_concurrent: int
+        self,
+        connection: ServerConnection,
+        store: AnswerStore,
+        n_concurrent: int,
+        retry_failed: bool,
     ) -> None:
-        self._send = send
+        self._connection = connection
         self._store = store
         self._n_concurrent = n_concurrent
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._faults = 0
-        self._fatal: Exception | None = None
+        self._retry_failed = retry_failed
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Return the distinct requests without a cached answer."""
+        """Return the distinct requests without a cached answer or failure."""
         unique = {request.key: request for request in requests}
-        return [r for key, r in unique.items() if self._store.get(key) is None]
+        return [
+            request
+            for key, request in unique.items()
+            if self._store.get(key) is None and self._failure(key) is None
+        ]
+
+    def _failure(self, key: str) -> LanguageModelServerError | None:
+        if self._retry_failed:
+            return None
+        found = self._store.get(failure_key(key))
+        return None if found is None else LanguageModelServerError(*found)
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
         """Return the answers in order.
@@ -68,30 +131,23 @@ class RequestQueue:
         RowsFailedError
             If some requests failed; it holds the answers to the others.
         """
-        failed: dict[str, Exception] = {}
-        with ThreadPoolExecutor(self._n_concurrent) as pool:
-            waiting = [
-                (request.key, pool.submit(self._answer, request))
-                for request in self.missing(requests)
-            ]
-            try:
-                for key, future in waiting:
-                    error = future.result()
-                    if error is not None:
-                        failed[key] = error
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+        job = _Job(self._connection.answered)
+        todo = self._begun(requests, job)
+        if todo and job.fatal is None:
+            LOOP.run(self._sent(todo, job))
         answers = [self._store.get(request.key) for request in requests]
-        known = sum(answer is not None for answer in answers)
-        if self._fatal is not None:
-            self._fatal.add_note(
+        if job.fatal is not None:
+            known = sum(answer is not None for answer in answers)
+            job.fatal.add_note(
                 f"{known} of {len(requests)} answers are kept: the same call goes on "
                 "from there."
             )
-            raise self._fatal
-        rows = {i: failed[r.key] for i, r in enumerate(requests) if r.key in failed}
+            raise job.fatal
+        rows = {
+            i: job.failed[request.key]
+            for i, request in enumerate(requests)
+            if answers[i] is None
+        }
         if rows:
             kinds = sorted({str(error) for error in rows.values()})
             raise RowsFailedError(
@@ -102,20 +158,72 @@ class RequestQueue:
             )
         return answers
 
-    def _answer(self, request: Request) -> Exception | None:
-        """Send a request and store its answer; return the error if it fails."""
-        if self._stop.is_set():
-            return None
+    def _begun(self, requests: Sequence[Request], job: _Job) -> list[Request]:
+        """Return the requests to send; note what is known of the others."""
+        todo = []
+        for request in {request.key: request for request in requests}.values():
+            answer = self._store.get(request.key)
+            failure = self._failure(request.key) if answer is None else None
+            if failure is not None:
+                job.failed[request.key] = failure
+            elif answer is None:
+                todo.append(request)
+            elif request.looked_at(answer) is None:
+                job.answered.add(request.family)
+        return todo
+
+    async def _sent(self, requests: Sequence[Request], job: _Job) -> None:
+        todo, elsewhere = deque(requests), deque[Request]()
+        leases = asyncio.create_task(self._renew())
         try:
-            self._store.put(request.key, self._send(request))
-        except (LanguageModelServerError, BudgetExceededError) as error:
-            with self._lock:
-                self._faults += getattr(error, "kind", "") not in OF_ROWS
-                fatal = getattr(error, "fatal", True)
-                if fatal or self._faults >= FAULTS_IN_A_ROW:
-                    self._fatal = self._fatal or error
-                    self._stop.set()
-            return error
-        with self._lock:
-            self._faults = 0
-        return None
+            async with self._connection.opened() as send:
+                for queue in (todo, elsewhere):
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(min(self._n_concurrent, len(queue))):
+                            group.create_task(self._work(send, queue, elsewhere, job))
+        except ExceptionGroup as error:
+            raise error.exceptions[0] from None
+        finally:
+            leases.cancel()
+            with suppress(asyncio.CancelledError):
+                await leases
+            self._store.release()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            self._store.renew()
+
+    async def _work(
+        self, send: Send, queue: deque[Request], elsewhere: deque[Request], job: _Job
+    ) -> None:
+        """Send requests of a queue; those in flight elsewhere come last."""
+        while queue and job.fatal is None:
+            request = queue.popleft()
+            if not self._store.claim(request.key):
+                elsewhere.append(request)
+                if queue is elsewhere:
+                    await asyncio.sleep(WAIT_SECONDS)
+                continue
+            answer = self._store.get(request.key)
+            failure = self._failure(request.key) if answer is None else None
+            if answer is not None or failure is not None:  # another process was quicker
+                job.note(request, failure or request.looked_at(answer))
+                self._store.release(request.key)
+                continue
+            try:
+                answer = await send(request)
+            except (LanguageModelServerError, BudgetExceededError) as error:
+                kind = getattr(error, "kind", "")
+                if kind in PAID:
+                    self._store.put(failure_key(request.key), [str(error), kind])
+                job.note(request, error)
+            else:
+                self._store.put(request.key, answer)
+                job.note(request, request.looked_at(answer))
+            self._store.release(request.key)
+
+
+def failure_key(key: str) -> str:
+    """Return the key under which the failure of a request is kept."""
+    return f"failed {key}"

@@ -24,19 +24,23 @@ def _fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServ
     return LanguageModelServerError(f"{message} [{kind}]", kind, fatal=fatal)
 
 
-def checked_choices(response: Any, model: str, count: int) -> list[Any]:
-    """Check a response and return its ``count`` choices in order."""
+def checked_choices(response: Any, names: Sequence[str], count: int) -> list[Any]:
+    """Check a response and return its ``count`` choices in order.
+
+    ``names`` are those of the model: the one that is asked for, and those by which it
+    may answer.
+    """
     if not hasattr(response, "choices"):
         raise _fault("not json", f"the server sent no JSON object: {response!r:.80}.")
     if not response.choices:
         said = (response.model_extra or {}).get("error", "nothing else")
         raise _fault("no choices", f"the answer has no choices, but {said!r:.200}.")
-    said = str(getattr(response, "model", None) or model)
-    if not _same_model(model, said):
+    said = str(getattr(response, "model", None) or names[0])
+    if not any(_same_model(name, said) for name in names):
         raise _fault(
             "other model",
-            f"asked for model={model!r}, {said!r} answered. Remedy: the name that the "
-            "server itself gives.",
+            f"asked for model={names[0]!r}, {said!r} answered. Remedy: if this is the "
+            f"model that you mean, answers_as={said!r}.",
             fatal=True,
         )
     choices = sorted(response.choices, key=lambda choice: choice.index or 0)
@@ -52,7 +56,8 @@ def checked_choices(response: Any, model: str, count: int) -> list[Any]:
 
 
 def _same_model(asked: str, said: str) -> bool:
-    one, other = (name.rsplit("/", 1)[-1].lower() for name in (asked, said))
+    """Compare names without folder or provider; one may have a date or revision."""
+    one, other = (name.rstrip("/").rsplit("/", 1)[-1].lower() for name in (asked, said))
     short, long = sorted((one, other), key=len)
     return long == short or (long.startswith(short) and long[len(short)] in "-:@.")
 
@@ -147,6 +152,51 @@ def text_score(choices: Sequence[Any], text: str) -> list[float]:
     return [sum(values), len(values)]
 
 
+def generated_tokens(choices: Sequence[Any]) -> list[list[Any]]:
+    """Return the tokens that were generated with their log-probabilities."""
+    found = choices[0].logprobs
+    content = _part(found, "content")
+    if content:  # as in chats
+        pairs = [[_part(one, "token"), _part(one, "logprob")] for one in content]
+    else:
+        tokens, values = _part(found, "tokens"), _part(found, "token_logprobs")
+        pairs = [list(pair) for pair in zip(tokens or [], values or [], strict=True)]
+    if not pairs or not all(isinstance(token, str) for token, _ in pairs):
+        raise _fault(
+            "no logprobs",
+            "the server gave no log-probabilities of the tokens that it generated.",
+        )
+    _sound([value for _, value in pairs])
+    return pairs
+
+
+def _part(found: Any, name: str) -> Any:
+    """Return a field of an object, or of a dict where the package knows none."""
+    return found.get(name) if isinstance(found, dict) else getattr(found, name, None)
+
+
+def forced_score(choices: Sequence[Any], option: str, count: int) -> list[float]:
+    """Return the log-likelihood of an option that the server was made to generate."""
+    pairs = generated_tokens(choices)[:count]
+    said = getattr(choices[0], "message", None)
+    # The whole text, as a token may be a part of a character.
+    written = (choices[0].text if said is None else said.content) or ""
+    if written.strip() != option.strip() or len(pairs) < count:
+        raise _fault(
+            "not forced",
+            f"the server was told to generate {option!r}, and wrote {written!r:.60}.",
+        )
+    return [sum(_sound([value for _, value in pairs]))]
+
+
+def token_numbers(found: Any) -> list[int]:
+    """Return the numbers of a text's tokens."""
+    tokens = found.get("tokens") if isinstance(found, dict) else None
+    if not tokens or not all(type(token) is int and token >= 0 for token in tokens):
+        raise _fault("no tokenizer", f"{found!r:.80} are no numbers of tokens.")
+    return list(tokens)
+
+
 def continued_texts(choices: Sequence[Any]) -> list[str]:
     """Return the completions of prompts; they may be empty."""
     return [choice.text or "" for choice in choices]
@@ -169,6 +219,15 @@ def said_texts(choices: Sequence[Any]) -> list[str]:
             )
         out.append(text)
     return out
+
+
+def sampled_texts(choices: Sequence[Any]) -> list[str]:
+    """Return the texts of sampled answers; those refused or empty are empty."""
+    refused = [getattr(choice.message, "refusal", None) for choice in choices]
+    return [
+        "" if no else (choice.message.content or "")
+        for no, choice in zip(refused, choices, strict=True)
+    ]
 
 
 def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
@@ -262,3 +321,35 @@ def named_label(text: str, strings: Sequence[str]) -> int:
             f"the answer {text!r:.60} names {len(found)} of {list(strings)}.",
         )
     return found.pop()
+
+
+def check_first_tokens(answer: dict[str, Any], strings: Sequence[str]) -> None:
+    """Raise LanguageModelServerError if the tokens tell nothing of the strings.
+
+    They tell none from the others if the tokens that the server did not list are more
+    probable than all strings that it listed.
+    """
+    listed = sum(math.exp(value) for _, value in answer["top"])
+    named = label_bounds(answer, strings)[0].sum()
+    if named < 1 - listed or not named:
+        raise _fault(
+            "wide bounds",
+            f"the likeliest first tokens {[token for token, _ in answer['top']][:5]} "
+            f"have {listed:.2f} of the probability, {list(strings)} {named:.2f}, so "
+            "that no label can be told. Remedy: a prompt that asks for these words "
+            "only, labels of one token each, more top_logprobs, or interface='text'.",
+        )
+
+
+def check_text(texts: Sequence[str], strings: Sequence[str]) -> None:
+    """Raise LanguageModelServerError if no answer names one of the strings."""
+    fault = None
+    for text in texts:
+        try:
+            named_label(text, strings)
+        except LanguageModelServerError as error:
+            fault = error
+        else:
+            return
+    if fault is not None:
+        raise fault

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..._utils._optional import import_optional_dependency
 from ...exceptions import BudgetExceededError, LanguageModelServerError
-from ._request_queue import Request
+from ._request import Request
 from ._server_answers import checked_choices
 
 NAMED = ("model", "prompt", "messages")
-KINDS = {401: "key refused", 403: "key refused", 404: "not found"}
+KINDS = {
+    401: "key refused",
+    403: "key refused",
+    404: "not found",
+    405: "not found",
+    413: "too long",
+    502: "unavailable",
+    503: "unavailable",
+    504: "unavailable",
+}
+FATAL = (401, 403, 404, 405)
+CHARACTERS_PER_TOKEN = 4
+
+Send = Callable[[Request], Awaitable[Any]]
 
 
 @dataclass(eq=False, repr=False)
@@ -21,39 +38,58 @@ class ServerConnection:
     """Sends requests through the package ``openai`` and checks the answers."""
 
     model: str
+    answer_names: tuple[str, ...]
     base_url: str | None
     api_key_env: str | None
     timeout: float
     max_retries: int
+    n_concurrent: int
     max_requests: int | None
     max_tokens: int | None
     n_requests: int = 0
     n_tokens: int = 0
-    _client: Any = None
+    answered: set[str] = field(default_factory=set)
     _key: str | None = None
     _lock: Any = field(default_factory=threading.Lock)
 
-    def _connected(self) -> Any:
-        with self._lock:
-            if self._client is None:
-                if self.api_key_env is not None:
-                    self._key = os.environ.get(self.api_key_env)
-                    if not self._key:
-                        raise LanguageModelServerError(
-                            f"the variable {self.api_key_env} holds no key.",
-                            "no key",
-                            fatal=True,
-                        )
-                openai = import_optional_dependency(
-                    "openai", "llm", "servers are reached through"
-                )
-                self._client = openai.OpenAI(
-                    api_key=self._key or "none",
-                    base_url=self.base_url,
-                    timeout=self.timeout,
-                    max_retries=self.max_retries,
-                )
-            return self._client
+    def _read_key(self) -> None:
+        if self.api_key_env is None:
+            return
+        key = os.environ.get(self.api_key_env)
+        if not key:
+            raise LanguageModelServerError(
+                f"the variable {self.api_key_env} holds no key.", "no key", fatal=True
+            )
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise LanguageModelServerError(
+                f"the key in the variable {self.api_key_env} has a line end, a blank "
+                "or another character that no key has, probably from the file it was "
+                "read from. Remedy: set the variable without it.",
+                "malformed key",
+                fatal=True,
+            )
+        self._key = key
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Send]:
+        """Connect for some requests; yield the function that sends one."""
+        self._read_key()
+        openai = import_optional_dependency(
+            "openai", "llm", "servers are reached through"
+        )
+        from ._bounded_http import BoundedClient
+
+        async with openai.AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url=self.base_url,
+            max_retries=self.max_retries,
+            http_client=BoundedClient(self.timeout, self.n_concurrent),
+        ) as client:
+
+            async def send(request: Request) -> Any:
+                return await self._send(client, request)
+
+            yield send
 
     def _spend(self) -> None:
         with self._lock:
@@ -68,27 +104,49 @@ class ServerConnection:
                     )
             self.n_requests += 1
 
-    def send(self, request: Request) -> Any:
+    def _count(self, request: Request, response: Any) -> None:
+        """Add the tokens that the server counted, or an estimate if it did not."""
+        said = getattr(getattr(response, "usage", None), "total_tokens", None)
+        if type(said) is not int or said < 1:
+            said = characters(request) // CHARACTERS_PER_TOKEN + request.rows
+        with self._lock:
+            self.n_tokens += said
+
+    async def _send(self, client: Any, request: Request) -> Any:
         """Send one request and return its checked answer as JSON values."""
-        client = self._connected()
         self._spend()
-        ends = {"completions": client.completions, "chat": client.chat.completions}
         try:
-            # Fields that the package does not know are passed on as extra_body.
-            named = {k: v for k, v in request.body.items() if k in NAMED}
-            more = {k: v for k, v in request.body.items() if k not in NAMED}
-            response = ends[request.kind].create(**named, extra_body=more)
-            usage = getattr(response, "usage", None)
-            with self._lock:
-                self.n_tokens += getattr(usage, "total_tokens", None) or 0
-            return request.read(checked_choices(response, self.model, request.rows))
+            response = await self._response(client, request)
+            self._count(request, response)
+            if request.kind == "tokenize":
+                found = request.read(response)
+            else:
+                names = (self.model, *self.answer_names)
+                choices = checked_choices(response, names, request.rows)
+                found = request.read(choices)
+            if self._key and self._key in json.dumps(found):
+                raise LanguageModelServerError(
+                    "the answer contains the key, so it is not kept. [key in answer]",
+                    "key in answer",
+                    fatal=True,
+                )
+            return found
+        except asyncio.CancelledError:
+            raise
         except LanguageModelServerError as error:
             text = self._masked(str(error))
             fault = LanguageModelServerError(text, error.kind, fatal=error.fatal)
-        except (AttributeError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             # The package does not validate the structure of answers.
             fault = LanguageModelServerError(
-                f"the answer cannot be read: {self._masked(str(error))} "
+                f"the answer cannot be read: {self._masked(str(error)):.300} "
                 "[malformed answer]",
                 "malformed answer",
             )
@@ -97,12 +155,33 @@ class ServerConnection:
         # Raised outside of except, so that no chained exception exposes the key.
         raise fault
 
+    async def _response(self, client: Any, request: Request) -> Any:
+        if request.once:
+            client = client.with_options(max_retries=0)
+        if request.kind == "tokenize":
+            body = {n: v for n, v in request.body.items() if n != "path"}
+            root = str(client.base_url).rstrip("/").removesuffix("/v1")
+            return await client.post(
+                root + request.body["path"], body=body, cast_to=object
+            )
+        ends = {"completions": client.completions, "chat": client.chat.completions}
+        # Fields that the package does not know are passed on as extra_body.
+        named = {k: v for k, v in request.body.items() if k in NAMED}
+        more = {k: v for k, v in request.body.items() if k not in NAMED}
+        return await ends[request.kind].create(**named, extra_body=more)
+
     def _masked(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
 
     def _translated(self, error: Exception) -> LanguageModelServerError:
         status = getattr(error, "status_code", None)
-        said = self._masked(str(error))
+        # The package tells what an error of the network was by its cause only, and what
+        # the server said by the body, unless it is as OpenAI's.
+        more = error.__cause__ if status is None else getattr(error, "body", None)
+        told = str(error)
+        if more and str(more) not in told:
+            told += f" ({more})"
+        said = self._masked(told)
         kind = KINDS.get(status or 0, type(error).__name__)
         remedy = {
             "key refused": f" Remedy: check the variable {self.api_key_env}.",
@@ -112,5 +191,11 @@ class ServerConnection:
             f"model {self.model!r} at {self.base_url or 'OpenAI'}: "
             f"{type(error).__name__}: {said:.300} [{kind}]" + remedy.get(kind, ""),
             kind,
-            fatal=status in KINDS,
+            fatal=status in FATAL,
         )
+
+
+def characters(request: Request) -> int:
+    """Count the characters that a request sends."""
+    asked = request.body.get("prompt", request.body.get("messages", ""))
+    return len(asked if isinstance(asked, str) else json.dumps(asked))

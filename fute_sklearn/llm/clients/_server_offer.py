@@ -1,0 +1,344 @@
+"""What a server offers, found out by requests and proved before it is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...exceptions import LanguageModelServerError
+from . import _server_answers as answers
+
+if TYPE_CHECKING:
+    from ._request import Request
+    from ._server_connection import Send
+
+# What any language model goes on with, and what none does.
+CONTEXT, QUESTION = "The capital of France is", "What is the capital of France?"
+KNOWN, NOISE, PERMUTED = " Paris", " purple zebra", " zebra purple"
+AGREEMENT = 0.1  # nats between two requests for the same number; batches round
+TOKENIZERS = (("/tokenize", "content"), ("/extras/tokenize", "input"))
+# Faults of the connection or the account, which tell nothing of what a server offers.
+UNRELATED = {
+    "APIConnectionError",
+    "APITimeoutError",
+    "RateLimitError",
+    "key in answer",
+    "key refused",
+    "malformed key",
+    "no key",
+    "other model",
+    "unavailable",
+}
+# Faults by which servers answer a list of prompts if they take one prompt only.
+OF_LISTS = {
+    "BadRequestError",
+    "InternalServerError",
+    "UnprocessableEntityError",
+    "fewer rows",
+    "malformed answer",
+    "no choices",
+    "rows in doubt",
+}
+FORCE = 100  # added to a token's logit, the most that servers allow
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A way of scoring labels that a server was found to support.
+
+    Parameters
+    ----------
+    interface : str
+        One of the interfaces of `OpenAIClient`.
+    way : {"echo", "forced", "top-k", "samples", "text"}
+        Where the scores come from: the log-probabilities of the echoed prompt, those of
+        tokens that the server is made to generate, those of the likeliest first tokens,
+        sampled answers, or the text of the answer.
+    lists : bool
+        Whether a request may hold several prompts, or ask for several answers.
+    tokenizer : int or None
+        Index of the path in TOKENIZERS that splits texts into tokens.
+    """
+
+    interface: str
+    way: str
+    lists: bool = True
+    tokenizer: int | None = None
+
+    def scored(self, option: str) -> str:
+        """Return what is scored for an option: an answer starts without a blank."""
+        return option.lstrip() if self.interface == "chat" else option
+
+
+@dataclass
+class OfferFinder:
+    """Tries the ways of scoring labels, best first, and proves the one that it returns.
+
+    Parameters
+    ----------
+    send : callable
+        Sends a request.
+    request : callable
+        Makes a request of a kind, a body and a reader of the answer.
+    top_logprobs, n_samples : int
+        Numbers of likeliest first tokens, and of sampled answers, to ask for.
+    """
+
+    send: Send
+    request: Callable[..., Request]
+    top_logprobs: int
+    n_samples: int
+
+    async def first_of(self, interfaces: Sequence[str]) -> tuple[Offer, bool]:
+        """Return the first way that works, and whether better ones are ruled out.
+
+        They are not if a path was not found, which may be so for a while only.
+
+        Raises
+        ------
+        LanguageModelServerError
+            If none works, with the reason for each; or at once if the server cannot be
+            reached or refuses the key, which says nothing about the others.
+        """
+        ways = {
+            "completions": (self.echo, self.forced),
+            "chat": (self.forced_chat, self.top_k),
+            "samples": (self.samples,),
+            "text": (self.text,),
+            "continued": (self.continued,),
+        }
+        reasons, kinds = [], []
+        for interface in interfaces:
+            for way in ways[interface]:
+                try:
+                    return await way(), "not found" not in kinds
+                except LanguageModelServerError as error:
+                    if error.kind in UNRELATED:
+                        raise
+                    kinds.append(error.kind)
+                    reasons.append(f"{interface}, {way.__name__}: {error}")
+        raise LanguageModelServerError(
+            "the server supports none of the ways to score labels that were tried. "
+            + " | ".join(reasons)
+            + " Remedy: another interface, or another server.",
+            kinds[0] if len(interfaces) == 1 else "no interface",
+            fatal=True,
+        )
+
+    # Requests -------------------------------------------------------------------
+
+    async def _echoed(self, options: Sequence[str], lists: bool) -> list[float]:
+        """Return the log-likelihoods of options after the context, from echoes."""
+        parts = [list(options)] if lists else [[option] for option in options]
+        found: list[float] = []
+        for part in parts:
+            found += await self.send(
+                replace(echo_request(self.request, CONTEXT, part, lists), once=lists)
+            )
+        return found
+
+    async def _forced(self, offer: Offer, context: str, option: str) -> float:
+        """Return the log-probability of an option that the server has to generate."""
+        option = offer.scored(option)
+        tokens = await self.option_tokens(offer, option)
+        found = await self.send(
+            forced_request(self.request, offer, context, option, tokens)
+        )
+        return found[0]
+
+    async def tokens(self, text: str, tokenizer: int) -> list[int]:
+        """Return a text's tokens by one of the server's paths."""
+        return await self.send(tokens_request(self.request, text, tokenizer))
+
+    # Ways -----------------------------------------------------------------------
+
+    async def echo(self) -> Offer:
+        """Score by echoed prompts."""
+        offer = Offer("completions", "echo")
+        try:
+            scores = await self._echoed([KNOWN, NOISE, PERMUTED], lists=True)
+        except LanguageModelServerError as error:
+            if error.kind not in OF_LISTS:
+                raise
+            offer = replace(offer, lists=False)
+            scores = await self._echoed([KNOWN, NOISE, PERMUTED], lists=False)
+        body = {"prompt": CONTEXT, "max_tokens": 1, "logprobs": 1}
+        request = self.request("completions", body, answers.generated_tokens)
+        token, value = (await self.send(request))[0]
+        if token.strip() and token != KNOWN:
+            scores += await self._echoed([token], offer.lists)
+        self._prove("an echoed token", token, value, scores)
+        return offer
+
+    async def forced(self) -> Offer:
+        """Score by making the server continue a prompt with the label's tokens."""
+        body = {"prompt": CONTEXT, "max_tokens": 1, "logprobs": 1}
+        request = self.request("completions", body, answers.generated_tokens)
+        return await self._proved_force("completions", CONTEXT, request)
+
+    async def forced_chat(self) -> Offer:
+        """Score by making the server answer a chat with the label's tokens."""
+        request = self._chat(answers.generated_tokens)
+        return await self._proved_force("chat", QUESTION, request)
+
+    async def _proved_force(
+        self, interface: str, context: str, request: Request
+    ) -> Offer:
+        token, value = (await self.send(request))[0]
+        offer = Offer(interface, "forced", tokenizer=await self._splits())
+        options = [KNOWN, NOISE, PERMUTED]
+        if token.strip() and token.strip() != KNOWN.strip():
+            options.append(token)
+        scores = [await self._forced(offer, context, option) for option in options]
+        self._prove("a forced token", token, value, scores)
+        return offer
+
+    async def top_k(self) -> Offer:
+        """Score by the likeliest first tokens of a chat's answer."""
+        await self.send(self._chat(answers.first_tokens))
+        return Offer("chat", "top-k")
+
+    async def samples(self) -> Offer:
+        """Sample several answers to a message, by one request if the server can."""
+        many = {"n": self.n_samples, "temperature": 1}
+        try:
+            request = self._chat(answers.sampled_texts, self.n_samples, **many)
+            await self.send(replace(request, once=True))
+            return Offer("samples", "samples")
+        except LanguageModelServerError as error:
+            if error.kind not in OF_LISTS:
+                raise
+        await self.send(self._chat(answers.sampled_texts, temperature=1))
+        return Offer("samples", "samples", lists=False)
+
+    async def text(self) -> Offer:
+        """Take the label that a chat's answer names."""
+        await self.send(self._chat(answers.said_texts))
+        return Offer("text", "text")
+
+    async def continued(self) -> Offer:
+        """Take the label that the continued prompt names."""
+        body = {"prompt": CONTEXT, "max_tokens": 2}
+        await self.send(self.request("completions", body, answers.continued_texts))
+        return Offer("continued", "text")
+
+    def _chat(self, read: Callable[..., Any], rows: int = 1, **more: Any) -> Request:
+        body: dict[str, Any] = {
+            "messages": [{"role": "user", "content": QUESTION}],
+            "max_tokens": 16,
+            **more,
+        }
+        if read in (answers.generated_tokens, answers.first_tokens):
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        return self.request("chat", body, read, rows)
+
+    async def _splits(self) -> int:
+        """Return the index of the path that splits texts into tokens."""
+        reason: Exception | None = None
+        for i in range(len(TOKENIZERS)):
+            try:
+                await self.tokens(KNOWN, i)
+                return i
+            except LanguageModelServerError as error:
+                if error.kind in UNRELATED:
+                    raise
+                reason = error
+        raise LanguageModelServerError(
+            f"the server does not tell the tokens of a text: {reason}",
+            "no tokenizer",
+        )
+
+    async def option_tokens(self, offer: Offer, option: str) -> list[int]:
+        """Return the tokens of a string in the place where it is scored."""
+        assert offer.tokenizer is not None
+        if offer.interface == "chat":
+            return await self.tokens(option, offer.tokenizer)
+        # After a word, as some tokenizers add a blank to the start of a text.
+        before = await self.tokens("it", offer.tokenizer)
+        whole = await self.tokens(f"it{option}", offer.tokenizer)
+        if whole[: len(before)] != before or len(whole) == len(before):
+            raise LanguageModelServerError(
+                f"no token starts where {option!r} starts. [merged tokens]",
+                "merged tokens",
+            )
+        return whole[len(before) :]
+
+    def _prove(
+        self, what: str, token: str, value: float, scores: Sequence[float]
+    ) -> None:
+        """Raise unless the scores can be log-probabilities of those very strings.
+
+        ``scores`` are those of KNOWN, NOISE, PERMUTED and, if it is neither blank nor
+        KNOWN, of the token that was generated with the log-probability ``value``.
+        """
+        known, noise, permuted = scores[:3]
+        if abs(noise - permuted) < 1e-6:
+            raise LanguageModelServerError(
+                f"the server's log-probabilities of {NOISE!r} and {PERMUTED!r} are the "
+                f"same, {noise:.2f}, so they are not a model's. [wrong logprobs]",
+                "wrong logprobs",
+            )
+        if known <= noise:
+            raise LanguageModelServerError(
+                f"the server's log-probability of {KNOWN!r} after {CONTEXT!r} is "
+                f"{known:.2f}, and {noise:.2f} of {NOISE!r}: a language model would "
+                "not say so. [wrong logprobs]",
+                "wrong logprobs",
+            )
+        blank = not token.strip()  # which may become part of the next token
+        again = value if blank else (known if len(scores) == 3 else scores[3])
+        # Some servers count a token at temperature 0 as certain, which tells nothing.
+        if value != 0 and abs(value - again) > AGREEMENT:
+            raise LanguageModelServerError(
+                f"the server's log-probability of {what} is {again:.2f}, but "
+                f"{value:.2f} when it is generated, so these are not the scores of the "
+                "labels. [wrong logprobs]",
+                "wrong logprobs",
+            )
+
+
+def echo_request(
+    request: Callable[..., Request], context: str, options: Sequence[str], lists: bool
+) -> Request:
+    """Ask for the log-probabilities of a context with each option, as an echo."""
+    whole = [context + option for option in options]
+    # Some servers treat max_tokens=0 as no limit: generate one token, ignore it.
+    body = {
+        "prompt": whole if lists else whole[0],
+        "max_tokens": 1,
+        "echo": True,
+        "logprobs": 1,
+    }
+    read = partial(answers.continuation_scores, context=context, options=list(options))
+    return request("completions", body, read, len(options))
+
+
+def forced_request(
+    request: Callable[..., Request],
+    offer: Offer,
+    context: str,
+    option: str,
+    tokens: Sequence[int],
+) -> Request:
+    """Ask for the log-probability of an option by making the server generate it."""
+    body: dict[str, Any] = {"max_tokens": len(tokens)}
+    if len(tokens) == 1:
+        body["logit_bias"] = {str(tokens[0]): FORCE}
+    else:
+        body["grammar"] = "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
+    read = partial(answers.forced_score, option=option, count=len(tokens))
+    if offer.interface == "chat":
+        messages = [{"role": "user", "content": context}]
+        body |= {"messages": messages, "logprobs": True, "top_logprobs": 1}
+        return request("chat", body, read)
+    return request("completions", body | {"prompt": context, "logprobs": 1}, read)
+
+
+def tokens_request(
+    request: Callable[..., Request], text: str, tokenizer: int
+) -> Request:
+    """Ask for the tokens of a text."""
+    path, name = TOKENIZERS[tokenizer]
+    return request("tokenize", {"path": path, name: text}, answers.token_numbers)
