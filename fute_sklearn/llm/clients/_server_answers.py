@@ -324,20 +324,17 @@ def named_label(text: str, strings: Sequence[str]) -> int:
 
 
 def check_first_tokens(answer: dict[str, Any], strings: Sequence[str]) -> None:
-    """Raise LanguageModelServerError if the tokens tell nothing of the strings.
-
-    They tell none from the others if the tokens that the server did not list are more
-    probable than all strings that it listed.
-    """
-    listed = sum(math.exp(value) for _, value in answer["top"])
-    named = label_bounds(answer, strings)[0].sum()
-    if named < 1 - listed or not named:
+    """Raise LanguageModelServerError if no label can be told, whatever its strings."""
+    lower, upper = label_bounds(answer, strings)
+    # One string against all others together, which may be those of one label.
+    if not lower.any() or not (lower.sum() - lower >= upper).any():
+        first = [token for token, _ in answer["top"]][:5]
         raise _fault(
             "wide bounds",
-            f"the likeliest first tokens {[token for token, _ in answer['top']][:5]} "
-            f"have {listed:.2f} of the probability, {list(strings)} {named:.2f}, so "
-            "that no label can be told. Remedy: a prompt that asks for these words "
-            "only, labels of one token each, more top_logprobs, or interface='text'.",
+            f"the likeliest first tokens, {first} and so on, only tell that "
+            f"{list(strings)} have the probabilities {lower.round(2)} to "
+            f"{upper.round(2)}. Remedy: a prompt that asks for these words only, "
+            "labels of one token each, more top_logprobs, or interface='text'.",
         )
 
 

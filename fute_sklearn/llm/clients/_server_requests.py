@@ -91,11 +91,7 @@ class RequestMaker:
                 for context, options in pairs
             ]
         else:
-            said = answers.check_text
-            found = [
-                [self._checked(one, said, options) for one in self._said(offer, c)]
-                for c, options in pairs
-            ]
+            found = [self._said(offer, *pair) for pair in pairs]
         return [
             [replace(request, family=json.dumps(list(options))) for request in row]
             for row, (_, options) in zip(found, pairs, strict=True)
@@ -108,19 +104,23 @@ class RequestMaker:
         strings = [option.strip() for option in options]
         return replace(request, check=partial(check, strings=strings))
 
-    def _said(self, offer: Offer, context: str) -> list[Request]:
+    def _said(
+        self, offer: Offer, context: str, options: Sequence[str]
+    ) -> list[Request]:
+        if offer.way == "samples" and not offer.lists:
+            # Seeds of their own, as equal requests may be answered alike.
+            return [
+                self.chat(context, answers.sampled_texts, temperature=1, seed=seed)
+                for seed in range(self.n_samples)
+            ]
         if offer.interface == "continued":
-            return [self.continued(context, ANSWER_TOKENS)]
-        if offer.interface == "text":
-            return [self.chat(context, answers.said_texts)]
-        if offer.lists:
+            request = self.continued(context, ANSWER_TOKENS)
+        elif offer.interface == "text":
+            request = self.chat(context, answers.said_texts)
+        else:
             several = {"n": self.n_samples, "temperature": 1}
-            return [self.chat(context, answers.sampled_texts, **several)]
-        # Seeds of their own, as equal requests may be answered alike.
-        return [
-            self.chat(context, answers.sampled_texts, temperature=1, seed=seed)
-            for seed in range(self.n_samples)
-        ]
+            request = self.chat(context, answers.sampled_texts, **several)
+        return [self._checked(request, answers.check_text, options)]
 
     def chat(
         self,
