@@ -15,6 +15,7 @@ Modules and subpackages; each imports only from its own line and those above it:
     datasets, presets    example data sets; hyperparameters and prompts of the paper
 """
 
+from ._utils._cache_files import cache_info, clear_cache
 from ._utils._config import config_context, get_config, set_config
 from .embedders._moment_embedder import MomentEmbedder
 from .embedders._student import (
@@ -78,6 +79,8 @@ __all__ = [
     "TransformersClient",
     "TuPaTEEmbedder",
     "add_labels",
+    "cache_info",
+    "clear_cache",
     "config_context",
     "explain",
     "get_config",

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fute_sklearn._utils._config import get_config
 from fute_sklearn._utils._stack_level import find_stack_level
 from fute_sklearn._utils._store import cache_folder, text_key
 from fute_sklearn.exceptions import TruncationWarning, UnknownTokensWarning
@@ -188,7 +187,7 @@ def encode_texts(
     each step that `encoder_steps` counts.
     """
     folder = cache_folder(f"encoder/{surrogate.fingerprint}")
-    cache = EncoderCache(folder, get_config()["max_cache_bytes"])
+    cache = EncoderCache(folder)
     ids = tokenize(surrogate, texts)
     keys = [text_key(text) for text in texts]
     missing = {

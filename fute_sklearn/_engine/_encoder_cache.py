@@ -1,160 +1,322 @@
 """Cache of encoder states on disk: immutable, memory-mapped segments with checksums.
 
-A segment is an ``.npy`` file with the token states of some texts and a ``.json``
-index, which is written last.  Segments are never changed, so that several processes can
-use one folder, and a killed process leaves at most a file without an index.
+A segment is a ``.states`` file with the bytes of the token states of some texts, and an
+``.index`` file, which is written last and says what they are.  Segments are never
+changed, so that several processes can use one folder, and a killed process leaves at
+most a file without an index.  Small segments are merged, as every memory map keeps a
+file open.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import uuid
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 
+from fute_sklearn._utils._cache_files import note_written
 from fute_sklearn._utils._store import (
+    discard,
     usable_folder,
     warn_damaged,
     warn_unusable,
+    with_checksum,
+    without_checksum,
     write_atomically,
 )
 
+MAPPED_BYTES = 2**20  # smaller segments are loaded
+SMALL_BYTES = 2**26  # smaller segments are merged, once there are more than MOST_SMALL
+MOST_SMALL = 32
 STALE_SECONDS = 24 * 3600
-MAPPED_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """What an index says of its segment: type, width, and the place of each text."""
+
+    path: Path
+    dtype: np.dtype
+    width: int
+    lengths: Sequence[int]
+    checks: Sequence[int]
+    starts: np.ndarray
+
+    @property
+    def data(self) -> Path:
+        return self.path.with_suffix(".states")
+
+    @property
+    def n_bytes(self) -> int:
+        return int(self.starts[-1]) * self.width * self.dtype.itemsize
+
+    def load(self) -> np.ndarray:
+        """Return the rows of all texts."""
+        if self.data.stat().st_size != self.n_bytes:
+            raise ValueError("its size differs")
+        flat: np.ndarray
+        if self.n_bytes > MAPPED_BYTES:
+            flat = np.memmap(self.data, self.dtype, mode="r")
+        else:
+            flat = np.fromfile(self.data, self.dtype)
+        return flat.reshape(-1, self.width)
+
+
+class _FolderIndex:
+    """The segments of a folder, read once per process and followed as they change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.where: dict[str, tuple[_Segment, int]] = {}
+        self.segments: dict[str, tuple[_Segment, list[str]]] = {}
+        self.lock = threading.RLock()
+
+    def refresh(self) -> None:
+        """Read the indexes that are new; forget those that are gone."""
+        with self.lock:
+            names = {
+                one.name
+                for one in os.scandir(self.folder)
+                if one.name.endswith(".index")
+            }
+            for name in set(self.segments) - names:
+                self.forget(self.segments[name][0])
+            for name in sorted(names - set(self.segments)):
+                self._read(self.folder / name)
+
+    def _read(self, path: Path) -> None:
+        try:
+            record = json.loads(without_checksum(path.read_bytes(), path.name))
+            lengths = record["lengths"]
+            segment = _Segment(
+                path,
+                np.dtype(record["dtype"]),
+                record["width"],
+                lengths,
+                record["checks"],
+                np.cumsum([0, *lengths]),
+            )
+            self.add(segment, record["keys"])
+        except FileNotFoundError:  # another process has just removed it
+            return
+        except OSError as error:
+            warn_unusable(self.folder, error)
+        except ValueError as error:
+            warn_damaged(path, error)
+            discard(path.with_suffix(".states"))
+
+    def add(self, segment: _Segment, keys: list[str]) -> None:
+        """Take up a segment."""
+        with self.lock:
+            self.segments[segment.path.name] = segment, keys
+            self.where.update((key, (segment, row)) for row, key in enumerate(keys))
+
+    def forget(self, segment: _Segment) -> None:
+        """Leave out a segment."""
+        with self.lock:
+            _, keys = self.segments.pop(segment.path.name, (None, []))
+            for key in keys:
+                if self.where.get(key, (None,))[0] is segment:
+                    del self.where[key]
+
+
+_indexes: dict[Path, _FolderIndex] = {}
+
+
+def _index_of(folder: Path) -> _FolderIndex:
+    return _indexes.setdefault(folder, _FolderIndex(folder))
 
 
 class EncoderCache:
     """Cache of token states by text hash.
+
+    Whatever is wrong with its files, states are missing and one warning is given; work
+    goes on without them.
 
     Parameters
     ----------
     folder : Path or None
         Folder of one surrogate's segments; None keeps everything in memory for the
         life of this object only.
-    max_bytes : int
-        Size at which the oldest segments are removed.
     """
 
-    def __init__(self, folder: Path | None, max_bytes: int) -> None:
-        self.folder = folder = usable_folder(folder)
-        self.max_bytes = max_bytes
-        self._where: dict[str, tuple[Path, int, int, int]] = {}
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = usable_folder(folder)
         self._open: dict[Path, np.ndarray] = {}
         self._kept: dict[str, np.ndarray] = {}
-        if folder is not None:
-            self._read_indexes(folder)
+        self._index: _FolderIndex | None = None
+        if self.folder is not None:
+            self._index = _index_of(self.folder)
+            self._refresh()
 
-    def _read_indexes(self, folder: Path) -> None:
-        for path in sorted(folder.glob("*.json")):
-            try:
-                records = json.loads(path.read_text(encoding="utf8"))
-                for key, start, length, check in records:
-                    self._where[key] = (path, int(start), int(length), int(check))
-            except FileNotFoundError:  # another process has just removed it
-                continue
-            except OSError as error:
-                warn_unusable(folder, error)
-            except (ValueError, TypeError) as error:
-                warn_damaged(path, error)
+    def _refresh(self) -> None:
+        assert self._index is not None
+        try:
+            self._index.refresh()
+        except OSError as error:
+            warn_unusable(self._index.folder, error)
 
     def get(self, key: str) -> np.ndarray | None:
         """Return (n_tokens, width) states, or None if they are missing or damaged."""
-        if key in self._kept:
-            return self._kept[key]
-        if key not in self._where:
-            return None
-        path, start, length, check = self._where[key]
-        data = path.with_suffix(".npy")
-        try:
-            if path not in self._open:
-                self._open[path] = self._load(data)
-            found = self._open[path][start : start + length]
-            if len(found) != length or zlib.crc32(found.tobytes()) != check:
-                raise ValueError("its checksum differs")
-        except FileNotFoundError:
-            self._forget(path)
-            return None
-        except OSError as error:
-            warn_unusable(path.parent, error)
-            self._forget(path)
-            return None
-        except (ValueError, EOFError) as error:
-            warn_damaged(data, error)
-            path.unlink(missing_ok=True)
-            self._forget(path)
-            return None
-        self._kept[key] = found
+        if key not in self._kept and self._index is not None:
+            for again in (False, True):
+                place = self._index.where.get(key)
+                if place is None:
+                    return None
+                try:
+                    self._kept[key] = self._rows(key, *place)
+                    break
+                except FileNotFoundError:  # merged or removed by another process
+                    self._index.forget(place[0])
+                    if not again:
+                        self._refresh()
+                except OSError as error:
+                    warn_unusable(self._index.folder, error)
+                    self._index.forget(place[0])
+                    return None
+                except ValueError as error:
+                    self._discard(place[0], error)
+        return self._kept.get(key)
+
+    def _rows(self, key: str, segment: _Segment, row: int) -> np.ndarray:
+        if segment.path not in self._open:
+            self._open[segment.path] = segment.load()
+            with suppress(OSError):  # what is used last is removed last
+                os.utime(segment.path)
+        start, end = segment.starts[row : row + 2]
+        found = self._open[segment.path][start:end]
+        if _check(key, found) != segment.checks[row]:
+            raise ValueError("its checksum differs")
         return found
+
+    def _discard(self, segment: _Segment, error: Exception) -> None:
+        assert self._index is not None
+        warn_damaged(segment.data, error)
+        discard(segment.path)
+        self._open.pop(segment.path, None)
+        self._index.forget(segment)
 
     def kept(self, key: str) -> np.ndarray:
         """Return states that `get` returned or `put` stored before."""
         return self._kept[key]
-
-    @staticmethod
-    def _load(data: Path) -> np.ndarray:
-        # A memory map keeps its file open, so small segments are loaded instead.
-        mode: Literal["r"] | None
-        mode = "r" if data.stat().st_size > MAPPED_BYTES else None
-        return np.load(data, mmap_mode=mode, allow_pickle=False)
-
-    def _forget(self, path: Path) -> None:
-        self._open.pop(path, None)
-        self._where = {k: v for k, v in self._where.items() if v[0] != path}
 
     def put(self, states: dict[str, np.ndarray]) -> None:
         """Store new states on disk.
 
         This object keeps returning them even if the files are removed.
         """
-        if self.folder is None or not states:
-            self._kept.update(states)
+        self._kept.update(states)
+        if self._index is None or not states:
             return
-        records: list[tuple[str, int, int, int]] = []
-        start = 0
-        for key, rows in states.items():
-            records.append((key, start, len(rows), zlib.crc32(rows.tobytes())))
-            start += len(rows)
-        path = self.folder / f"{uuid.uuid4().hex}.json"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            with open(partial, "wb") as file:
-                np.save(file, np.concatenate(list(states.values())), allow_pickle=False)
-            os.replace(partial, path.with_suffix(".npy"))
-            write_atomically(path, json.dumps(records).encode())
-            self._open[path] = self._load(path.with_suffix(".npy"))
-            for key, first, length, _ in records:
-                self._kept[key] = self._open[path][first : first + length]
-            self._shrink()
-        except OSError as error:
-            self._kept.update(states)
-            warn_unusable(self.folder, error)
+            segment = self._write(list(states), iter(states.values()))
+            rows = self._open[segment.path] = segment.load()
+            # Memory maps take the place of what was computed.
+            for i, key in enumerate(states):
+                self._kept[key] = rows[segment.starts[i] : segment.starts[i + 1]]
+            self._merge_small()
+            note_written(segment.n_bytes)
+        except (OSError, ValueError) as error:
+            warn_unusable(self._index.folder, error)
 
-    def _shrink(self) -> None:
-        """Remove the oldest segments above the size limit, and old partial files."""
-        assert self.folder is not None
-        now, sizes = time.time(), []
-        for path in self.folder.iterdir():
-            try:
-                stat = path.stat()
-            except FileNotFoundError:
-                continue
-            orphan = path.suffix == ".npy" and not path.with_suffix(".json").exists()
-            if (path.suffix == ".partial" or orphan) and (
-                now - stat.st_mtime > STALE_SECONDS
-            ):
-                path.unlink(missing_ok=True)
-            elif path.suffix == ".npy":
-                sizes.append((stat.st_mtime, stat.st_size, path))
-        total = sum(size for _, size, _ in sizes)
-        for _, size, path in sorted(sizes)[:-1]:
-            if total <= self.max_bytes:
-                return
-            path.with_suffix(".json").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-            total -= size
+    def _write(self, keys: list[str], states: Iterator[np.ndarray]) -> _Segment:
+        """Write a segment; nothing of it stays if that fails."""
+        assert self._index is not None
+        path = self._index.folder / f"{uuid.uuid4().hex}.index"
+        data, partial = path.with_suffix(".states"), path.with_suffix(".partial")
+        lengths, checks = [], []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(partial, "wb") as file:
+                for key, rows in zip(keys, states, strict=True):
+                    file.write(np.ascontiguousarray(rows).tobytes())
+                    lengths.append(len(rows))
+                    checks.append(_check(key, rows))
+            os.replace(partial, data)
+            record = {
+                "dtype": rows.dtype.str,
+                "width": rows.shape[1],
+                "keys": keys,
+                "lengths": lengths,
+                "checks": checks,
+            }
+            body = json.dumps(record).encode()
+            write_atomically(path, with_checksum(body, path.name))
+        except BaseException:
+            for one in (partial, data):
+                discard(one)
+            raise
+        starts = np.cumsum([0, *lengths])
+        segment = _Segment(path, rows.dtype, rows.shape[1], lengths, checks, starts)
+        self._index.add(segment, keys)
+        return segment
+
+    def _merge_small(self) -> None:
+        """Write small segments as one, unless another process is doing so."""
+        assert self._index is not None
+        small = [
+            segment
+            for segment, _ in list(self._index.segments.values())
+            if segment.n_bytes < SMALL_BYTES
+        ]
+        if len(small) <= MOST_SMALL:
+            return
+        try:
+            with FileLock(self._index.folder / "merge.lock", timeout=0):
+                self._refresh()
+                self._merge([one for one in small if one.path.exists()])
+                self._remove_stale()
+        except Timeout:
+            return
+
+    def _merge(self, segments: list[_Segment]) -> None:
+        assert self._index is not None
+        where = self._index.where
+        kinds = {(one.dtype, one.width) for one in segments}
+        for kind in kinds:
+            alike = [one for one in segments if (one.dtype, one.width) == kind]
+            keys = [
+                key
+                for one in alike
+                for key in self._index.segments[one.path.name][1]
+                if where.get(key, (None,))[0] is one
+            ]
+            sound = {key: rows for key in keys if (rows := self.get(key)) is not None}
+            if sound:
+                merged = self._write(list(sound), iter(sound.values()))
+                self._open[merged.path] = merged.load()
+                for i, key in enumerate(sound):
+                    start, end = merged.starts[i : i + 2]
+                    self._kept[key] = self._open[merged.path][start:end]
+            for one in alike:
+                self._open.pop(one.path, None)
+                self._index.forget(one)
+                discard(one.path)
+                discard(one.data)
+
+    def _remove_stale(self) -> None:
+        """Remove files that killed processes and earlier versions have left."""
+        assert self._index is not None
+        before = time.time() - STALE_SECONDS
+        for path in self._index.folder.iterdir():
+            known = path.suffix in (".index", ".lock")
+            if path.suffix == ".states":
+                known = path.with_suffix(".index").exists()
+            with suppress(OSError):
+                if not known and path.stat().st_mtime < before:
+                    path.unlink()
+
+
+def _check(key: str, rows: np.ndarray) -> int:
+    """Return the checksum of a text's states, their form, and the text they are of."""
+    form = f"{key} {rows.dtype.str} {rows.shape}"
+    return zlib.crc32(rows.tobytes(), zlib.crc32(form.encode()))

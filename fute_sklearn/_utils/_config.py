@@ -89,8 +89,9 @@ def set_config(
         and there is no cache.  Texts are stored as hashes, except for generated answers
         of language models.
     max_cache_bytes : int, optional
-        Size in bytes of one surrogate's encoder outputs above which the oldest files
-        are removed; initially 8 GiB.
+        Size in bytes of the encoder outputs and the predictions of models together,
+        above which the files that were used longest ago are removed; initially 8 GiB.
+        Answers of language models stay, as they may have cost money; see `clear_cache`.
     max_batch_bytes : int, optional
         Estimated memory in bytes, beside the surrogate, of the tasks that are embedded
         in one pass; initially 2 GiB.  It limits their number, which affects speed but

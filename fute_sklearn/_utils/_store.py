@@ -10,6 +10,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
         os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        discard(partial)
 
 
 def warn_damaged(path: Path, reason: object) -> None:
@@ -49,7 +50,13 @@ def warn_damaged(path: Path, reason: object) -> None:
         DamagedCacheWarning,
         stacklevel=3,
     )
-    path.unlink(missing_ok=True)
+    discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a cache file, where that can be done."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 _usable: set[Path] = set()
@@ -67,7 +74,7 @@ def usable_folder(folder: Path | None) -> Path | None:
         try:
             if str(folder).startswith("~"):
                 raise OSError("there is no home folder")
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.listdir(folder)
             with tempfile.TemporaryFile(dir=folder):
                 _usable.add(folder)
@@ -98,18 +105,28 @@ def warn_unusable(folder: Path, error: object) -> None:
         )
 
 
-def with_checksum(body: bytes) -> bytes:
-    """Prepend a line with the checksum of some bytes."""
-    header = json.dumps({"sha256": hashlib.sha256(body).hexdigest()})
+def with_checksum(body: bytes, key: str = "") -> bytes:
+    """Prepend a line with the checksum of some bytes, and of what they are kept for."""
+    header = json.dumps({"sha256": _checksum(body, key)})
     return header.encode() + b"\n" + body
 
 
-def without_checksum(data: bytes) -> bytes:
+def without_checksum(data: bytes, key: str = "") -> bytes:
     """Return the bytes after the line with their checksum; raise if it is another."""
     header, _, body = data.partition(b"\n")
-    if json.loads(header)["sha256"] != hashlib.sha256(body).hexdigest():
+    try:
+        said = json.loads(header)["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError("its first line holds no checksum") from None
+    if said != _checksum(body, key):
         raise ValueError("its checksum differs")
     return body
+
+
+def _checksum(body: bytes, key: str) -> str:
+    digest = hashlib.sha256(body)
+    digest.update(key.encode())
+    return digest.hexdigest()
 
 
 class ArrayStore:
@@ -134,8 +151,9 @@ class ArrayStore:
             warn_unusable(self.folder, error)
             return None
         try:
-            return np.load(io.BytesIO(without_checksum(data)), allow_pickle=False)
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+            body = io.BytesIO(without_checksum(data, key))
+            return np.load(body, allow_pickle=False)
+        except (ValueError, EOFError) as error:
             warn_damaged(path, error)
             return None
 
@@ -147,7 +165,7 @@ class ArrayStore:
         np.save(body, array, allow_pickle=False)
         try:
             write_atomically(
-                self.folder / f"{key}.array", with_checksum(body.getvalue())
+                self.folder / f"{key}.array", with_checksum(body.getvalue(), key)
             )
         except OSError as error:
             warn_unusable(self.folder, error)

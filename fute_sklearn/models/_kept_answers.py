@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import time
 import uuid
 import weakref
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._utils._cache_files import note_written
 from .._utils._store import (
     cache_folder,
+    discard,
     text_key,
     usable_folder,
     warn_damaged,
@@ -94,6 +98,7 @@ class KeptAnswers:
         path = self.folder / f"{uuid.uuid4().hex}.answers"
         try:
             write_atomically(path, with_checksum(body.getvalue()))
+            note_written(len(body.getvalue()))
         except OSError as error:
             warn_unusable(self.folder, error)
             return False
@@ -105,6 +110,8 @@ class KeptAnswers:
         for path in paths:
             try:
                 part = _read_file(path)
+                with suppress(OSError):  # what is used last is removed last
+                    os.utime(path)
             except FileNotFoundError:  # merged by another process
                 continue
             except OSError as error:
@@ -119,7 +126,7 @@ class KeptAnswers:
             # The parts stay unless all of them are in the merged files.
             if all(self._write(*part) for part in _merged(parts)):
                 for path in paths:
-                    path.unlink(missing_ok=True)
+                    discard(path)
 
 
 def _read_file(path: Path) -> tuple[list[str], ModelAnswers]:

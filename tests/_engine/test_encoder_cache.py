@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ import fute_sklearn
 from fute_sklearn import config_context, get_config
 from fute_sklearn._engine import (
     _encoder,
+    _encoder_cache,
     encode_texts,
     encoder_steps,
     load_surrogate,
 )
 from fute_sklearn._engine._encoder_cache import EncoderCache
 from fute_sklearn._utils._store import ArrayStore, text_key
-from fute_sklearn.exceptions import DamagedCacheWarning
+from fute_sklearn.exceptions import CacheUnavailableWarning, DamagedCacheWarning
 from fute_sklearn.testing import TINY_SURROGATE
+from tests.forked import run_forked
 
 PACKAGE = Path(fute_sklearn.__file__).parent
 
@@ -55,7 +58,7 @@ def test_each_distinct_text_is_encoded_once(encoded_rows, texts):
 def test_damaged_segment_is_found_and_made_anew(encoded_rows, texts, cache_dir):
     surrogate = load_surrogate(TINY_SURROGATE)
     sound = [np.array(s) for s in encode_texts(surrogate, texts).states]
-    (segment,) = (cache_dir / "encoder").rglob("*.npy")
+    (segment,) = (cache_dir / "encoder").rglob("*.states")
     data = bytearray(segment.read_bytes())
     data[-5] ^= 0xFF
     segment.write_bytes(data)
@@ -67,12 +70,13 @@ def test_damaged_segment_is_found_and_made_anew(encoded_rows, texts, cache_dir):
     assert sum(encoded_rows) <= 2 * len(texts)
 
 
-@pytest.mark.parametrize("content", ["not json", '{"a": 1}', "[1]"])
+@pytest.mark.parametrize("content", ["not json", '{"a": 1}', "[1]", "[" * 10**5])
 def test_damaged_index_is_made_anew(content, texts, cache_dir):
     surrogate = load_surrogate(TINY_SURROGATE)
     encode_texts(surrogate, texts)
-    (index,) = (cache_dir / "encoder").rglob("*.json")
+    (index,) = (cache_dir / "encoder").rglob("*.index")
     index.write_text(content)
+    _encoder_cache._indexes.clear()
     with pytest.warns(DamagedCacheWarning):
         encode_texts(surrogate, texts)
 
@@ -80,20 +84,115 @@ def test_damaged_index_is_made_anew(content, texts, cache_dir):
 def test_truncated_segment(texts, cache_dir):
     surrogate = load_surrogate(TINY_SURROGATE)
     encode_texts(surrogate, texts)
-    (segment,) = (cache_dir / "encoder").rglob("*.npy")
+    (segment,) = (cache_dir / "encoder").rglob("*.states")
     segment.write_bytes(segment.read_bytes()[:50])
     with pytest.warns(DamagedCacheWarning):
         assert len(encode_texts(surrogate, texts).states) == len(texts)
 
 
-def test_oldest_segments_go_when_the_cache_is_full(tmp_path):
-    cache = EncoderCache(tmp_path, max_bytes=3000)
-    for i in range(5):
-        cache.put({f"k{i}": np.ones((64, 4), np.float32)})
-        time.sleep(0.01)
-    kept = EncoderCache(tmp_path, max_bytes=3000)
-    assert kept.get("k0") is None
-    assert kept.get("k4") is not None
+def test_segments_used_longest_ago_go_when_the_cache_is_full(tmp_path):
+    folder = tmp_path / "encoder" / "x"
+    with config_context(cache_dir=tmp_path, max_cache_bytes=5400):
+        cache = EncoderCache(folder)
+        for i in range(4):
+            cache.put({f"k{i}": np.full((64, 4), i, np.float32)})
+            time.sleep(0.01)
+        assert EncoderCache(folder).get("k0") is not None  # used again
+        cache.put({"k4": np.ones((64, 4), np.float32)})
+    kept = EncoderCache(folder)
+    assert [i for i in range(5) if kept.get(f"k{i}") is not None] == [0, 2, 3, 4]
+    assert cache.get("k1")[0, 0] == 1  # what an object has it keeps
+
+
+def test_many_small_segments_become_one(tmp_path):
+    cache = EncoderCache(tmp_path)
+    for i in range(40):
+        cache.put({f"k{i}": np.full((i + 1, 4), i, np.float32)})
+    assert len(list(tmp_path.glob("*.states"))) < 10
+    for read in (cache, EncoderCache(tmp_path)):
+        for i in range(40):
+            np.testing.assert_array_equal(read.get(f"k{i}"), np.full((i + 1, 4), i))
+
+
+def test_segments_that_another_process_merged_are_found(tmp_path):
+    reader = EncoderCache(tmp_path)
+    run_forked(WRITER.format(folder=str(tmp_path), start=0, end=3))
+    reader = EncoderCache(tmp_path)
+    run_forked(WRITER.format(folder=str(tmp_path), start=3, end=40))
+    for i in range(3):
+        np.testing.assert_array_equal(reader.get(f"k{i}"), np.full((2, 4), i))
+
+
+WRITER = """
+import numpy as np
+from pathlib import Path
+from fute_sklearn._engine._encoder_cache import EncoderCache
+cache = EncoderCache(Path({folder!r}))
+for i in range({start}, {end}):
+    cache.put({{f"k{{i}}": np.full((2, 4), i, np.float32)}})
+"""
+
+
+def test_an_index_is_read_once(tmp_path, monkeypatch):
+    EncoderCache(tmp_path).put({"a": np.ones((2, 4), np.float32)})
+    _encoder_cache._indexes.clear()
+    read = []
+    whole = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: read.append(path) or whole(path)
+    )
+    for _ in range(3):
+        assert EncoderCache(tmp_path).get("a") is not None
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("suffix", [".index", ".states"])
+def test_every_damaged_byte_is_noticed(suffix, tmp_path):
+    """Flips in any place are a miss and a warning, never an error or a wrong value."""
+    states = {f"k{i}": np.arange(8.0).reshape(2, 4) + i for i in range(3)}
+    EncoderCache(tmp_path / "sound").put(states)
+    files = {p.name: p.read_bytes() for p in (tmp_path / "sound").iterdir()}
+    (name,) = (name for name in files if name.endswith(suffix))
+    whole, draw = files[name], np.random.default_rng(0)
+    for n, place in enumerate(draw.permutation(len(whole))[:150]):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        for other, body in files.items():
+            (folder / other).write_bytes(body)
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << draw.integers(8)
+        (folder / name).write_bytes(flipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamagedCacheWarning)
+            cache = EncoderCache(folder)
+            found = {key: cache.get(key) for key in states}
+        for key, rows in found.items():
+            assert rows is None or np.array_equal(rows, states[key])
+        assert any(rows is None for rows in found.values())
+
+
+def test_a_folder_where_a_file_should_be_is_a_miss(tmp_path):
+    cache = EncoderCache(tmp_path)
+    cache.put({"a": np.ones((2, 4), np.float32)})
+    (path,) = tmp_path.glob("*.index")
+    path.unlink()
+    path.mkdir()
+    _encoder_cache._indexes.clear()
+    with pytest.warns(CacheUnavailableWarning):
+        assert EncoderCache(tmp_path).get("a") is None
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    cache = EncoderCache(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.warns(CacheUnavailableWarning, match="No space left"):
+        cache.put({"a": np.ones((2, 4), np.float32)})
+    assert cache.get("a").shape == (2, 4)
+    assert not list(tmp_path.iterdir())
 
 
 def test_killed_process_leaves_what_it_had(tmp_path):
@@ -117,14 +216,14 @@ encode_texts(surrogate, [f"text number {{i}}" for i in range(100_000)])
     )
     process.stdout.readline()
     folder = tmp_path / "encoder"
-    while len(list(folder.rglob("*.json"))) < 5:
+    while len(list(folder.rglob("*.index"))) < 5:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
     with config_context(cache_dir=tmp_path):
         surrogate = load_surrogate(TINY_SURROGATE)
-        written = EncoderCache(folder / surrogate.fingerprint, 2**30)
+        written = EncoderCache(folder / surrogate.fingerprint)
         texts = [f"text number {i}" for i in range(100_000)]
         known = [t for t in texts if written.get(text_key(t)) is not None]
         assert len(known) >= 20
@@ -169,7 +268,7 @@ def test_no_cache_writes_nothing(tmp_path, texts):
     with config_context(cache_dir=None):
         assert get_config()["cache_dir"] is None
         encode_texts(load_surrogate(TINY_SURROGATE), texts)
-    assert not list(tmp_path.rglob("*.npy"))
+    assert not list(tmp_path.rglob("*.states"))
 
 
 def test_unwritable_cache_warns_and_goes_on(tmp_path, texts):
@@ -226,8 +325,9 @@ def test_nothing_in_the_package_unpickles():
 
 def test_cache_files_hold_no_text(texts, cache_dir):
     encode_texts(load_surrogate(TINY_SURROGATE), texts)
-    (index,) = (cache_dir / "encoder").rglob("*.json")
-    assert len(json.loads(index.read_text())) == len(texts)
+    (index,) = (cache_dir / "encoder").rglob("*.index")
+    record = json.loads(index.read_text().partition("\n")[2])
+    assert len(record["keys"]) == len(texts)
     assert not any(text in index.read_text() for text in texts if len(text) > 4)
 
 
@@ -237,7 +337,7 @@ def test_a_full_cache_does_not_lose_what_is_being_encoded(cache_dir, monkeypatch
     surrogate = load_surrogate(TINY_SURROGATE)
     with config_context(max_cache_bytes=1):
         found = encode_texts(surrogate, texts)
-    assert len(list((cache_dir / "encoder").rglob("*.npy"))) == 1
+    assert len(list((cache_dir / "encoder").rglob("*.states"))) == 1
     with config_context(cache_dir=None):
         expected = encode_texts(surrogate, texts)
     for a, b in zip(found.states, expected.states, strict=True):
