@@ -16,8 +16,9 @@ from torch import Tensor
 from fute_sklearn._utils._compat import cache_argument, cache_of
 from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFoundError
 
+from ._after_fork import threads_start
 from ._encoder import halving
-from ._load import DTYPES, resolve_device, update_with_weights
+from ._load import DTYPES, NO_CODE, resolve_device, update_with_weights
 from ._padding import padded
 
 LAYER_TYPES = {"full_attention", "sliding_attention"}
@@ -319,13 +320,14 @@ def load_causal(
 
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r}, expected one of {sorted(DTYPES)}.")
+    threads_start()
     target, source = resolve_device(device), os.path.expanduser(name)
     packed: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **packed)
+        tokenizer = AutoTokenizer.from_pretrained(source, **packed, **NO_CODE)
         safe = {} if packed else {"use_safetensors": True}
         model: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[dtype], **packed, **safe
+            source, dtype=DTYPES[dtype], **packed, **safe, **NO_CODE
         )
     except (OSError, ValueError) as error:
         raise LanguageModelNotFoundError(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
+
+from fute_sklearn._utils._store import write_atomically
 
 from ._load import Surrogate, open_model
 
@@ -42,9 +46,9 @@ def save_adapter(
         "target_modules": r"decoder.*EncDecAttention\.[qkvo]",
     }
     save_model(surrogate, folder / BASE)
-    save_file(tensors, folder / ADAPTER)
+    write_atomically(folder / ADAPTER, save(tensors))
     text = json.dumps(config, indent=2, sort_keys=True)
-    (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf8")
+    write_atomically(folder / ADAPTER_CONFIG, f"{text}\n".encode())
 
 
 def load_adapter(folder: Path) -> dict[str, np.ndarray]:
@@ -79,5 +83,9 @@ def save_model(
         if missing:
             raise ValueError(f"weights {missing} have no place in a stock T5.")
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    # Written elsewhere and moved, so that a killed process leaves no half of a file.
+    with tempfile.TemporaryDirectory(dir=folder) as written:
+        model.save_pretrained(written)
+        tokenizer.save_pretrained(written)
+        for path in Path(written).iterdir():
+            os.replace(path, folder / path.name)

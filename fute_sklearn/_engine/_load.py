@@ -17,11 +17,15 @@ from safetensors.numpy import load_file
 
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 
+from ._after_fork import threads_start
+
 DEFAULT_SURROGATE = "fute-mini"
 TINY_SURROGATE = "fute-tiny-random"
 BUILT_IN = Path(__file__).parent / "data"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MODEL_TYPES = ("t5", "mt5")
+# Code that comes with weights is never run, and nobody is asked whether to.
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 STARTS_FILE = "starts.safetensors"
 
 
@@ -127,6 +131,7 @@ def load_surrogate(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r}, expected one of {sorted(DTYPES)}.")
+    threads_start()
     target = resolve_device(device)
     source = os.fspath(name)
     with _LOCK:
@@ -213,7 +218,7 @@ def _from_pretrained(source: str, name: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, **NO_CODE)
     except (OSError, ValueError) as error:
         raise SurrogateNotFoundError(
             f"surrogate={name!r} is neither a folder with a saved model nor a hub id "
@@ -235,9 +240,9 @@ def _from_pretrained(source: str, name: str) -> tuple[Any, Any]:
     try:
         # Weights in other formats would have to be unpickled.
         model = AutoModelForSeq2SeqLM.from_pretrained(
-            source, use_safetensors=True, dtype=torch.float32
+            source, use_safetensors=True, dtype=torch.float32, **NO_CODE
         )
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
     except (OSError, ValueError) as error:
         raise SurrogateNotFoundError(
             f"surrogate={name!r}: the weights (safetensors) or the tokenizer cannot "

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._utils._columns import column_names, column_of, plain, typed_array
 from .._utils._config import expanded
+from .._utils._store import write_atomically
 from ..tasks._targets import parse_targets
 from ..tasks._validation import check_same_length, label_name
 
@@ -244,7 +245,7 @@ class BaseStudent(BaseEstimator):
             "max_length": self.embedder.max_length,
         }
         text = json.dumps(record, indent=2, default=str)
-        (target / STUDENT_FILE).write_text(text + "\n", encoding="utf8")
+        write_atomically(target / STUDENT_FILE, f"{text}\n".encode())
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> Any:
@@ -271,15 +272,20 @@ class BaseStudent(BaseEstimator):
         path = source / STUDENT_FILE
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist: no student lies there.")
-        record = json.loads(path.read_text(encoding="utf8"))
-        kind = STUDENTS[record["kind"]]
+        try:
+            record = json.loads(path.read_text(encoding="utf8"))
+            kind, read = STUDENTS[record["kind"]], READERS[record["embedder"]]
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is no file of save_pretrained: {error}"
+            ) from error
         if not issubclass(kind, cls):
             raise ValueError(
                 f"{source} holds a {kind.__name__}, no {cls.__name__}; call "
                 f"{kind.__name__}.from_pretrained."
             )
         student = kind(None)
-        student.embedder, student.state_ = READERS[record["embedder"]](source, record)
+        student.embedder, student.state_ = read(source, record)
         student.target_kind_ = record["kind"]
         student.surrogate_fingerprint_ = student.embedder.load_surrogate().fingerprint
         if record["kind"] == "label":

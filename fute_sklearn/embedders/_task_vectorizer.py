@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -28,6 +28,7 @@ from ..tasks._vectors import TaskVectors, check_spaces, common_space
 from ._base_embedder import BaseTaskEmbedder, seed_of
 
 Space = tuple[str | None, tuple[str, ...] | None]
+KEPT_AT_ONCE = 32  # tasks over the same texts after which embeddings are written
 
 
 def groups_of(tasks: Sequence[Task]) -> list[list[int]]:
@@ -54,28 +55,50 @@ def embed_tasks(
     n_jobs: int | None,
     group_progress: Callable[[int], Any],
     keep: Callable[[BaseTaskEmbedder], Any],
+    on_done: Callable[[int, Any], None] | None = None,
 ) -> list[Any]:
     """Embed tasks, those over the same texts together.
 
-    ``keep`` selects what to retain of each fitted embedder, as students may be large.
+    ``keep`` selects what to retain of each fitted embedder, as students may be large;
+    ``on_done`` is called with the position of a task and what was retained, for some
+    tasks at a time.
     """
-    groups = groups_of(tasks)
-    parts = [[tasks[i] for i in rows] for rows in groups]
+    groups = [_portions(rows, on_done is not None) for rows in groups_of(tasks)]
     out: list[Any] = [None] * len(tasks)
+
+    def note(rows: Sequence[int], found: Iterable[Any]) -> None:
+        for i, one in zip(rows, found, strict=True):
+            out[i] = one
+            if on_done is not None:
+                on_done(i, one)
+
+    def portion(rows: Sequence[int]) -> list[Task]:
+        return [tasks[i] for i in rows]
+
     if joblib.effective_n_jobs(n_jobs) == 1 or len(groups) == 1:
-        for rows, part in zip(groups, parts, strict=True):
-            with group_progress(embedder.n_steps(part)) as step:
-                for i, fitted in zip(rows, embedder.embed(part, step), strict=True):
-                    out[i] = keep(fitted)
+        for group in groups:
+            n_steps = sum(embedder.n_steps(portion(rows)) for rows in group)
+            with group_progress(n_steps) as step:
+                for rows in group:
+                    note(rows, map(keep, embedder.embed(portion(rows), step)))
         return out
     found = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-        joblib.delayed(_in_worker)(embedder, part, get_config(), keep) for part in parts
+        joblib.delayed(_in_worker)(embedder, portion(rows), get_config(), keep)
+        for group in groups
+        for rows in group
     )
-    for rows, kept in zip(groups, found, strict=True):
+    for group in groups:
         with group_progress(0):
-            for i, one in zip(rows, kept, strict=True):
-                out[i] = one
+            for rows in group:
+                note(rows, next(found))
+    next(found, None)  # it ends its workers after the last result only
     return out
+
+
+def _portions(rows: list[int], split: bool) -> list[list[int]]:
+    """Split a group whose results are kept as they come."""
+    size = KEPT_AT_ONCE if split else len(rows)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def embedding_of(embedder: BaseTaskEmbedder) -> TaskVectors:
@@ -105,8 +128,8 @@ class TaskVectorizer(
         On a GPU keep None.
     memory : str, path or None, default=None
         Folder in which embeddings are cached by the content of task, embedder and
-        surrogate, in a format that is never unpickled; None caches none.  Embedders
-        whose ``space_of`` returns None are not cached.
+        surrogate, as they come, in a format that is never unpickled; None caches none.
+        Embedders whose ``space_of`` returns None are not cached.
 
     Attributes
     ----------
@@ -228,17 +251,20 @@ class TaskVectorizer(
             if known is not None:
                 found[i] = known
         todo = [i for i in range(len(tasks)) if i not in found]
+
+        def write(at: int, one: TaskVectors) -> None:
+            if key := keys[todo[at]]:
+                store.put(key, np.asarray(one))
+
         fitted = embed_tasks(
             self.embedder_,
             [tasks[i] for i in todo],
             self.n_jobs,
             group,
             keep=embedding_of,
+            on_done=write if any(keys) else None,
         )
-        for i, one in zip(todo, fitted, strict=True):
-            found[i] = np.asarray(one)
-            if keys[i]:
-                store.put(keys[i], found[i])
+        found |= {i: np.asarray(one) for i, one in zip(todo, fitted, strict=True)}
         if space[0] is None:  # an embedder that names its space with the vector only
             space = common_space(*fitted)
         rows = [found[i] for i in range(len(tasks))]

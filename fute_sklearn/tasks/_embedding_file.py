@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from .._utils._alignment import aligned_column, index_names
 from .._utils._config import expanded
+from .._utils._store import write_atomically
 from ._names import check_names
 from ._vectors import TaskVectors, space_of
 
@@ -37,8 +39,8 @@ def save_embeddings(
     TypeError
         If ``names`` is a str or a set.
     ValueError
-        If embeddings are not a 2-D array of floats, or names are duplicated or of
-        another number than the rows.
+        If embeddings are not a 2-D array of finite floats, or names are duplicated or
+        of another number than the rows.
     FingerprintMismatchError
         If a list holds embeddings of different spaces.
 
@@ -56,7 +58,7 @@ def save_embeddings(
     >>> names, vectors.fingerprint
     (['svm'], 'demo')
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     array = np.ascontiguousarray(embeddings)
     if array.ndim != 2 or array.dtype.kind != "f":
@@ -64,6 +66,7 @@ def save_embeddings(
             f"embeddings have shape {array.shape} and type {array.dtype}; expected "
             "floats (n, dim). Put a single embedding in a list."
         )
+    _check_finite(array)
     index = index_names(embeddings)
     names = index if names is None else aligned_column(names, index, "names")
     found = check_names(names, len(array))
@@ -75,7 +78,9 @@ def save_embeddings(
         metadata["label_names"] = json.dumps(label_names)
     if not (target := expanded(path)).absolute().parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist.")
-    save_file({"embeddings": np.asarray(array)}, target, metadata=metadata)
+    metadata["sha256"] = _checksum(np.asarray(array), metadata)
+    body = save({"embeddings": np.asarray(array)}, metadata=metadata)
+    write_atomically(target, body)
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str]]:
@@ -98,7 +103,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file was not written by `save_embeddings`.
+        If the file was not written by `save_embeddings`, or is damaged.
 
     See Also
     --------
@@ -115,6 +120,8 @@ def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str
     """
     from safetensors import SafetensorError, safe_open
 
+    unreadable = (SafetensorError, RecursionError, LookupError, TypeError, ValueError)
+
     path = expanded(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -123,10 +130,30 @@ def load_embeddings(path: str | os.PathLike[str]) -> tuple[TaskVectors, list[str
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             array = file.get_tensor("embeddings")
-        names = json.loads(metadata["names"])
+        if metadata.pop("sha256") != _checksum(array, metadata):
+            raise ValueError("its checksum differs, so it is damaged")
+        names = check_names(json.loads(metadata["names"]), len(array)).tolist()
+        _check_finite(array)
         label_names = json.loads(metadata.get("label_names", "null"))
-    except (SafetensorError, KeyError, ValueError) as error:
+    except unreadable as error:
         raise ValueError(
             f"{path.name} is no file of save_embeddings: {error}"
         ) from error
     return TaskVectors(array, metadata.get("fingerprint"), label_names), names
+
+
+def _check_finite(array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        rows = np.flatnonzero(~np.isfinite(array).all(1)).tolist()
+        raise ValueError(
+            f"the embeddings of rows {rows[:10]} hold NaN or infinity; expected finite "
+            "numbers."
+        )
+
+
+def _checksum(array: np.ndarray, metadata: dict[str, str]) -> str:
+    """Return the checksum of everything a file says."""
+    form = json.dumps([array.dtype.str, array.shape, metadata], sort_keys=True)
+    digest = hashlib.sha256(form.encode())
+    digest.update(array.tobytes())
+    return digest.hexdigest()

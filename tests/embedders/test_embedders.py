@@ -19,6 +19,7 @@ from fute_sklearn import (
     save_embeddings,
 )
 from fute_sklearn._engine import encode_texts, load_surrogate
+from fute_sklearn.embedders import _task_vectorizer
 from fute_sklearn.exceptions import (
     FingerprintMismatchError,
     ReferenceStatisticsError,
@@ -329,6 +330,7 @@ def test_same_bytes_in_every_process(texts, labels, tmp_path):
 import hashlib, sys
 from fute_sklearn import TuPaTEEmbedder
 from fute_sklearn._engine import encode_texts, load_surrogate
+from fute_sklearn.embedders import _task_vectorizer
 from fute_sklearn._estimator_checks import LABELS, TEXTS
 if sys.argv[1] == "warm":  # the same texts, encoded in other company before
     encode_texts(load_surrogate("fute-tiny-random"), TEXTS[::3] + ["other", "texts"])
@@ -367,6 +369,27 @@ def test_tasks_of_near_numbers_differ(texts):
     one = Task(texts, np.arange(8) + 1000.5)
     two = Task(texts, np.arange(8)[::-1] + 1000.5)
     assert one != two
+
+
+def test_embeddings_are_kept_as_they_come(texts, labels, tmp_path, monkeypatch):
+    monkeypatch.setattr(_task_vectorizer, "KEPT_AT_ONCE", 2)
+    orders = (
+        labels,
+        labels[::-1],
+        labels[1:] + labels[:1],
+        labels[:3] * 2 + labels[6:],
+    )
+    tasks = [Task(texts, one, name=str(i)) for i, one in enumerate(orders)]
+
+    class Failing(MomentEmbedder):
+        def embed(self, tasks, on_step=None):
+            if any(task.name == "3" for task in tasks):
+                raise RuntimeError("the power is cut")
+            return super().embed(tasks, on_step)
+
+    with pytest.raises(RuntimeError, match="power"):
+        TaskVectorizer(Failing(TINY, reference=texts), memory=tmp_path).fit(tasks)
+    assert len(list(tmp_path.glob("*.array"))) == 2
 
 
 def test_memory_does_not_mix_spaces(texts, labels, tmp_path):

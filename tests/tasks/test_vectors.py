@@ -1,5 +1,6 @@
 """Embeddings keep the name of their space, or lose it; never a wrong one."""
 
+import os
 import pickle
 
 import numpy as np
@@ -104,3 +105,42 @@ def test_label_names_travel_with_the_space(tmp_path):
         FingerprintMismatchError, match=r"\['neg', 'pos'\].*label_names"
     ):
         np.vstack([vectors, other])
+
+
+def test_every_damaged_byte_of_saved_embeddings_is_noticed(tmp_path):
+    path = tmp_path / "zoo.safetensors"
+    save_embeddings(
+        path, TaskVectors(np.eye(3, dtype=np.float32), "space"), ["a", "b", "c"]
+    )
+    whole, draw = path.read_bytes(), np.random.default_rng(0)
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << draw.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="no file of save_embeddings"):
+            load_embeddings(path)
+    for cut in (0, 7, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="no file of save_embeddings"):
+            load_embeddings(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_that_are_no_numbers_are_not_saved(value, tmp_path):
+    with pytest.raises(ValueError, match=r"rows \[1\] hold NaN"):
+        save_embeddings(tmp_path / "zoo", np.array([[1.0], [value]]))
+
+
+def test_a_file_of_embeddings_is_whole_or_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "zoo"
+    save_embeddings(path, [[1.0]])
+    old = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        save_embeddings(path, [[2.0]])
+    assert path.read_bytes() == old
+    assert [one.name for one in tmp_path.iterdir()] == ["zoo"]
