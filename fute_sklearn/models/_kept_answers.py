@@ -116,7 +116,7 @@ class KeptAnswers:
                 continue
             except OSError as error:
                 warn_unusable(folder, error)
-                return
+                continue
             except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
                 warn_damaged(path, error)
                 continue

@@ -43,8 +43,9 @@ class AnswerStore:
     """Answers by key in one SQLite file, which stays valid if a process is killed.
 
     Several processes may use it at once.  If the file is damaged it is put aside; if it
-    cannot be written, or the folder is None, answers are kept in memory: of this
-    process, or of this object.  Neither raises.
+    cannot be written, it is read as far as it can be, and new answers are kept in the
+    memory of this process.  Neither raises.  If the folder is None, answers are kept in
+    this object.
 
     Parameters
     ----------
@@ -57,6 +58,7 @@ class AnswerStore:
         self._owner = f"{socket.gethostname()}|{os.getpid()}|{uuid.uuid4().hex}"
         self._file: sqlite3.Connection | None = None
         self._inode = 0
+        self._writable = True
         self._path: Path | None = None
         self._memory: dict[str, str] = {}
         if folder is not None:
@@ -90,25 +92,39 @@ class AnswerStore:
             raise
         return file
 
-    def _run(self, use: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _run(self, use: Callable[[sqlite3.Connection], Any], write: bool = True) -> Any:
         """Return what ``use`` makes of the file; None if the file cannot be used."""
         with self._lock:
             for last in (False, True):
-                if self._path is None:
+                if self._path is None or (write and not self._writable):
                     return None
                 try:
                     if self._file is None:
                         self._file = self._open()
                     with self._file:
                         return use(self._file)
-                except (sqlite3.Error, OSError) as error:
-                    code = getattr(error, "sqlite_errorcode", None)
-                    unusable = code is None or code & 0xFF in UNUSABLE
-                    if last or unusable or not self._put_aside(error):
+                except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+                    if last or not _is_damage(error) or not self._put_aside(error):
                         warn_unusable(self._path.parent, error)
-                        self._drop()
-                        self._path = None
+                        self._only_read(write)
         return None
+
+    def _only_read(self, write: bool) -> None:
+        """Go on without writing, and without reading if that failed too."""
+        assert self._path is not None
+        if self._file is None and self._writable and self._path.is_file():
+            try:
+                # Takes no locks, as none can be written.
+                address = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
+                self._file = sqlite3.connect(address, uri=True, check_same_thread=False)
+                self._file.text_factory = bytes
+            except (sqlite3.Error, OSError):
+                self._file = None
+        elif not write:
+            self._drop()
+        self._writable = False
+        if self._file is None:
+            self._path = None
 
     def _drop(self) -> None:
         if self._file is not None:
@@ -146,7 +162,8 @@ class AnswerStore:
         row = self._run(
             lambda file: file.execute(
                 "SELECT answer, digest FROM answers WHERE key = ?", (key,)
-            ).fetchone()
+            ).fetchone(),
+            write=False,
         )
         try:
             text = row[0].decode()
@@ -220,6 +237,14 @@ class AnswerStore:
         with self._lock:
             self._drop()
             self._path = None
+
+
+def _is_damage(error: Exception) -> bool:
+    """Return whether an error tells of the file's content."""
+    if isinstance(error, UnicodeDecodeError):  # names of tables that are no text
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF not in UNUSABLE
 
 
 def _inode(path: Path) -> int:
