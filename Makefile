@@ -11,7 +11,7 @@ INSTALL = $(PYTHON) tools/install.py --torch-index "$(TORCH_INDEX)"
 NEWEST = $(VENV)-newest
 OLDEST = $(VENV)-oldest
 
-.PHONY: demo test lint types doctest docs check measure prompts speed clean
+.PHONY: demo test lint types doctest docs check measure prompts speed faults servers clean
 .PHONY: docs-plain coverage test-models test-servers test-newest newest-part test-oldest lock
 
 $(VENV)/.demo: pyproject.toml requirements/demo.txt
@@ -95,7 +95,7 @@ lock:  ## Renew the lists of versions in requirements/
 lint: $(VENV)/.tests  ## Check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell fute_sklearn tests examples docs tools benchmarks README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/codespell fute_sklearn tests examples docs tools benchmarks README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md
 
 types: $(VENV)/.tests  ## Check types
 	$(BIN)/mypy
@@ -122,6 +122,12 @@ measure: $(VENV)/.tests  ## Print all figures of the built-in surrogate; an hour
 speed: $(VENV)/.tests  ## Time the engine against the plain way; half an hour, alone
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/growth.py
+
+faults: $(VENV)/.tests  ## Damage, kill and starve caches, files and jobs; a quarter of an hour
+	$(BIN)/python benchmarks/faults.py
+
+servers: $(VENV)/.servers  ## Label texts by every interface of real servers; half an hour
+	$(BIN)/python benchmarks/servers.py
 
 prompts: $(VENV)/.gallery  ## Choose prompts by every method, on kept answers of SmolLM2
 	$(BIN)/python benchmarks/prompts/replay.py --data $(DATA)

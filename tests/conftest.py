@@ -81,13 +81,12 @@ WORDS = "a the film was is fine dull good bad very no yes it : N / A [MASK]".spl
 KNOWN, NOISE = "The capital of France is Paris", "purple zebra"
 
 
-@pytest.fixture(scope="session")
-def causal_folder(tmp_path_factory):
+def write_causal(folder):
+    """Write a small language model that knows one sentence."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("causal")
     words = dict.fromkeys(
         ["<s>", "</s>", "<unk>", *WORDS, *KNOWN.split(), *NOISE.split()]
     )
@@ -118,3 +117,8 @@ def causal_folder(tmp_path_factory):
         optimizer.zero_grad()
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def causal_folder(tmp_path_factory):
+    return write_causal(tmp_path_factory.mktemp("causal"))

@@ -372,7 +372,10 @@ def constant(answer, body):
     return filled(-2.5)(answer, body)
 
 
-@pytest.mark.parametrize("lie", [late, by_length, rescaled, turned, constant])
+LIES = [late, by_length, rescaled, turned, constant]
+
+
+@pytest.mark.parametrize("lie", LIES)
 def test_log_probabilities_that_cannot_be_true_are_refused(lie, server):
     server.spoil = lie
     client = client_of(server, interface="completions")

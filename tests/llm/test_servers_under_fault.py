@@ -126,8 +126,13 @@ def test_what_is_found_during_an_outage_is_not_kept(serve, model):
 def test_less_than_a_server_offers_is_not_kept_for_other_processes(serve, model):
     server = serve(chat_server(named))
     client = client_of(server)
-    assert client.fidelity == "text only"
+    assert client.choose(["fine"], [OPTIONS]) == ["good"]
     mark = client.fingerprint
+    sound, server.respond = server.respond, lambda *_: (503, "text/plain", {})
+    offline = client_of(server)
+    assert offline.choose(["fine"], [OPTIONS]) == ["good"]  # kept, as is the interface
+    server.respond = sound
+    assert client_of(server).fidelity == "text only"
     server.respond = model_server(model).respond
     again = client_of(server)
     assert again.fidelity == "echo"

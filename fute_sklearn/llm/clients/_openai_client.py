@@ -25,7 +25,7 @@ from ._event_loop import LOOP
 from ._request import Request
 from ._request_queue import RequestQueue
 from ._server_connection import CHARACTERS_PER_TOKEN, Send, ServerConnection, characters
-from ._server_offer import Offer, OfferFinder
+from ._server_offer import UNRELATED, Offer, OfferFinder
 from ._server_requests import RequestMaker
 
 INTERFACES = ("completions", "chat", "samples", "text", "continued")
@@ -96,7 +96,8 @@ default="auto"
         in ``n_samples`` sampled answers.  ``"text"``, ``"continued"``: only the label
         that the answer to a message, or the continued prompt, names is known.
         ``"auto"`` takes the first of completions, chat, text and continued that the
-        server supports; it is cached, unless a better one was not found (404).
+        server supports; it is cached, and looked for again by the next client if a
+        better one was not found (404).
     top_logprobs : int, default=20
         Number of most likely first tokens to request, for ``"chat"``.
     n_samples : int, default=10
@@ -297,13 +298,21 @@ default="auto"
             if self._found is None:
                 key = text_key("offer", self._settings_key())
                 known = store.get(key)
-                if known is not None:
-                    self._found = Offer(**known)
-                else:
-                    self._found, sure = LOOP.run(self._look())
-                    if sure:
-                        store.put(key, asdict(self._found))
+                if known is None or not known["sure"]:
+                    known = self._looked_up(known)
+                    store.put(key, known)
+                self._found = Offer(**known["offer"])
             return self._found
+
+    def _looked_up(self, known: dict[str, Any] | None) -> dict[str, Any]:
+        """Ask the server what it offers; if it cannot be asked, take what was found."""
+        try:
+            offer, sure = LOOP.run(self._look())
+        except LanguageModelServerError as error:
+            if known is None or error.kind not in UNRELATED:
+                raise
+            return known
+        return {"offer": asdict(offer), "sure": sure}
 
     async def _look(self) -> tuple[Offer, bool]:
         names = AUTO if self.interface == "auto" else (self.interface,)
