@@ -18,6 +18,7 @@ from scipy.stats import norm
 from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._student import Predictions
 from ..tasks._task import Task
+from ._attribute import TableAttribute
 from ._score_posterior import ScorePosterior
 from ._target_scorer import TargetScorer
 
@@ -63,7 +64,7 @@ class LabelledGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Evidence(TableAttribute):
     """What the posterior of some models' scores is made of.
 
     Parameters

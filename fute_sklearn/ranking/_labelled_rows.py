@@ -15,6 +15,7 @@ from ..exceptions import LabelMismatchError
 from ..models._mte_wrapper import ABSTAINED, MTEWrapper
 from ..tasks._label_spaces import answered_names, answers_as_labels
 from ..tasks._task import Task
+from ._attribute import TableAttribute
 from ._confidence import Evidence, LabelledGroup
 from ._scorer_proxies import LEAST_PROBABILITY
 from ._target_scorer import LinearLoss, TargetScorer
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass
-class LabelledRows:
+@dataclass(eq=False)
+class LabelledRows(TableAttribute):
     """Models' answers to labelled rows of a target.
 
     Parameters

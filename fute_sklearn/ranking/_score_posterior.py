@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import norm
 
+from ._attribute import TableAttribute
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -21,7 +23,7 @@ CONTENDER_SPREAD = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class ScorePosterior:
+class ScorePosterior(TableAttribute):
     """Joint normal distribution of the true scores of ranked models.
 
     It is in ``attrs["posterior"]`` of the table that `rank_models` returns.  Errors

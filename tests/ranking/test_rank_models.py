@@ -1,5 +1,6 @@
 """The short way: models and a labelled task in, a table out."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -13,6 +14,7 @@ from fute_sklearn import (
     StudentRanker,
     Task,
     TuPaTEEmbedder,
+    add_labels,
     rank_models,
 )
 from fute_sklearn.exceptions import (
@@ -312,6 +314,19 @@ def test_the_score_is_in_the_scorers_unit_and_the_facts_are_told(pool):
     assert facts["text_distance"] == pytest.approx(1, abs=0.5)
     bad = rank_models({"dull": Rule("dull")}, X, y, texts=texts, embedder=embedder)
     assert not bad.attrs["worth_taking"]
+
+
+@pytest.mark.parametrize("more", [{}, {"baselines": "all", "n_labelled": 4}])
+def test_tables_are_written_and_read(more, zoo, texts, labels, tmp_path):
+    table = rank_models(zoo, texts, labels, texts=texts, quick=True, **more)
+    table.to_parquet(tmp_path / "ranking.parquet")
+    found = pd.read_parquet(tmp_path / "ranking.parquet")
+    pd.testing.assert_frame_equal(found, table, check_flags=False)
+    assert found.attrs["verdict"] == table.attrs["verdict"]
+    again = pickle.loads(pickle.dumps(table))
+    assert again.attrs["posterior"].shortlist() == table.attrs["posterior"].shortlist()
+    with pytest.raises(TypeError, match="without the attrs of a ranking"):
+        add_labels(found, {})
 
 
 def test_both_students_are_mixed_where_the_tuned_ones_are_forecast_in_time(pool):
