@@ -217,8 +217,8 @@ def test_answers_come_back_from_the_store(tmp_path_factory, content):
 @ANYWHERE
 def test_states_come_back_from_the_encoder_cache(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("states")
-    EncoderCache(folder, 2**30).put(content)
-    again = EncoderCache(folder, 2**30)
+    EncoderCache(folder).put(content)
+    again = EncoderCache(folder)
     for key, states in content.items():
         np.testing.assert_array_equal(again.get(key), states)
     assert again.get("absent") is None
