@@ -124,7 +124,7 @@ speed: $(VENV)/.tests  ## Time the engine against the plain way; half an hour, a
 	$(BIN)/python benchmarks/growth.py
 
 faults: $(VENV)/.tests  ## Damage, kill and starve caches, files and jobs; a quarter of an hour
-	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/faults/run.py
 
 servers: $(VENV)/.servers  ## Label texts by every interface of real servers; half an hour
 	$(BIN)/python benchmarks/servers.py

@@ -15,6 +15,7 @@ in ``--data``; goods, editorials, tweets and sentences from two archives in
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -36,7 +37,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from fute_sklearn import Task
+from fute_sklearn import MTEWrapper, Task
 from fute_sklearn.datasets import load_opinion_domains, load_task_file
 
 ROWS = {"train": 800, "known": 400, "test": 1000}
@@ -94,6 +95,13 @@ class Bed:
         """The rows that describe each domain."""
         return {name: part["known"] for name, part in self.parts.items()}
 
+    def labelled(self) -> dict[str, Task]:
+        """The unlabelled texts, labelled by each model."""
+        return {
+            key: MTEWrapper(model, name=key).label(self.texts)
+            for key, model in self.zoo.items()
+        }
+
     def others(self, target: str) -> list[str]:
         """Names of the models of all other domains."""
         return [name for name in self.zoo if not name.endswith(f"| {target}")]
@@ -115,6 +123,15 @@ def make_bed(
         for kind in FAMILIES
     }
     return Bed(parts, zoo, texts)
+
+
+def bed_arguments(description: str | None) -> argparse.ArgumentParser:
+    """Arguments that all scripts on beds take."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--archives", type=Path)
+    parser.add_argument("--texts", type=int, default=2000)
+    return parser
 
 
 def _file(data: Path, name: str) -> dict[str, Task]:

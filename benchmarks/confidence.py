@@ -27,14 +27,13 @@ import argparse
 import json
 import warnings
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from beds import FAMILIES, LOADERS, Bed, draws, family, make_bed
+from beds import FAMILIES, LOADERS, Bed, bed_arguments, draws, family, make_bed
 
-from fute_sklearn import MTEWrapper, ScorePosterior, add_labels, rank_models
+from fute_sklearn import ScorePosterior, add_labels, rank_models
 from fute_sklearn.metrics import regret_loss, spearman_score
 
 COUNTS = (10, 30, 100)
@@ -119,10 +118,7 @@ def calibration_error(pairs: np.ndarray) -> float:
 def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[Any]]:
     """Rank for every target of a bed, without and with labelled rows."""
     bed = make_bed(name, args.data, args.archives, args.texts, seed)
-    labelled = {
-        key: MTEWrapper(model, name=key).label(bed.texts)
-        for key, model in bed.zoo.items()
-    }
+    labelled = bed.labelled()
     out: dict[str, list[Any]] = {}
     for target, parts in bed.parts.items():
         models = {key: labelled[key] for key in bed.others(target)}
@@ -225,11 +221,8 @@ def pools(args: argparse.Namespace, kind: str) -> Counter[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = bed_arguments(__doc__)
     parser.add_argument("--beds", nargs="+", default=list(LOADERS), choices=LOADERS)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--archives", type=Path)
-    parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--students", default="closed")
     parser.add_argument("--pools", type=int, default=50)

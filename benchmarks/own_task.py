@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beds import FAMILIES, family, sentences
+from beds import FAMILIES, bed_arguments, family, sentences
 from scipy.optimize import linear_sum_assignment
 
 from fute_sklearn import (
@@ -195,11 +195,8 @@ def renamed_similarities(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--archives", type=Path)
+    parser = bed_arguments(__doc__)
     parser.add_argument("--surrogate", default="fute-mini")
-    parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)

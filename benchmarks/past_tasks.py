@@ -15,19 +15,16 @@ gains that lie in its conformal intervals.  A random ranking has the correlation
 
 from __future__ import annotations
 
-import argparse
 import json
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from beds import LOADERS, Bed, make_bed
+from beds import LOADERS, Bed, bed_arguments, make_bed
 
 from fute_sklearn import (
     ModelRanker,
     MomentEmbedder,
-    MTEWrapper,
     TaskVectorizer,
     rank_models,
 )
@@ -54,19 +51,13 @@ def gains_of(bed: Bed) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--archives", type=Path)
-    parser.add_argument("--texts", type=int, default=2000)
+    parser = bed_arguments(__doc__)
     args = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     print(json.dumps({name: str(value) for name, value in vars(args).items()}))
     for name in LOADERS:
         bed = make_bed(name, args.data, args.archives, args.texts, 0)
-        labelled = {
-            key: MTEWrapper(model, name=key).label(bed.texts)
-            for key, model in bed.zoo.items()
-        }
+        labelled = bed.labelled()
         vectorizer = TaskVectorizer(MomentEmbedder(reference=bed.texts))
         places = vectorizer.fit_transform(list(bed.targets.values()))
         gains, past = gains_of(bed)

@@ -23,11 +23,10 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from beds import LOADERS, make_bed
+from beds import LOADERS, bed_arguments, make_bed
 
 from fute_sklearn import MTEWrapper, add_labels, rank_models, settle_ranking
 
@@ -74,11 +73,8 @@ def one_target(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = bed_arguments(__doc__)
     parser.add_argument("--beds", nargs="+", default=["topics", "domains"])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--archives", type=Path)
-    parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     if strange := set(args.beds) - set(LOADERS):
@@ -87,10 +83,7 @@ def main() -> None:
     print(json.dumps({name: str(value) for name, value in vars(args).items()}))
     for name in args.beds:
         bed = make_bed(name, args.data, args.archives, args.texts, 0)
-        labelled = {
-            key: MTEWrapper(model, name=key).label(bed.texts)
-            for key, model in bed.zoo.items()
-        }
+        labelled = bed.labelled()
         found = []
         for target, parts in bed.parts.items():
             models = {key: labelled[key] for key in bed.others(target)}

@@ -16,11 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beds import LOADERS, make_bed
+from beds import LOADERS, bed_arguments, make_bed
 from ranking_bed import GAINS, true_scores
 from sklearn.base import clone
 
@@ -171,12 +170,9 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = bed_arguments(__doc__)
     parser.add_argument("--bed", default="topics", choices=LOADERS)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--archives", type=Path)
     parser.add_argument("--surrogate", default="fute-mini")
-    parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)

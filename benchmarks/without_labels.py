@@ -11,32 +11,24 @@ that of the ranking with labels, and the random one's, which is 0.
 
 from __future__ import annotations
 
-import argparse
 import json
 import warnings
-from pathlib import Path
 
 import numpy as np
-from beds import LOADERS, make_bed
+from beds import LOADERS, bed_arguments, make_bed
 
-from fute_sklearn import MomentEmbedder, MTEWrapper, rank_models
+from fute_sklearn import MomentEmbedder, rank_models
 from fute_sklearn.metrics import spearman_score
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--archives", type=Path)
-    parser.add_argument("--texts", type=int, default=2000)
+    parser = bed_arguments(__doc__)
     args = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     print(json.dumps({name: str(value) for name, value in vars(args).items()}))
     for name in LOADERS:
         bed = make_bed(name, args.data, args.archives, args.texts, 0)
-        labelled = {
-            key: MTEWrapper(model, name=key).label(bed.texts)
-            for key, model in bed.zoo.items()
-        }
+        labelled = bed.labelled()
         found = []
         print(f"{name:28s} agreement  label prior  with labels")
         for target, parts in bed.parts.items():

@@ -69,12 +69,14 @@ class Encoder(Body):
         self.max_length = max_length
 
     def inputs(self, texts: Sequence[str]) -> Inputs:
+        """As in `Body`."""
         found = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_length
         )["input_ids"]
         return [np.asarray(row) for row in found]
 
     def forward(self, batch: Tensor, mask: Tensor) -> Tensor:
+        """As in `Body`."""
         states = self.net(input_ids=batch, attention_mask=mask).last_hidden_state
         return mean_of(states, mask)
 
@@ -108,6 +110,7 @@ class Adapted(Body):
 
     @torch.inference_mode()
     def inputs(self, texts: Sequence[str]) -> Inputs:
+        """As in `Body`."""
         found = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_length
         )["input_ids"]
@@ -125,6 +128,7 @@ class Adapted(Body):
         return out
 
     def forward(self, batch: Tensor, mask: Tensor) -> Tensor:
+        """As in `Body`."""
         states = self.net(
             inputs_embeds=batch, attention_mask=mask, use_cache=False
         ).last_hidden_state
@@ -145,6 +149,8 @@ class Words(Body):
             self.layer = nn.LSTM(words, half, batch_first=True, bidirectional=True)
 
     def inputs(self, texts: Sequence[str]) -> Inputs:
+        """As in `Body`."""
+
         def number(word: str) -> int:
             return 1 + zlib.crc32(word.encode()) % (HASHES - 1)
 
@@ -152,6 +158,7 @@ class Words(Body):
         return [np.array([number(w) for w in row] or [0]) for row in rows]
 
     def forward(self, batch: Tensor, mask: Tensor) -> Tensor:
+        """As in `Body`."""
         vectors = self.words(batch)
         if self.kind == "cnn":
             states = torch.relu(self.layer(vectors.mT)).mT

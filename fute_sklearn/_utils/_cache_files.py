@@ -19,49 +19,55 @@ KINDS = {
 }
 ANSWERS = "answers"
 ANSWER_FILES = "answers*"
+BEING_WRITTEN = 3600.0  # seconds in which a partial file may belong to somebody
 SHARE = 20  # of the limit, which is written between two looks at the files
 _written: dict[Path, int] = {}
 
 
 @dataclass(frozen=True)
 class CacheFile:
-    """A file of a cache; its companions are counted and removed with it."""
+    """A file of a cache with its companions, in the order of their removal."""
 
     kind: str
-    path: Path
+    paths: tuple[Path, ...]
     n_bytes: int
     used: float
 
     def remove(self) -> None:
         """Remove it and what belongs to it."""
-        if self.kind == "encoder":
-            # The index first: without it, the rest is not read.
-            discard(self.path)
-            discard(self.path.with_suffix(".states"))
-        else:
-            discard(self.path)
+        for path in self.paths:
+            discard(path)
+
+
+def _cache_file(kind: str, paths: list[Path]) -> CacheFile | None:
+    try:
+        stats = [path.stat() for path in paths]
+    except OSError:  # removed meanwhile
+        return None
+    size = sum(stat.st_size for stat in stats)
+    return CacheFile(kind, tuple(paths), size, stats[0].st_mtime)
 
 
 def _files(root: Path) -> Iterator[CacheFile]:
-    for kind, (suffix, *more) in KINDS.items():
-        for path in (root / kind).rglob(f"*{suffix}"):
-            try:
-                stat = path.stat()
-                size = stat.st_size
-                for one in more:
-                    size += path.with_suffix(one).stat().st_size
-            except OSError:
-                continue
-            yield CacheFile(kind, path, size, stat.st_mtime)
+    for kind, suffixes in KINDS.items():
+        groups: dict[Path, list[Path]] = {}
+        for path in sorted((root / kind).rglob("*")):
+            if path.suffix in suffixes:  # an index sorts before its states
+                groups.setdefault(path.with_suffix(suffixes[0]), []).append(path)
+            elif path.suffix == ".partial":  # left by a process that was killed
+                groups[path] = [path]
+        for name, paths in groups.items():
+            found = _cache_file(kind, paths)
+            young = found is not None and found.used > time.time() - BEING_WRITTEN
+            if found is not None and not (young and name.suffix == ".partial"):
+                yield found
 
 
 def _answer_files(root: Path) -> Iterator[CacheFile]:
     for path in root.glob(ANSWER_FILES):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        yield CacheFile(ANSWERS, path, stat.st_size, stat.st_mtime)
+        found = _cache_file(ANSWERS, [path])
+        if found is not None:
+            yield found
 
 
 def note_written(n_bytes: int) -> None:

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -167,6 +169,25 @@ def test_a_folder_where_the_file_should_be(tmp_path):
     store.put("a", 1)
     assert store.get("a") == 1
     store.close()
+
+
+def test_a_claim_made_while_another_one_waits_holds(tmp_path):
+    """Both looked before either had written: the second one has to see the first."""
+    first, second = AnswerStore(tmp_path), AnswerStore(tmp_path)
+    holder = sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    claimed = []
+    waiting = threading.Thread(target=lambda: claimed.append(second.claim("a")))
+    waiting.start()
+    time.sleep(0.2)
+    until = time.time() + _answer_store.LEASE_SECONDS
+    values = ("a", first._owner, until)
+    holder.execute("INSERT INTO claims VALUES (?, ?, ?)", values)
+    holder.execute("COMMIT")
+    waiting.join()
+    assert claimed == [False]
+    for one in (first, second, holder):
+        one.close()
 
 
 LIMITED = """

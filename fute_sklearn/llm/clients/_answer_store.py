@@ -197,10 +197,10 @@ class AnswerStore:
 
     def claim(self, key: str) -> bool:
         """Return whether this process may ask, as no other is asking now."""
-        now = time.time()
 
         def write(file: sqlite3.Connection) -> bool:
             file.execute("BEGIN IMMEDIATE")
+            now = time.time()  # later than all claims that it may find
             row = file.execute(
                 "SELECT owner, until FROM claims WHERE key = ?", (key,)
             ).fetchone()
