@@ -143,6 +143,17 @@ def continuation_scores(
     return out
 
 
+def scores_to_an_end(
+    choices: Sequence[Any], context: str, options: Sequence[str], end: str
+) -> list[float]:
+    """Return the options' scores, then that of the end of the last one."""
+    before = context + options[-1].removesuffix(end)
+    return [
+        *continuation_scores(choices, context, options),
+        *continuation_scores(choices[-1:], before, [end]),
+    ]
+
+
 def text_score(choices: Sequence[Any], text: str) -> list[float]:
     """Return the log-likelihood of a text given its first token, and token count."""
     tokens = [(start, v) for start, v in _echoed(choices[0], text) if start < len(text)]
@@ -175,8 +186,8 @@ def _part(found: Any, name: str) -> Any:
     return found.get(name) if isinstance(found, dict) else getattr(found, name, None)
 
 
-def forced_score(choices: Sequence[Any], option: str, count: int) -> list[float]:
-    """Return the log-likelihood of an option that the server was made to generate."""
+def forced_values(choices: Sequence[Any], option: str, count: int) -> list[float]:
+    """Return the log-probability of each token that the server had to generate."""
     pairs = generated_tokens(choices)[:count]
     said = getattr(choices[0], "message", None)
     # The whole text, as a token may be a part of a character.
@@ -186,7 +197,12 @@ def forced_score(choices: Sequence[Any], option: str, count: int) -> list[float]
             "not forced",
             f"the server was told to generate {option!r}, and wrote {written!r:.60}.",
         )
-    return [sum(_sound([value for _, value in pairs]))]
+    return _sound([value for _, value in pairs])
+
+
+def forced_score(choices: Sequence[Any], option: str, count: int) -> list[float]:
+    """Return the log-likelihood of an option that the server had to generate."""
+    return [sum(forced_values(choices, option, count))]
 
 
 def token_numbers(found: Any) -> list[int]:

@@ -129,24 +129,42 @@ class OfferFinder:
 
     # Requests -------------------------------------------------------------------
 
-    async def _echoed(self, options: Sequence[str], lists: bool) -> list[float]:
-        """Return the log-likelihoods of options after the context, from echoes."""
-        parts = [list(options)] if lists else [[option] for option in options]
+    async def _generated(self, request: Request) -> tuple[str, float, str]:
+        """Return a generated token, its log-probability, and what to score for it."""
+        token, value = (await self.send(request))[0]
+        # A blank may become part of the next token.
+        return token, value, token if token.strip() else KNOWN
+
+    async def _echoed(self, known: str, lists: bool) -> list[float]:
+        """Return the log-likelihoods of ``known``, NOISE and PERMUTED, from echoes."""
+        options = [known, NOISE + PERMUTED]
+        parts = [options] if lists else [[option] for option in options]
         found: list[float] = []
         for part in parts:
-            found += await self.send(
-                replace(echo_request(self.request, CONTEXT, part, lists), once=lists)
-            )
-        return found
+            request = echo_request(self.request, CONTEXT, part, lists)
+            if part[-1] == options[-1]:
+                read = partial(
+                    answers.scores_to_an_end,
+                    context=CONTEXT,
+                    options=part,
+                    end=PERMUTED,
+                )
+                request = replace(request, read=read)
+            found += await self.send(replace(request, once=lists))
+        score, both, permuted = found
+        return [score, both - permuted, permuted]
 
-    async def _forced(self, offer: Offer, context: str, option: str) -> float:
-        """Return the log-probability of an option that the server has to generate."""
-        option = offer.scored(option)
-        tokens = await self.option_tokens(offer, option)
-        found = await self.send(
-            forced_request(self.request, offer, context, option, tokens)
-        )
-        return found[0]
+    async def _forced(self, offer: Offer, context: str, known: str) -> list[float]:
+        """Return the same from tokens that the server has to generate."""
+        noise, both = offer.scored(NOISE), offer.scored(NOISE + PERMUTED)
+        first = len(await self.option_tokens(offer, noise))
+        found = []
+        for option in (offer.scored(known), both):
+            tokens = await self.option_tokens(offer, option)
+            request = forced_request(self.request, offer, context, option, tokens)
+            read = partial(answers.forced_values, option=option, count=len(tokens))
+            found.append(await self.send(replace(request, read=read)))
+        return [sum(found[0]), sum(found[1][:first]), sum(found[1][first:])]
 
     async def tokens(self, text: str, tokenizer: int) -> list[int]:
         """Return a text's tokens by one of the server's paths."""
@@ -157,18 +175,17 @@ class OfferFinder:
     async def echo(self) -> Offer:
         """Score by echoed prompts."""
         offer = Offer("completions", "echo")
+        body = {"prompt": CONTEXT, "max_tokens": 1, "logprobs": 1}
+        token, value, known = await self._generated(
+            self.request("completions", body, answers.generated_tokens)
+        )
         try:
-            scores = await self._echoed([KNOWN, NOISE, PERMUTED], lists=True)
+            scores = await self._echoed(known, lists=True)
         except LanguageModelServerError as error:
             if error.kind not in OF_LISTS:
                 raise
             offer = replace(offer, lists=False)
-            scores = await self._echoed([KNOWN, NOISE, PERMUTED], lists=False)
-        body = {"prompt": CONTEXT, "max_tokens": 1, "logprobs": 1}
-        request = self.request("completions", body, answers.generated_tokens)
-        token, value = (await self.send(request))[0]
-        if token.strip() and token != KNOWN:
-            scores += await self._echoed([token], offer.lists)
+            scores = await self._echoed(known, lists=False)
         self._prove("an echoed token", token, value, scores)
         return offer
 
@@ -186,12 +203,9 @@ class OfferFinder:
     async def _proved_force(
         self, interface: str, context: str, request: Request
     ) -> Offer:
-        token, value = (await self.send(request))[0]
+        token, value, known = await self._generated(request)
         offer = Offer(interface, "forced", tokenizer=await self._splits())
-        options = [KNOWN, NOISE, PERMUTED]
-        if token.strip() and token.strip() != KNOWN.strip():
-            options.append(token)
-        scores = [await self._forced(offer, context, option) for option in options]
+        scores = await self._forced(offer, context, known)
         self._prove("a forced token", token, value, scores)
         return offer
 
@@ -270,27 +284,25 @@ class OfferFinder:
     ) -> None:
         """Raise unless the scores can be log-probabilities of those very strings.
 
-        ``scores`` are those of KNOWN, NOISE, PERMUTED and, if it is neither blank nor
-        KNOWN, of the token that was generated with the log-probability ``value``.
+        ``scores`` are those of the token that was generated with the log-probability
+        ``value`` (of KNOWN, if that was blank), of NOISE, and of PERMUTED after it.
         """
-        known, noise, permuted = scores[:3]
+        again, noise, permuted = scores
         if abs(noise - permuted) < 1e-6:
             raise LanguageModelServerError(
                 f"the server's log-probabilities of {NOISE!r} and {PERMUTED!r} are the "
                 f"same, {noise:.2f}, so they are not a model's. [wrong logprobs]",
                 "wrong logprobs",
             )
-        if known <= noise:
+        if again <= noise:
             raise LanguageModelServerError(
-                f"the server's log-probability of {KNOWN!r} after {CONTEXT!r} is "
-                f"{known:.2f}, and {noise:.2f} of {NOISE!r}: a language model would "
-                "not say so. [wrong logprobs]",
+                f"the server's log-probability of {token.strip() or KNOWN!r} after "
+                f"{CONTEXT!r} is {again:.2f}, and {noise:.2f} of {NOISE!r}: a language "
+                "model would not say so. [wrong logprobs]",
                 "wrong logprobs",
             )
-        blank = not token.strip()  # which may become part of the next token
-        again = value if blank else (known if len(scores) == 3 else scores[3])
         # Some servers count a token at temperature 0 as certain, which tells nothing.
-        if value != 0 and abs(value - again) > AGREEMENT:
+        if token.strip() and value != 0 and abs(value - again) > AGREEMENT:
             raise LanguageModelServerError(
                 f"the server's log-probability of {what} is {again:.2f}, but "
                 f"{value:.2f} when it is generated, so these are not the scores of the "
