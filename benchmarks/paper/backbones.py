@@ -169,10 +169,11 @@ class Words(Body):
 
 @dataclass(frozen=True)
 class Backbone:
-    """How to make a body, and how to fine-tune it."""
+    """How to make a body, and how to fine-tune it on a source and on a target."""
 
     make: Callable[[], Body]
     rate: float
+    epochs: tuple[int, int] = (3, 3)
 
 
 @dataclass(frozen=True)
