@@ -386,8 +386,11 @@ def test_log_probabilities_that_cannot_be_true_are_refused(lie, server):
 
 def test_servers_of_one_prompt_a_request(model):
     server = model_server(model, lists=False)
+    assert client_of(server).fidelity == "echo"
+    prompts = [body["prompt"] for body in server.asked if "max_tokens" in body]
+    assert [isinstance(prompt, str) for prompt in prompts].count(True) == 3
+    assert len(prompts) == 4  # the list of two was refused
     client = proved(server)
-    assert client.fidelity == "echo"
     contexts, options = ["a film", "the film was"], [[" good", " very bad film"]] * 2
     found = client.score(contexts, options)
     np.testing.assert_allclose(found, model.score(contexts, options), atol=1e-4)

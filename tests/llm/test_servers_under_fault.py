@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import socket
+import signal
 import threading
 import time
 
@@ -297,7 +298,15 @@ def test_deep_json_is_a_fault(serve):
         )
 
 
-def test_interrupts_cancel_what_is_in_flight_at_once(serve):
+@pytest.fixture
+def interruptible():
+    """Jobs that a shell starts in the background ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupts_cancel_what_is_in_flight_at_once(serve, interruptible):
     server = serve(RawServer([HEAD + b"content-length: 99\r\n\r\n"], 30.0))
     client = client_of(server, interface="text", timeout=30.0, max_retries=5)
     threading.Timer(0.7, _thread.interrupt_main).start()
