@@ -4,8 +4,8 @@ import _thread
 import gzip
 import json
 import os
-import socket
 import signal
+import socket
 import threading
 import time
 
