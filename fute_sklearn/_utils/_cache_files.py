@@ -58,8 +58,9 @@ def _files(root: Path) -> Iterator[CacheFile]:
                 groups[path] = [path]
         for name, paths in groups.items():
             found = _cache_file(kind, paths)
-            young = found is not None and found.used > time.time() - BEING_WRITTEN
-            if found is not None and not (young and name.suffix == ".partial"):
+            if found is None:
+                continue
+            if name.suffix != ".partial" or found.used < time.time() - BEING_WRITTEN:
                 yield found
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 WORD = re.compile(r"\w+")
 LENGTH = 4  # words of a sequence
-COMMON = (
-    0.01  # share of the known texts above which a sequence is a phrase of templates
-)
+# A sequence in more known texts than this number (rows about one passage are fewer) and
+# this share belongs to a template.
+COMMON_ROWS, COMMON_SHARE = 20, 0.01
 
 
 def _sequences(text: str) -> set[str]:
@@ -26,7 +26,7 @@ class NearDuplicates:
 
     A text does if one known text and the text share at least half of the sequences of
     four words of the shorter of both.  Case, punctuation, blanks and ``[SEP]`` do not
-    count, nor do sequences that more than 1 % of at least 100 known texts contain.
+    count, nor do sequences that more than 20 known texts and 1 % of them contain.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class NearDuplicates:
     def __init__(self, texts: Iterable[str]) -> None:
         found = [_sequences(text) for text in dict.fromkeys(texts)]
         counts = Counter(one for sequences in found for one in sequences)
-        most = max(1, COMMON * len(found)) if len(found) >= 1 / COMMON else len(found)
+        most = max(COMMON_ROWS, COMMON_SHARE * len(found))
         self._common = {one for one, count in counts.items() if count > most}
         self._sizes: list[int] = []
         self._places: dict[str, list[int]] = {}
