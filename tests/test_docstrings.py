@@ -10,7 +10,7 @@ PUBLIC = [
     *[f"fute_sklearn.{name}" for name in fute_sklearn.__all__],
     *[
         f"fute_sklearn.{module}.{name}"
-        for module in ("metrics", "datasets", "presets", "testing")
+        for module in ("baselines", "metrics", "datasets", "presets", "testing")
         for name in importlib.import_module(f"fute_sklearn.{module}").__all__
         if callable(getattr(importlib.import_module(f"fute_sklearn.{module}"), name))
         and not name.endswith("_scorer")

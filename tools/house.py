@@ -16,7 +16,7 @@ LAYERS = [
     {"models"},
     {"ranking"},
     {"llm"},
-    {"base", "datasets", "presets"},
+    {"base", "baselines", "datasets", "presets"},
     {"testing", "_estimator_checks", "_client_checks", "__init__"},
 ]
 HEAVY = {"torch", "transformers", "peft"}
