@@ -12,7 +12,7 @@ NEWEST = $(VENV)-newest
 OLDEST = $(VENV)-oldest
 
 .PHONY: demo test lint types doctest docs check measure prompts speed faults servers clean
-.PHONY: docs-plain coverage test-models test-servers test-newest newest-part test-oldest lock
+.PHONY: paper-offline docs-plain coverage test-models test-servers test-newest newest-part test-oldest lock
 
 $(VENV)/.demo: pyproject.toml requirements/demo.txt
 	$(INSTALL) $(VENV) --extras examples --versions requirements/demo.txt
@@ -131,6 +131,16 @@ servers: $(VENV)/.servers  ## Label texts by every interface of real servers; ha
 
 prompts: $(VENV)/.gallery  ## Choose prompts by every method, on kept answers of SmolLM2
 	$(BIN)/python benchmarks/prompts/replay.py --data $(DATA)
+
+# Folders of the unpacked packages and archives that benchmarks/paper/gains.py names.
+PACKAGES ?= packages
+ARCHIVES ?= archives
+SMOLLM2 ?= $(PACKAGES)/smollm2
+PAPER = --data $(DATA) --packages $(PACKAGES) --archives $(ARCHIVES) --smollm2 $(SMOLLM2)
+
+paper-offline: $(VENV)/.tests  ## Print the paper's Tables 1, 2 and 3 from kept results
+	$(BIN)/python benchmarks/paper/table1.py $(PAPER) --kinds classification question cross-domain
+	$(BIN)/python benchmarks/paper/table3.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV) $(NEWEST) $(OLDEST) $(VENV)-lock docs/_build docs/auto_examples docs/generated demo_output

@@ -68,7 +68,11 @@ def _gain(gains: np.ndarray, gain: str) -> np.ndarray:
         raise ValueError(
             "NDCG is not defined for negative gains; shift them, or use regret_loss."
         )
-    return gains if gain == "linear" else np.exp2(gains) - 1
+    # Over the task's highest gain, which NDCG does not see: 2 ** gain would overflow.
+    best = gains.max(1, keepdims=True)
+    if gain == "exponential":
+        return np.exp2(gains - best) - np.exp2(-best)
+    return gains / np.where(best > 0, best, 1)
 
 
 def _choice(gains: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -91,7 +95,8 @@ def ndcg_score(
         as the mean over all orders of the tied candidates.
     gain : {"linear", "exponential"}, default="linear"
         ``"linear"`` takes the gains as they are, like `sklearn.metrics.ndcg_score`;
-        ``"exponential"`` takes ``2 ** gain - 1``.
+        ``"exponential"`` takes ``2 ** gain - 1``.  The latter depends on the scale of
+        the gains: papers mostly take percent, ``ndcg_score(100 * gains, ...)``.
     k : int or None, default=None
         Number of top-ranked candidates that count; None counts all.
 

@@ -84,3 +84,14 @@ def test_random_column_is_the_mean_over_orders():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("scale", [100, 5000, 1e300])
+@pytest.mark.parametrize("gain", ["linear", "exponential"])
+def test_ndcg_of_large_gains_neither_warns_nor_overflows(scale, gain):
+    gains = scale * np.array([0.5, 0.9, 0.7])
+    reverse = metrics.ndcg_score(gains, -gains, gain=gain)
+    assert metrics.ndcg_score(gains, gains, gain=gain) == pytest.approx(1)
+    small = metrics.ndcg_score(gains / scale, -gains)
+    # Of exponential gains that large, only the highest counts; it comes third, at 1/2.
+    assert reverse == pytest.approx(small if gain == "linear" else 0.5, abs=1e-4)

