@@ -183,6 +183,41 @@ def test_past_tasks_do_not_see_the_target(paper):
     )
 
 
+def clustered(by, rng):
+    """Two tasks by two models, ten points each, and a data set a task."""
+    tasks = np.repeat(["a", "b"], 20).tolist() + ["a", "b"]
+    families = (["x"] * 10 + ["y"] * 10) * 2 + ["data set"] * 2
+    axes = {"a": 0, "b": 1, "x": 0, "y": 1, "data set": 0}
+    centres = [axes[label] for label in (tasks if by == "task" else families)]
+    return np.eye(4)[centres] + rng.normal(0, 0.05, (42, 4)), tasks, families
+
+
+def test_numbers_of_a_map_tell_by_what_points_lie_together(paper):
+    figures = paper("figures")
+    rng = np.random.default_rng(0)
+    found = figures.numbers(*clustered("task", rng))
+    assert found["silhouette by task"] > 0.8
+    assert abs(found["silhouette by model"]) < 0.1
+    assert found["neighbour of the same task"] == 1
+    assert found["data sets: neighbour of the same task"] == 1
+    assert found["by chance"] == pytest.approx(0.5, abs=0.05)
+    assert found["p"] == 0
+    found = figures.numbers(*clustered("model", rng))
+    assert found["silhouette by model"] > 0.8
+    assert abs(found["silhouette by task"]) < 0.1
+    assert found["neighbour of the same model"] == 1
+    assert found["p"] > 0.01
+
+
+def test_maps_are_drawn_with_their_numbers(kept, tmp_path):
+    out = script("figures.py", *TINY, "--results", kept, "--out", tmp_path)
+    assert out.count("silhouette by task") == 2
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "models_TuPaTE.png",
+        "models_moments.png",
+    }
+
+
 RECORDS = {
     "nyu-mll/glue": [
         {
