@@ -40,6 +40,7 @@ from .plotting._task_map_display import TaskMapDisplay
 from .ranking._add_labels import add_labels
 from .ranking._answer_drift import AnswerDrift
 from .ranking._explain import explain
+from .ranking._forecast import forecast
 from .ranking._model_ranker import ModelRanker
 from .ranking._model_registry import ModelRegistry
 from .ranking._plan_labels import plan_labels, settle_ranking
@@ -83,6 +84,7 @@ __all__ = [
     "clear_cache",
     "config_context",
     "explain",
+    "forecast",
     "get_config",
     "load_embeddings",
     "match_labels",

@@ -1,7 +1,13 @@
 """All code that imports torch and transformers: models, tuning, Fisher information."""
 
 from ._causal import CausalModel, load_causal
-from ._encoder import Encoded, encode_texts, encoder_steps, unreadable_share
+from ._encoder import (
+    Encoded,
+    encode_texts,
+    encoder_steps,
+    encoder_work,
+    unreadable_share,
+)
 from ._export import load_adapter, save_adapter, save_model
 from ._fine_tune import fine_tune
 from ._fisher import fisher_diagonals
@@ -30,6 +36,7 @@ __all__ = [
     "TuneSettings",
     "encode_texts",
     "encoder_steps",
+    "encoder_work",
     "fine_tune",
     "fisher_diagonals",
     "global_random_state",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -203,15 +204,65 @@ def encode_texts(
     return Encoded(surrogate, ids, [cache.kept(key) for key in keys])
 
 
+@dataclass(frozen=True)
+class EncoderWork:
+    """What `encode_texts` has to compute, before it does.
+
+    Attributes
+    ----------
+    batches : list of list of str
+        The texts that are not cached, by the batches in which they are encoded.
+    n_tokens : int
+        Tokens of these texts.
+    n_bytes : int
+        Size of the states and token ids of all texts.
+    """
+
+    batches: list[list[str]]
+    n_tokens: int
+    n_bytes: int
+
+
+def encoder_work(surrogate: Surrogate, texts: Sequence[str]) -> EncoderWork:
+    """Return what encoding texts takes; nothing is encoded."""
+    cache = EncoderCache(cache_folder(f"encoder/{surrogate.fingerprint}"))
+    distinct = list(dict.fromkeys(texts))
+    ids = tokenize(surrogate, distinct)
+    size = surrogate.architecture.d_model * surrogate.dtype.itemsize
+    n_bytes = sum(len(row) * (size + row.itemsize) for row in ids)
+    rows = {
+        text: row
+        for text, row in zip(distinct, ids, strict=True)
+        if cache.get(text_key(text)) is None
+    }
+    todo = sorted(rows, key=lambda text: (len(rows[text]), text_key(text)))
+    batches = []
+    for start in range(0, len(todo), TEXTS_PER_SEGMENT):
+        part = {text: rows[text] for text in todo[start : start + TEXTS_PER_SEGMENT]}
+        for length, names in _by_length(part).items():
+            count = _batch_size(length)
+            batches += [names[i : i + count] for i in range(0, len(names), count)]
+    return EncoderWork(batches, sum(map(len, rows.values())), n_bytes)
+
+
+def _by_length(rows: dict[str, np.ndarray]) -> dict[int, list[str]]:
+    """Names of rows by their length, rounded up."""
+    groups: dict[int, list[str]] = {}
+    for name, row in rows.items():
+        groups.setdefault(-(-len(row) // LENGTH_STEP) * LENGTH_STEP, []).append(name)
+    return groups
+
+
+def _batch_size(length: int) -> int:
+    return max(1, BATCH_TOKENS // length)
+
+
 def _encode_part(
     surrogate: Surrogate, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
-    groups: dict[int, list[str]] = {}
-    for key, row in rows.items():
-        groups.setdefault(-(-len(row) // LENGTH_STEP) * LENGTH_STEP, []).append(key)
     out: dict[str, np.ndarray] = {}
-    for length, keys in groups.items():
-        size = max(1, BATCH_TOKENS // length)
+    for length, keys in _by_length(rows).items():
+        size = _batch_size(length)
 
         def run(size: int, length: int = length, keys: list[str] = keys) -> None:
             for start in range(0, len(keys), size):

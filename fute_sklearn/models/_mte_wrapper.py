@@ -22,7 +22,7 @@ from ..exceptions import ModelLabelError, ModelLabelWarning, UnknownModelWarning
 from ..tasks._task import Task
 from ..tasks._validation import check_label_names, check_texts, label_name
 from ._content_hash import content_hash, content_mark
-from ._kept_answers import KeptAnswers, answers_in_memory, answers_of
+from ._kept_answers import KeptAnswers, answer_key, answers_in_memory, answers_of
 from ._labeller import Labeller, short
 from ._model_answers import (
     ModelAnswers,
@@ -333,16 +333,7 @@ class MTEWrapper(BaseEstimator):
         ModelLabelWarning
             If texts are dropped (``on_error="drop"``).
         """
-        validate_params(self)
-        model = self._asked_model()
-        name = self.name or model.name
-        self._renaming(model.classes or [])
-        X = list(X) if hasattr(X, "__next__") else X
-        # For records, the model provides the text of each.
-        text_of = getattr(self.estimator, "text_of", None)
-        texts = check_texts(X if text_of is None else text_of(X))
-        content_of = getattr(self.estimator, "content_of", None)
-        content = texts if content_of is None else content_of(X)
+        model, name, X, texts, content = self._prepared(X)
         labeller = self._labeller(model, name)
         kept_before = (
             nullcontext(KeptAnswers(None)) if anew else self._kept(model, name)
@@ -364,6 +355,47 @@ class MTEWrapper(BaseEstimator):
             raise ModelLabelError(
                 f"the answers of the model {name!r} cannot be used: {error}"
             ) from error
+
+    def count_calls(self, X: Any) -> int:
+        """Count the texts that `label` would ask the model for.
+
+        Parameters
+        ----------
+        X : sequence of str or of records of length n_samples
+            The texts, as in ``label``.
+
+        Returns
+        -------
+        n_texts : int
+            Number of distinct texts without a kept answer; 0 for answers that exist
+            already.
+
+        Raises
+        ------
+        AttributeError, TypeError, ValueError
+            As in ``label``.
+        """
+        model, name, _, _, content = self._prepared(X)
+        if isinstance(model, RecordedAnswers):
+            return 0
+        with self._kept(model, name) as kept:
+            return sum(key not in kept for key in set(map(answer_key, content)))
+
+    def _prepared(
+        self, X: Any
+    ) -> tuple[AdaptedModel, str, Any, list[str], Sequence[str]]:
+        """Return model, name, checked texts and what the model's answers depend on."""
+        validate_params(self)
+        model = self._asked_model()
+        name = self.name or model.name
+        self._renaming(model.classes or [])
+        X = list(X) if hasattr(X, "__next__") else X
+        # For records, the model provides the text of each.
+        text_of = getattr(self.estimator, "text_of", None)
+        texts = check_texts(X if text_of is None else text_of(X))
+        content_of = getattr(self.estimator, "content_of", None)
+        content = texts if content_of is None else content_of(X)
+        return model, name, X, texts, content
 
     def _labeller(self, model: AdaptedModel, name: str) -> Labeller:
         return Labeller(

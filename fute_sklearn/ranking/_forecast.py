@@ -1,0 +1,339 @@
+"""Tell what a ranking will cost before it runs."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+
+from ..embedders._surrogate_embedder import SurrogateEmbedder
+from ..embedders._tupate_embedder import TuPaTEEmbedder
+from ..exceptions import ModelLabelError
+from ..models._mte_wrapper import MTEWrapper
+from ..tasks._task import Task
+from ..tasks._validation import check_texts
+from ._labelling import label_texts, wrap_models
+from ._model_scores import Plan, Ranking, make_plan
+from ._rank_models import checked_target
+from ._target_scorer import is_balanced
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_ROWS = 400  # of the target, that are scored for the forecast
+MOST_LABELS = 100_000  # of which closed-form students are timed
+WARM_UP, TIMED = 4, 24  # batches of the encoder
+
+
+def forecast(
+    models: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    texts: Any,
+    label_names: Mapping[str, Any] | str | None = None,
+    embedder: SurrogateEmbedder | None = None,
+    scoring: Any = "accuracy",
+    students: str = "auto",
+    quick: bool = False,
+    max_seconds: float = 60.0,
+    n_sample: int = 192,
+) -> pd.DataFrame:
+    """Forecast what `rank_models` will cost, from a small timed sample.
+
+    Every model labels ``n_sample`` of the texts, some batches are encoded, and students
+    of these labels are fitted and scored; the seconds of all texts follow from that.
+    What the models answer and what is encoded for the forecast is kept where caches are
+    on, so that a ranking which follows does not pay for it again; see `set_config`.
+
+    Parameters
+    ----------
+    models, X, y, texts, label_names, embedder, scoring, students, quick, max_seconds
+        As in `rank_models`.
+    n_sample : int, default=192
+        Number of texts that every model labels now, drawn at random, each once.  Fewer
+        cost less, and make the seconds less certain; students are timed on three
+        quarters of them and on a quarter.
+
+    Returns
+    -------
+    table : DataFrame
+        A row for each model, ``"label <name>"``, then ``"encode"`` (the surrogate's
+        pass over texts and target) and ``"students"`` (their fits and scores), with
+
+        - ``calls``: texts that the model will be asked for; texts to encode; students;
+        - ``requests``: those that a model behind a server will be sent, where its
+          client can tell; NaN elsewhere;
+        - ``tokens``: of the encoder, or of the requests to a server; NaN elsewhere;
+        - ``seconds``: what is left to do, on this machine, one model at a time;
+        - ``bytes``: memory that the stage needs at most at a time: states of all texts
+          (on disk instead, where there is a cache folder), labels, arrays of the
+          students.  Weights and the work space of torch are not in it.
+
+        ``table.attrs`` has ``seconds`` (all that is left), ``spent_seconds`` (the
+        forecast itself), ``students`` (those that will be taken) and ``errors``, by
+        name, of models that fail, whose seconds are NaN.
+
+    Raises
+    ------
+    ModelLabelError
+        If all models fail on the sample.
+    LabelMismatchError, TypeError, ValueError
+        As `rank_models`; or ``n_sample`` is less than 12.
+
+    See Also
+    --------
+    MTEWrapper.count_calls : The calls of one model, without a sample.
+
+    Examples
+    --------
+    >>> from fute_sklearn import TuPaTEEmbedder, forecast
+    >>> class Rule:
+    ...     def __init__(self, word): self.word = word
+    ...     def predict(self, X):
+    ...         return ["good" if self.word in x else "bad" for x in X]
+    >>> texts = [f"{word} {i}" for i in range(100) for word in ("fine", "dull")]
+    >>> table = forecast(
+    ...     {"fine": Rule("fine"), "dull": Rule("dull")},
+    ...     ["fine wine", "a dull day"], ["good", "bad"], texts=texts, n_sample=60,
+    ...     embedder=TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
+    >>> table["calls"][["label fine", "label dull", "students"]].tolist()
+    [140, 140, 2]
+    """
+    import pandas as pd
+
+    began = time.perf_counter()
+    if not isinstance(n_sample, Integral) or n_sample < 12:
+        raise ValueError(f"n_sample={n_sample!r}, expected an int of at least 12.")
+    target = checked_target(X, y, None, None)
+    wrapped, to_match = wrap_models(models, label_names, "wrong")
+    given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
+    texts = check_texts(given, "texts")
+    embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
+    plan = make_plan(embedder, len(wrapped), len(texts), students, quick, max_seconds)
+    rows = np.random.default_rng(0).permutation(len(texts))[: int(n_sample)]
+    errors: dict[str, str] = {}
+    tasks: dict[str, Task] = {}
+    found: dict[str, dict[str, float]] = {}
+    for name, wrapper in wrapped.items():
+        try:
+            tasks[name], found[f"label {name}"] = _labelling(
+                wrapper, given, texts, rows
+            )
+        except ModelLabelError as error:
+            errors[name] = str(error)
+            found[f"label {name}"] = {"calls": np.nan, "seconds": np.nan}
+    if not tasks:
+        raise ModelLabelError(f"all models failed, as {next(iter(errors.values()))}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the sample; rank_models tells of all
+        # Answers that exist already, so that no model is asked again.
+        answered, _ = wrap_models(tasks, None, "wrong")
+        labelled = label_texts(
+            answered,
+            to_match & set(tasks),
+            _texts_of_all(tasks),
+            target,
+            plan.closed,
+            on_error="nan",
+            n_jobs=None,
+            callbacks=(),
+        )
+        found["encode"], encoded = _encoding(embedder, [*texts, *target.texts])
+        known = set(texts).intersection([*encoded, *labelled.tasks[0].texts])
+        sample = _Sample(labelled.tasks, sorted(known), target, plan, scoring)
+        found["students"] = sample.forecast(len(texts), len(wrapped) - len(errors))
+    columns = ["calls", "requests", "tokens", "seconds", "bytes"]
+    table = pd.DataFrame.from_dict(found, orient="index", columns=columns)
+    if not errors:
+        table["calls"] = table["calls"].astype(int)
+    table.index.name = "stage"
+    table.attrs = {
+        "seconds": float(table["seconds"].sum()),
+        "spent_seconds": time.perf_counter() - began,
+        "students": plan.taken,
+        "errors": errors,
+    }
+    return table
+
+
+def _taken(given: Any, rows: np.ndarray) -> Any:
+    """Some of the texts, in a container of the same kind."""
+    return given.iloc[rows] if hasattr(given, "iloc") else [given[i] for i in rows]
+
+
+def _texts_of_all(tasks: dict[str, Task]) -> list[str]:
+    """Texts of the sample that all models have answered."""
+    answered = [set(task.texts) for task in tasks.values()]
+    first = next(iter(tasks.values()))
+    return [text for text in first.texts if all(text in one for one in answered)]
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _labelling(
+    wrapper: MTEWrapper, given: Any, texts: list[str], rows: np.ndarray
+) -> tuple[Task, dict[str, float]]:
+    """Have a model label some texts, each once, in three calls that are timed.
+
+    The first one warms it up; the difference of the others is what a text takes.
+    """
+    cost = getattr(wrapper.estimator, "forecast", None)
+    edge = len(rows) // 8
+    parts = [rows[:edge], rows[edge : 2 * edge], rows[2 * edge :]]
+    tasks: list[Task] = []
+    took, asked = [], []
+    for part in parts:
+        some = _taken(given, part)
+        asked.append(wrapper.count_calls(some))
+        began = time.perf_counter()
+        tasks.append(wrapper.label(some))
+        took.append(time.perf_counter() - began)
+    more = asked[2] - asked[1]
+    slope = max((took[2] - took[1]) / more, 0.0) if more > 0 else 0.0
+    calls = wrapper.count_calls(given)
+    out = {
+        "calls": float(calls),
+        "seconds": max(took[1] - slope * asked[1], 0.0) + slope * calls,
+        "bytes": _bytes_of(tasks[2]) / len(parts[2]) * len(texts),
+    }
+    if calls and cost is not None and hasattr(wrapper.estimator.client, "forecast"):
+        told = cost(given)
+        out |= {"requests": told["requests"], "tokens": told["tokens"]}
+    return tasks[2], out
+
+
+def _bytes_of(task: Task) -> float:
+    targets = task.targets
+    return float(targets.proba.nbytes) if targets.kind == "label" else 0.0
+
+
+def _encoding(
+    embedder: SurrogateEmbedder, texts: Sequence[str]
+) -> tuple[dict[str, float], list[str]]:
+    """Time batches of the encoder, evenly over the texts' lengths.
+
+    Also returns the texts of these batches.
+    """
+    from .._engine import encoder_work
+
+    surrogate = embedder.load_surrogate()
+    batches = encoder_work(surrogate, texts).batches
+    chosen = np.unique(np.linspace(0, len(batches) - 1, WARM_UP + TIMED).astype(int))
+    chosen = np.random.default_rng(0).permutation(chosen) if batches else chosen[:0]
+    first, timed = (
+        [text for i in part for text in batches[i]]
+        for part in (chosen[:WARM_UP], chosen[WARM_UP:])
+    )
+    if first:
+        embedder.encode(first)
+    rate = 0.0
+    if timed:
+        rate = _seconds(lambda: embedder.encode(timed)) / len(chosen[WARM_UP:])
+    left = encoder_work(surrogate, texts)
+    cost = {
+        "calls": float(sum(map(len, left.batches))),
+        "tokens": float(left.n_tokens),
+        "seconds": rate * len(left.batches),
+        "bytes": float(left.n_bytes),
+    }
+    return cost, [*first, *timed]
+
+
+@dataclass
+class _Sample:
+    """Models' labels of some texts, whose students are timed.
+
+    Tuned students are timed on these texts.  The closed form is quicker, so that it is
+    timed on all texts that are encoded, to which the models' labels are dealt out.
+    """
+
+    labelled: list[Task]
+    encoded: list[str]
+    target: Task
+    plan: Plan
+    scoring: Any
+
+    def forecast(self, n_texts: int, n_models: int) -> dict[str, float]:
+        """Extrapolate the costs of all texts and rows."""
+        many, rows = self.labelled[0].n_samples, len(self._rows)
+        self.plan.closed.encode(self.labelled[0].texts)
+        self.plan.closed.encode(self.target.take(self._rows).texts)
+        count = min(len(self.encoded), max(many, MOST_LABELS // n_models))
+        costs = [self._cost("closed", count // 2, count, n_texts, rows)]
+        if self.plan.taken != "closed":
+            costs.append(self._cost("tuned", many // 3, many, n_texts, rows))
+        return {
+            "calls": float(n_models),
+            "seconds": sum(cost[0] for cost in costs),
+            "bytes": max(cost[1] for cost in costs),
+        }
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """Rows of the target that are scored."""
+        order = np.random.default_rng(0).permutation(self.target.n_samples)
+        return order[:MOST_ROWS]
+
+    def _cost(
+        self, which: str, few: int, many: int, n_texts: int, rows: int
+    ) -> tuple[float, float]:
+        """Seconds and bytes of one kind of students."""
+        memory = [self._peak(which, count, rows) for count in (few // 2, few)]
+        short, full = (self._timed(which, count, rows) for count in (few, many))
+        seconds = full + max(full - short, 0.0) / (many - few) * (n_texts - many)
+        if self.target.n_samples > rows:
+            half = self._timed(which, many, rows // 2)
+            per_row = max(full - half, 0.0) / (rows - rows // 2)
+            seconds += per_row * (self.target.n_samples - rows)
+        growth = max(memory[1] - memory[0], 0.0) / (few - few // 2)
+        return seconds, memory[1] + growth * (n_texts - few)
+
+    def _cut(self, task: Task, which: str, count: int) -> Task:
+        """A task with so many texts."""
+        if which == "tuned":
+            return task.take(np.arange(min(count, task.n_samples)))
+        return Task(
+            self.encoded[:count],
+            task.targets.proba[np.arange(count) % task.n_samples],
+            classes=task.targets.classes,
+            name=task.name,
+            origin="model",
+        )
+
+    def _timed(self, which: str, count: int, rows: int) -> float:
+        return _seconds(lambda: self._run(which, count, rows))
+
+    def _peak(self, which: str, count: int, rows: int) -> float:
+        """Most bytes of arrays at a time, which is measured in a run of its own."""
+        tracemalloc.start()
+        try:
+            self._run(which, count, rows)
+            return float(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+
+    def _run(self, which: str, count: int, rows: int) -> None:
+        """Do what `rank_models` does once texts are labelled."""
+        tasks = [task.take(np.arange(count) % task.n_samples) for task in self.labelled]
+        target = self.target.take(self._rows[:rows])
+        names = [str(task.name) for task in tasks]
+        balanced = is_balanced("auto", self.scoring, target)
+        plan = replace(self.plan, taken=which)
+        work = Ranking(names, tasks, target, self.scoring, plan, balanced, ())
+        scores = work.scores(which)
+        if which == "closed":
+            facts = work.facts()
+            work.evidence(scores, facts["prior_score"], {}).posterior()
