@@ -35,6 +35,18 @@ def padded(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(array), torch.from_numpy(mask)
 
 
+def device() -> torch.device:
+    """Where nets are trained: on a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def features_of(body: nn.Module, rows: Sequence[np.ndarray]) -> Tensor:
+    """Features of rows, on the body's device."""
+    where = next(body.parameters()).device
+    batch, mask = (part.to(where) for part in padded(rows))
+    return body(batch, mask)
+
+
 def mean_of(states: Tensor, mask: Tensor) -> Tensor:
     """Mean state over the tokens of each text."""
     weights = mask[..., None].to(states.dtype)
@@ -43,7 +55,8 @@ def mean_of(states: Tensor, mask: Tensor) -> Tensor:
 
 def last_of(states: Tensor, mask: Tensor) -> Tensor:
     """State of the last token of each text."""
-    return states[torch.arange(len(states)), mask.sum(1) - 1]
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, mask.sum(1) - 1]
 
 
 class Body(nn.Module):
@@ -128,11 +141,12 @@ class Adapted(Body):
         order = np.argsort([len(row) for row in rows], kind="stable")
         for start in range(0, len(order), 32):
             chosen = order[start : start + 32]
-            batch, mask = padded([rows[i] for i in chosen])
+            where = next(self.lower.parameters()).device
+            batch, mask = (part.to(where) for part in padded([rows[i] for i in chosen]))
             states = self.lower(
                 input_ids=batch, attention_mask=mask, use_cache=False
             ).last_hidden_state
-            for i, one in zip(chosen, states.numpy(), strict=True):
+            for i, one in zip(chosen, states.cpu().numpy(), strict=True):
                 out[i] = one[: len(rows[i])].astype(np.float16)
         return out
 
@@ -211,13 +225,14 @@ class Candidate(nn.Module):
             drawn = torch.randn(self.head.weight.shape, generator=generator)
             self.head.weight.copy_(0.02 * drawn)
             self.head.bias.zero_()
+        self.to(device())
 
     def fine_tune(
         self, inputs: Inputs, y: Sequence[str], recipe: Recipe
     ) -> list[float]:
         """Train all that is not frozen; returns the loss of each step."""
         number = {label: i for i, label in enumerate(self.labels)}
-        goal = torch.tensor([number[str(label)] for label in y])
+        goal = torch.tensor([number[str(label)] for label in y], device=device())
         body = [p for p in self.body.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             [
@@ -245,10 +260,8 @@ class Candidate(nn.Module):
             order = rng.permutation(len(inputs))
             for start in range(0, len(order), recipe.batch):
                 rows = order[start : start + recipe.batch]
-                batch, mask = padded([inputs[i] for i in rows])
-                loss = nn.functional.cross_entropy(
-                    self.head(self.body(batch, mask)), goal[rows]
-                )
+                features = features_of(self.body, [inputs[i] for i in rows])
+                loss = nn.functional.cross_entropy(self.head(features), goal[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(body, 1.0)
@@ -265,8 +278,8 @@ class Candidate(nn.Module):
         order = np.argsort([len(row) for row in inputs], kind="stable")
         for start in range(0, len(order), 64):
             rows = order[start : start + 64]
-            batch, mask = padded([inputs[i] for i in rows])
-            out[rows] = self.head(self.body(batch, mask)).argmax(1).numpy()
+            features = features_of(self.body, [inputs[i] for i in rows])
+            out[rows] = self.head(features).argmax(1).cpu().numpy()
         return out
 
     def trained(self) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
     python benchmarks/paper/gains.py --work DIR [--config offline] [--data DIR]
         [--packages DIR] [--smollm2 DIR] [--archives DIR] [--crossfit DIR]
         [--only minilm,fute-mini,...]
-    python benchmarks/paper/gains.py --work DIR --collect
+    python benchmarks/paper/gains.py --work DIR ... --collect
 
 A candidate is a backbone fine-tuned on the training rows of a source.  Its gains: the
 accuracy on each target's test rows after its body was fine-tuned further, with a new
@@ -18,6 +18,7 @@ configuration, which hold all that the tables need.  Two cores take about five h
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 from backbones import Candidate, Inputs, Recipe
 from configs import CONFIGS, Config
+from hub import CROSSFIT_TARGETS
 from kept import NONE
 from kept import write as write_kept
 from sets import LabelledSet, Places
@@ -203,9 +205,11 @@ def unlabelled(
     if config.name == "paper":
         if args.crossfit is None:
             raise SystemExit("--config paper needs --crossfit, CrossFit's folder.")
-        targets: list[Task] = [one.test for one in sets.values()]
+        targets: list[Task] = [
+            part for one in sets.values() for part in (one.train, one.known, one.test)
+        ]
         found, report = load_crossfit(
-            args.crossfit, exclude=list(sets), targets=targets
+            args.crossfit, exclude=CROSSFIT_TARGETS, targets=targets
         )
         print(report.to_string())
     elif config.name == "tiny":
@@ -216,9 +220,24 @@ def unlabelled(
     return [found[i] for i in order]
 
 
-def collect(config: Config, work: Path, path: Path) -> None:
+def keys_of(texts: list[str], sets: dict[str, LabelledSet]) -> dict[str, str]:
+    """Hashes of the texts and rows that results are about."""
+
+    def key(parts: list[Any]) -> str:
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    rows = {
+        name: [[list(t.texts), list(map(str, t.y))] for t in (one.known, one.test)]
+        for name, one in sets.items()
+    }
+    return {"unlabelled": key(texts)} | {n: key(found) for n, found in rows.items()}
+
+
+def collect(config: Config, args: argparse.Namespace) -> None:
     """Join the candidates' files to the two that are committed."""
-    nets = config.backbones(Places())
+    place = places(args)
+    nets = config.backbones(place)
+    sets = config.sets(place, config.sizes)
     settings = {
         "config": config.name,
         "rows": vars(config.sizes) | {"unlabelled": config.unlabelled},
@@ -227,9 +246,11 @@ def collect(config: Config, work: Path, path: Path) -> None:
         "epochs": {name: net.epochs for name, net in nets.items()},
         "rates": {name: net.rate for name, net in nets.items()},
         "torch": torch.__version__,
+        "keys": keys_of(unlabelled(config, args, sets), sets),
     }
-    found = [json.loads(path.read_text()) for path in sorted(work.glob("*--*.json"))]
-    write_kept(path, settings, found)
+    paths = sorted(args.work.glob("*--*.json"))
+    found = [json.loads(path.read_text()) for path in paths]
+    write_kept(results(args), settings, found)
     print(f"{len(found)} candidates")
 
 
@@ -265,7 +286,7 @@ def main() -> None:
     args = parser.parse_args()
     config = CONFIGS[args.config]
     if args.collect:
-        collect(config, args.work, results(args))
+        collect(config, args)
         return
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -1,9 +1,10 @@
 """The data sets of the paper's Tables 1 and 2 as the Hugging Face hub has them.
 
 They are those of Vu et al. (2020) whose rows can be one text with one label.  Left out
-are STS-B (a regression), and NewsQA, HotpotQA, WikiHop, ComQA and CQ, whose files the
-hub does not hold in a form that loads without code.  Questions whose answer is a span
-become two rows, as in ``sets.py``: the wrong answer is another question's.
+are STS-B (a regression), SQuAD 1 (its questions are in SQuAD 2), and NewsQA, HotpotQA,
+WikiHop, ComQA and CQ, whose files the hub does not hold in a form that loads without
+code.  Questions whose answer is a span become two rows, as in ``sets.py``: the wrong
+answer is another question's.
 """
 
 from __future__ import annotations
@@ -62,19 +63,24 @@ def labelled(texts: tuple[str, ...], names: tuple[str, ...]) -> Any:
 
 
 def spans(records: Iterable[Record], name: str) -> Rows:
-    """Rows of questions about a passage, with the right and another answer."""
-    kept = [
-        (joined(str(r.get("context") or r.get("passage")), str(r["question"])), answer)
-        for r in records
-        if (answer := _first_answer(r))
-    ]
-    # Neighbours are often about one passage, so that the wrong answer is a likely one.
-    others = [answer for _, answer in kept[1:] + kept[:1]]
-    questions = [
-        (asked, right, [wrong] if wrong != right else [])
-        for (asked, right), wrong in zip(kept, others, strict=True)
-    ]
-    return verified(questions, name)
+    """Rows of questions about a passage, with the right and another answer.
+
+    The passage comes last, as its end is cut, and holds its rows together.
+    """
+    passages: dict[str, list[tuple[str, str]]] = {}
+    for record in records:
+        if answer := _first_answer(record):
+            passage = str(record.get("context") or record.get("passage"))
+            passages.setdefault(passage, []).append((str(record["question"]), answer))
+    out: Rows = []
+    for passage, asked in passages.items():
+        # Another answer about the same passage is a likely one.
+        others = asked[1:] + asked[:1]
+        for (question, right), (_, wrong) in zip(asked, others, strict=True):
+            if wrong != right:
+                for label, answer in (("right", right), ("wrong", wrong)):
+                    out.append(Row(joined(question, answer, passage), label, passage))
+    return out
 
 
 def _first_answer(record: Record) -> str:
@@ -109,6 +115,7 @@ def boolq(records: Iterable[Record], name: str) -> Rows:
 
 
 ENTAILS = ("entailment", "not_entailment")
+WNLI = ("not_entailment", "entailment")
 NLI = ("entailment", "neutral", "contradiction")
 GLUE = {
     "mnli": (("premise", "hypothesis"), NLI),
@@ -118,7 +125,7 @@ GLUE = {
     "cola": (("sentence",), ("unacceptable", "acceptable")),
     "mrpc": (("sentence1", "sentence2"), ("not_equivalent", "equivalent")),
     "rte": (("sentence1", "sentence2"), ENTAILS),
-    "wnli": (("sentence1", "sentence2"), ENTAILS),
+    "wnli": (("sentence1", "sentence2"), WNLI),
 }
 PAIR = ("premise", "hypothesis")
 CLASS, ASK, CROSS = "classification", "question", "cross-domain"
@@ -132,7 +139,7 @@ HUB_SETS = [
         *("scitail", CLASS, "allenai/scitail", "tsv_format", "train"),
         labelled(PAIR, ("entails", "neutral")),
     ),
-    HubSet("squad1", ASK, "rajpurkar/squad", None, "train", spans),
+    # It holds SQuAD 1's questions too, so that only one of both can take part.
     HubSet("squad2", ASK, "rajpurkar/squad_v2", None, "train", spans),
     HubSet("boolq", ASK, "google/boolq", None, "train", boolq),
     HubSet("drop", ASK, "ucinlp/drop", None, "train", spans),
@@ -148,6 +155,10 @@ HUB_SETS = [
         labelled(("question_1", "question_2"), ("not_duplicate", "duplicate")),
     ),
 ]
+
+
+# CrossFit's tasks on the sets' texts that do not bear the sets' names.
+CROSSFIT_TARGETS = ("squad-*", "commonsense_qa")
 
 
 def hub_sets(place: Places, sizes: Sizes) -> dict[str, LabelledSet]:

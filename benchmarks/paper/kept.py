@@ -78,4 +78,4 @@ def write(path: Path, settings: dict[str, Any], results: list[dict[str, Any]]) -
     )
     text = f'{{"settings": {json.dumps(settings)},\n"candidates": [\n{lines}\n]}}\n'
     path.with_suffix(".json").write_text(text)
-    np.savez_compressed(path.with_suffix(".npz"), allow_pickle=False, **answers)
+    np.savez_compressed(path.with_suffix(".npz"), **answers)

@@ -7,7 +7,7 @@
 They compare data sets, not models: a source's training rows with a target's known rows,
 both on the published backbone.  TextEmb: mean feature of the texts.  TaskEmb (Vu et
 al.): squared gradient of each batch's mean loss after fine-tuning, one part a module,
-without the table of word vectors; a ranking a part.  TuPaTE (Zhou et al.): low-rank
+without tables of vectors; a ranking a part.  TuPaTE (Zhou et al.): low-rank
 products on the attention's projections (peft), of CNN and LSTM the biases, tuned with
 the rest frozen and averaged over the layers.  Vectors lie in ``--work``, one file each,
 so that the script can be stopped and goes on; ``--collect`` keeps their similarities.
@@ -23,7 +23,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from backbones import Backbone, Body, Candidate, Inputs, Recipe, Words, padded
+from backbones import (
+    Backbone,
+    Body,
+    Candidate,
+    Inputs,
+    Recipe,
+    Words,
+    device,
+    features_of,
+)
 from configs import CONFIGS, Config
 from gains import add_places, places, results
 from sets import LabelledSet
@@ -41,8 +50,8 @@ def text_parts(body: Body, inputs: Inputs) -> Parts:
     total = np.zeros(body.width)
     with torch.inference_mode():
         for start in range(0, len(inputs), 64):
-            found = body(*padded(inputs[start : start + 64]))
-            total += found.double().sum(0).numpy()
+            found = features_of(body, inputs[start : start + 64])
+            total += found.double().sum(0).cpu().numpy()
     return {"text": total / len(inputs)}
 
 
@@ -54,7 +63,7 @@ def fisher_parts(
     one.fine_tune(inputs, y, recipe)
     one.eval()
     number = {label: i for i, label in enumerate(own.labels)}
-    goal = torch.tensor([number[str(label)] for label in y])
+    goal = torch.tensor([number[str(label)] for label in y], device=device())
     tables = {
         id(p)
         for m in body.modules()
@@ -71,7 +80,7 @@ def fisher_parts(
     for start in starts:
         rows = slice(start, start + recipe.batch)
         one.zero_grad()
-        out = one.head(body(*padded(inputs[rows])))
+        out = one.head(features_of(body, inputs[rows]))
         nn.functional.cross_entropy(out, goal[rows]).backward()
         for name, p in free.items():
             if p.grad is not None:
@@ -79,7 +88,9 @@ def fisher_parts(
     one.zero_grad(set_to_none=True)
     parts: dict[str, list[np.ndarray]] = {}
     for name, value in total.items():
-        parts.setdefault(name.rpartition(".")[0], []).append(value.numpy().ravel())
+        parts.setdefault(name.rpartition(".")[0], []).append(
+            value.cpu().numpy().ravel()
+        )
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
@@ -110,7 +121,7 @@ def tuned_parts(
     kinds: dict[str, list[np.ndarray]] = {}
     for name, p in chosen.items():
         kind = re.sub(r"\.\d+\.", ".*.", name)
-        kinds.setdefault(kind, []).append(p.detach().numpy().ravel())
+        kinds.setdefault(kind, []).append(p.detach().cpu().numpy().ravel())
     means = [np.mean(found, axis=0) for found in kinds.values()]
     return {"tuned": np.concatenate(means)}
 
@@ -128,7 +139,7 @@ class Vectors:
 
     def of(self, method: str, own: LabelledSet, source: bool) -> Parts:
         """Embed a set's training rows, or its known rows."""
-        body = self.body()
+        body = self.body().to(device())
         rows = own.train if source else own.known
         inputs = body.inputs(list(rows.texts))
         if method == "TextEmb":
@@ -195,7 +206,7 @@ def collect(
                 b = [np.load(path)[part].astype(float) for path in paths["target"]]
                 table[p] = [[cosine(one, other) for other in b] for one in a]
             kept[f"{method}--{name}"] = table.astype(np.float32)
-    np.savez_compressed(path, allow_pickle=False, **kept)
+    np.savez_compressed(path, **kept)
 
 
 def main() -> None:
@@ -213,7 +224,7 @@ def main() -> None:
         path = own_path(results(args))
         collect(list(config.backbones(place)), args.work, path, sources, list(sets))
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # the same bits wherever there is no GPU
     torch.set_flush_denormal(True)
     args.work.mkdir(parents=True, exist_ok=True)
     nets = config.backbones(place)
@@ -229,7 +240,7 @@ def main() -> None:
                     # float32: squared gradients underflow in half precision.
                     found = {k: v.astype(np.float32) for k, v in found.items()}
                     partial = path.with_suffix(".partial.npz")
-                    np.savez(partial, allow_pickle=False, **found)
+                    np.savez(partial, **found)
                     partial.replace(path)
             print(time.strftime("%H:%M:%S"), name, method, flush=True)
 

@@ -240,6 +240,10 @@ def cut(name: str, kind: str, rows: Rows, sizes: Sizes) -> LabelledSet:
     order = [list(groups.values())[i] for i in rng.permutation(len(groups))]
     parts: list[Rows] = [[], [], []]
     limits = (sizes.test, sizes.known, sizes.train)
+    total = sum(map(len, order))
+    if total < 2 * (sizes.test + sizes.known):  # half of a small set is for training
+        quarter = total // 4
+        limits = (min(sizes.test, quarter), min(sizes.known, quarter), sizes.train)
     for group in order:
         for part, limit in zip(parts, limits, strict=True):
             if len(part) + len(group) <= limit:

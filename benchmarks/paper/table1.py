@@ -29,7 +29,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from configs import CONFIGS, KINDS, Config
-from gains import add_places, places, results, unlabelled
+from gains import add_places, keys_of, places, results, unlabelled
 from kept import Kept, read
 from methods import Methods, Scores, fine_tuned, gain_matrix, past_scores
 from own import OwnVectors, own_path
@@ -95,6 +95,9 @@ class Table:
         self.sets = config.sets(places(args), config.sizes)
         texts = unlabelled(config, args, self.sets)
         settings, found = read(results(args))
+        keys = keys_of(texts, self.sets)
+        if wrong := [n for n, key in settings.pop("keys").items() if keys[n] != key]:
+            raise SystemExit(f"the kept results are about other rows of {wrong}.")
         print(json.dumps(settings))
         candidates = fine_tuned(found)
         self.config, self.kinds = config, kinds

@@ -356,8 +356,8 @@ class MTEWrapper(BaseEstimator):
                 f"the answers of the model {name!r} cannot be used: {error}"
             ) from error
 
-    def count_calls(self, X: Any) -> int:
-        """Count the texts that `label` would ask the model for.
+    def rows_to_ask(self, X: Any) -> np.ndarray:
+        """Return the rows of the texts that `label` would ask the model for.
 
         Parameters
         ----------
@@ -366,9 +366,9 @@ class MTEWrapper(BaseEstimator):
 
         Returns
         -------
-        n_texts : int
-            Number of distinct texts without a kept answer; 0 for answers that exist
-            already.
+        rows : ndarray of int (n_rows,)
+            The first row of each distinct text without a kept answer; none for answers
+            that exist already.
 
         Raises
         ------
@@ -377,9 +377,13 @@ class MTEWrapper(BaseEstimator):
         """
         model, name, _, _, content = self._prepared(X)
         if isinstance(model, RecordedAnswers):
-            return 0
+            return np.empty(0, int)
+        first: dict[str, int] = {}
+        for i, one in enumerate(content):
+            first.setdefault(answer_key(one), i)
         with self._kept(model, name) as kept:
-            return sum(key not in kept for key in set(map(answer_key, content)))
+            rows = [i for key, i in first.items() if key not in kept]
+        return np.array(rows, dtype=int)
 
     def _prepared(
         self, X: Any

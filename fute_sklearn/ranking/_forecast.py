@@ -18,11 +18,12 @@ from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..exceptions import ModelLabelError
 from ..models._mte_wrapper import MTEWrapper
+from ..tasks._label_spaces import check_label_spaces
 from ..tasks._task import Task
-from ..tasks._validation import check_texts
+from ..tasks._validation import check_texts, label_name
 from ._labelling import label_texts, wrap_models
 from ._model_scores import Plan, Ranking, make_plan
-from ._rank_models import checked_target
+from ._rank_models import check_settings, checked_target
 from ._target_scorer import is_balanced
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def forecast(
     y: Any = None,
     *,
     texts: Any,
+    kind: str | None = None,
+    classes: Any = None,
     label_names: Mapping[str, Any] | str | None = None,
     embedder: SurrogateEmbedder | None = None,
     scoring: Any = "accuracy",
@@ -56,12 +59,14 @@ def forecast(
 
     Parameters
     ----------
-    models, X, y, texts, label_names, embedder, scoring, students, quick, max_seconds
-        As in `rank_models`.
+    models, X, y, texts, kind, classes, label_names, embedder : see `rank_models`
+        As there; y is needed.
+    scoring, students, quick, max_seconds : see `rank_models`
+        As there.
     n_sample : int, default=192
-        Number of texts that every model labels now, drawn at random, each once.  Fewer
-        cost less, and make the seconds less certain; students are timed on three
-        quarters of them and on a quarter.
+        Number of distinct texts that every model labels now, drawn at random, each
+        once.  Fewer cost less, and make the seconds less certain.  A model that has
+        answered them before is timed on half as many others.
 
     Returns
     -------
@@ -80,7 +85,8 @@ def forecast(
 
         ``table.attrs`` has ``seconds`` (all that is left), ``spent_seconds`` (the
         forecast itself), ``students`` (those that will be taken) and ``errors``, by
-        name, of models that fail, whose seconds are NaN.
+        name, of models that fail, whose seconds are NaN.  Labels that are to be matched
+        are not matched yet.
 
     Raises
     ------
@@ -91,7 +97,7 @@ def forecast(
 
     See Also
     --------
-    MTEWrapper.count_calls : The calls of one model, without a sample.
+    MTEWrapper.rows_to_ask : The texts that one model would be asked for.
 
     Examples
     --------
@@ -113,21 +119,23 @@ def forecast(
     began = time.perf_counter()
     if not isinstance(n_sample, Integral) or n_sample < 12:
         raise ValueError(f"n_sample={n_sample!r}, expected an int of at least 12.")
-    target = checked_target(X, y, None, None)
+    check_settings(students, max_seconds, "auto", 0, scoring)
+    target = checked_target(X, y, kind, classes)
     wrapped, to_match = wrap_models(models, label_names, "wrong")
+    _check_known(wrapped, to_match, target)
     given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
     texts = check_texts(given, "texts")
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
     plan = make_plan(embedder, len(wrapped), len(texts), students, quick, max_seconds)
-    rows = np.random.default_rng(0).permutation(len(texts))[: int(n_sample)]
-    errors: dict[str, str] = {}
+    distinct = list({text: i for i, text in reversed(list(enumerate(texts)))}.values())
+    order = np.random.default_rng(0).permutation(distinct)
     tasks: dict[str, Task] = {}
+    errors: dict[str, str] = {}
     found: dict[str, dict[str, float]] = {}
     for name, wrapper in wrapped.items():
         try:
-            tasks[name], found[f"label {name}"] = _labelling(
-                wrapper, given, texts, rows
-            )
+            task, cost = _labelling(wrapper, given, texts, order, int(n_sample))
+            tasks[name], found[f"label {name}"] = task, cost
         except ModelLabelError as error:
             errors[name] = str(error)
             found[f"label {name}"] = {"calls": np.nan, "seconds": np.nan}
@@ -135,22 +143,12 @@ def forecast(
         raise ModelLabelError(f"all models failed, as {next(iter(errors.values()))}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the sample; rank_models tells of all
-        # Answers that exist already, so that no model is asked again.
-        answered, _ = wrap_models(tasks, None, "wrong")
-        labelled = label_texts(
-            answered,
-            to_match & set(tasks),
-            _texts_of_all(tasks),
-            target,
-            plan.closed,
-            on_error="nan",
-            n_jobs=None,
-            callbacks=(),
-        )
+        labelled = _in_labels_of(target, tasks, to_match, plan)
         found["encode"], encoded = _encoding(embedder, [*texts, *target.texts])
-        known = set(texts).intersection([*encoded, *labelled.tasks[0].texts])
-        sample = _Sample(labelled.tasks, sorted(known), target, plan, scoring)
-        found["students"] = sample.forecast(len(texts), len(wrapped) - len(errors))
+        known = {text for task in labelled for text in task.texts}
+        known |= set(texts).intersection(encoded)
+        sample = _Sample(labelled, sorted(known), target, plan, scoring)
+        found["students"] = sample.forecast(len(texts), len(tasks))
     columns = ["calls", "requests", "tokens", "seconds", "bytes"]
     table = pd.DataFrame.from_dict(found, orient="index", columns=columns)
     if not errors:
@@ -170,11 +168,44 @@ def _taken(given: Any, rows: np.ndarray) -> Any:
     return given.iloc[rows] if hasattr(given, "iloc") else [given[i] for i in rows]
 
 
-def _texts_of_all(tasks: dict[str, Task]) -> list[str]:
-    """Texts of the sample that all models have answered."""
-    answered = [set(task.texts) for task in tasks.values()]
-    first = next(iter(tasks.values()))
-    return [text for text in first.texts if all(text in one for one in answered)]
+def _check_known(
+    wrapped: dict[str, MTEWrapper], to_match: set[str], target: Task
+) -> None:
+    """Refuse labels that are not the target's before any model is asked."""
+    known = {
+        name: [label_name(label) for label in labels]
+        for name, wrapper in wrapped.items()
+        if name not in to_match and (labels := wrapper.known_labels())
+    }
+    check_label_spaces(known, target.targets.names)
+
+
+def _in_labels_of(
+    target: Task, tasks: dict[str, Task], to_match: set[str], plan: Plan
+) -> list[Task]:
+    """Labelled samples in the target's labels, as students are fitted to them."""
+    names = target.targets.names
+    out = []
+    for name, task in tasks.items():
+        if name in to_match:  # which label is which does not matter for the costs
+            y = [names[i % len(names)] for i in task.targets.proba.argmax(1)]
+            task = Task(list(task.texts), y, classes=list(names), name=name)
+            out.append(task.with_origin("model"))
+            continue
+        # Answers that exist already, so that no model is asked again.
+        recorded, _ = wrap_models({name: task}, None, "drop")
+        found = label_texts(
+            recorded,
+            set(),
+            list(task.texts),
+            target,
+            plan.closed,
+            on_error="raise",
+            n_jobs=None,
+            callbacks=(),
+        )
+        out += found.tasks
+    return out
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -184,40 +215,66 @@ def _seconds(run: Callable[[], Any]) -> float:
 
 
 def _labelling(
-    wrapper: MTEWrapper, given: Any, texts: list[str], rows: np.ndarray
+    wrapper: MTEWrapper, given: Any, texts: list[str], order: np.ndarray, n_sample: int
 ) -> tuple[Task, dict[str, float]]:
     """Have a model label some texts, each once, in three calls that are timed.
 
     The first one warms it up; the difference of the others is what a text takes.
+    ``order`` are the rows of distinct texts, the sample first.
     """
-    cost = getattr(wrapper.estimator, "forecast", None)
-    edge = len(rows) // 8
-    parts = [rows[:edge], rows[edge : 2 * edge], rows[2 * edge :]]
-    tasks: list[Task] = []
-    took, asked = [], []
-    for part in parts:
-        some = _taken(given, part)
-        asked.append(wrapper.count_calls(some))
+    sample = order[:n_sample]
+    left = set(wrapper.rows_to_ask(given).tolist())
+    ask = [i for i in sample if i in left]
+    more = [i for i in order[n_sample:] if i in left]
+    ask += more[: max(0, len(sample) // 2 - len(ask))]
+    if not ask:
         began = time.perf_counter()
-        tasks.append(wrapper.label(some))
-        took.append(time.perf_counter() - began)
-    more = asked[2] - asked[1]
-    slope = max((took[2] - took[1]) / more, 0.0) if more > 0 else 0.0
-    calls = wrapper.count_calls(given)
+        task = wrapper.label(given)
+        seconds = time.perf_counter() - began
+        place = {text: i for i, text in enumerate(task.texts)}
+        rows = [place[texts[i]] for i in sample if texts[i] in place]
+        task = task.take(np.array(rows))
+        return task, {"calls": 0.0, "seconds": seconds, "bytes": _bytes_of(task, texts)}
+    edge = max(1, len(ask) // 8)
+    took, answered = [], []
+    parts = [ask[:edge], ask[edge : 2 * edge], ask[2 * edge :]]
+    for part in filter(None, parts):
+        began = time.perf_counter()
+        answered.append(wrapper.label(_taken(given, np.array(part))))
+        took.append((time.perf_counter() - began, len(part)))
+    task = answered[-1]
+    rest = wrapper.rows_to_ask(given)
     out = {
-        "calls": float(calls),
-        "seconds": max(took[1] - slope * asked[1], 0.0) + slope * calls,
-        "bytes": _bytes_of(tasks[2]) / len(parts[2]) * len(texts),
+        "calls": float(len(rest)),
+        "seconds": _line(*took[-2:], len(rest)),
+        "bytes": _bytes_of(task, texts),
     }
-    if calls and cost is not None and hasattr(wrapper.estimator.client, "forecast"):
-        told = cost(given)
+    client = getattr(wrapper.estimator, "client", None)
+    if len(rest) and hasattr(client, "forecast"):
+        told = wrapper.estimator.forecast(_taken(given, rest))
         out |= {"requests": told["requests"], "tokens": told["tokens"]}
-    return tasks[2], out
+    some = _taken(given, sample)
+    # Where answers are kept, all of the sample is to be had for nothing.
+    return (task if len(wrapper.rows_to_ask(some)) else wrapper.label(some)), out
 
 
-def _bytes_of(task: Task) -> float:
+def _line(*points: Any) -> float:
+    """Extrapolate a cost from one or two pairs of cost and count, the larger last."""
+    *known, count = points
+    (full, many) = known[-1]
+    (short, few) = known[0]
+    if many <= few:
+        return float(full / many * count)
+    slope = max(full - short, 0.0) / (many - few)
+    return float(max(full + slope * (count - many), 0.0))
+
+
+def _bytes_of(task: Task, texts: list[str]) -> float:
+    """Bytes of the labels of all texts."""
     targets = task.targets
-    return float(targets.proba.nbytes) if targets.kind == "label" else 0.0
+    if targets.kind != "label":
+        return 0.0
+    return float(targets.proba.nbytes) / task.n_samples * len(texts)
 
 
 def _encoding(
@@ -268,13 +325,13 @@ class _Sample:
 
     def forecast(self, n_texts: int, n_models: int) -> dict[str, float]:
         """Extrapolate the costs of all texts and rows."""
-        many, rows = self.labelled[0].n_samples, len(self._rows)
-        self.plan.closed.encode(self.labelled[0].texts)
+        many, rows = max(task.n_samples for task in self.labelled), len(self._rows)
+        self.plan.closed.encode(self.encoded)
         self.plan.closed.encode(self.target.take(self._rows).texts)
         count = min(len(self.encoded), max(many, MOST_LABELS // n_models))
-        costs = [self._cost("closed", count // 2, count, n_texts, rows)]
+        costs = [self._cost("closed", count, n_texts, rows)]
         if self.plan.taken != "closed":
-            costs.append(self._cost("tuned", many // 3, many, n_texts, rows))
+            costs.append(self._cost("tuned", many, n_texts, rows))
         return {
             "calls": float(n_models),
             "seconds": sum(cost[0] for cost in costs),
@@ -288,18 +345,18 @@ class _Sample:
         return order[:MOST_ROWS]
 
     def _cost(
-        self, which: str, few: int, many: int, n_texts: int, rows: int
+        self, which: str, many: int, n_texts: int, rows: int
     ) -> tuple[float, float]:
         """Seconds and bytes of one kind of students."""
-        memory = [self._peak(which, count, rows) for count in (few // 2, few)]
+        few = max(1, many // 3)
+        memory = [(self._peak(which, n, rows), n) for n in (max(1, few // 2), few)]
         short, full = (self._timed(which, count, rows) for count in (few, many))
-        seconds = full + max(full - short, 0.0) / (many - few) * (n_texts - many)
+        seconds = _line((short, few), (full, many), n_texts)
         if self.target.n_samples > rows:
             half = self._timed(which, many, rows // 2)
             per_row = max(full - half, 0.0) / (rows - rows // 2)
             seconds += per_row * (self.target.n_samples - rows)
-        growth = max(memory[1] - memory[0], 0.0) / (few - few // 2)
-        return seconds, memory[1] + growth * (n_texts - few)
+        return seconds, _line(*memory, n_texts)
 
     def _cut(self, task: Task, which: str, count: int) -> Task:
         """A task with so many texts."""
@@ -318,16 +375,22 @@ class _Sample:
 
     def _peak(self, which: str, count: int, rows: int) -> float:
         """Most bytes of arrays at a time, which is measured in a run of its own."""
-        tracemalloc.start()
+        was_on = tracemalloc.is_tracing()
+        if was_on:
+            tracemalloc.reset_peak()
+        else:
+            tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
         try:
             self._run(which, count, rows)
-            return float(tracemalloc.get_traced_memory()[1])
+            return float(tracemalloc.get_traced_memory()[1] - before)
         finally:
-            tracemalloc.stop()
+            if not was_on:
+                tracemalloc.stop()
 
     def _run(self, which: str, count: int, rows: int) -> None:
         """Do what `rank_models` does once texts are labelled."""
-        tasks = [task.take(np.arange(count) % task.n_samples) for task in self.labelled]
+        tasks = [self._cut(task, which, count) for task in self.labelled]
         target = self.target.take(self._rows[:rows])
         names = [str(task.name) for task in tasks]
         balanced = is_balanced("auto", self.scoring, target)

@@ -223,7 +223,7 @@ def rank_models(
     ['dull', 'fine']
     """
     wanted = _checked_baselines(baselines)
-    _check_settings(students, max_seconds, class_weight, n_labelled, scoring)
+    check_settings(students, max_seconds, class_weight, n_labelled, scoring)
     _check_choice("abstentions", abstentions, ABSTENTIONS)
     _check_choice("on_error", on_error, ("nan", "raise"))
     free = y is None and not isinstance(X, Task)
@@ -343,7 +343,7 @@ def _check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"{name}={value!r}, expected one of {tuple(choices)}.")
 
 
-def _check_settings(
+def check_settings(
     students: str,
     max_seconds: Any,
     class_weight: str | None,

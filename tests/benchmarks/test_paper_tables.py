@@ -235,15 +235,11 @@ RECORDS = {
         {"premise": f"p {i}", "hypothesis": "h", "label": ("entails", "neutral")[i % 2]}
         for i in range(24)
     ],
-    "rajpurkar/squad": [
-        {"context": "c", "question": f"q {i}", "answers": {"text": [f"a {i}"]}}
-        for i in range(24)
-    ],
     "rajpurkar/squad_v2": [
         {
-            "context": "c",
+            "context": f"c {i // 6}",
             "question": f"q {i}",
-            "answers": {"text": [f"a {i}"] * (i % 2)},
+            "answers": {"text": [f"a {i}"] * (i % 3 > 0)},
         }
         for i in range(24)
     ],
@@ -251,7 +247,11 @@ RECORDS = {
         {"passage": f"p {i}", "question": "q", "answer": i % 2 == 0} for i in range(24)
     ],
     "ucinlp/drop": [
-        {"passage": "p", "question": f"q {i}", "answers_spans": {"spans": [str(i)]}}
+        {
+            "passage": f"p {i // 4}",
+            "question": f"q {i}",
+            "answers_spans": {"spans": [str(i)]},
+        }
         for i in range(24)
     ],
     "tau/commonsense_qa": [
@@ -281,7 +281,7 @@ def test_sets_of_the_hub_become_rows(paper, monkeypatch):
 
     fake = types.SimpleNamespace(load_dataset=load_dataset)
     monkeypatch.setitem(sys.modules, "datasets", fake)
-    found = hub.hub_sets(sets.Places(), sets.Sizes(train=4, known=2, test=2))
+    found = hub.hub_sets(sets.Places(), sets.Sizes(train=8, known=8, test=8))
     assert len(asked) == len(hub.HUB_SETS) == len(found)
     for one in found.values():
         assert isinstance(one.train, Task)
@@ -293,10 +293,17 @@ def test_sets_of_the_hub_become_rows(paper, monkeypatch):
         "contradiction",
     }
     assert len(rows["snli"]) == 18  # the rows without agreement are left out
-    assert rows["squad1"][0].label == "right"
-    assert rows["squad1"][0].text.endswith("a 0") or "a 0" in rows["squad1"][0].text
-    assert rows["squad1"][1].label == "wrong"
-    assert "a 1" in rows["squad1"][1].text
+    first = rows["squad2"][:2]
+    assert [row.text for row in first] == [
+        "q 1 [SEP] a 1 [SEP] c 0",
+        "q 1 [SEP] a 2 [SEP] c 0",
+    ]
+    assert [row.label for row in first] == ["right", "wrong"]
+    passages = [{t.split(" [SEP] ")[-1] for t in found["squad2"].train.texts}]
+    passages += [{t.split(" [SEP] ")[-1] for t in found["squad2"].test.texts}]
+    assert not passages[0] & passages[1]
+    assert rows["wnli"][0].label == "not_entailment"
+    assert rows["rte"][0].label == "entailment"
     assert rows["commonsenseqa"][0].text.startswith(("yes 0", "q 0"))
     assert {row.label for row in rows["boolq"]} == {"yes", "no"}
 

@@ -1,6 +1,7 @@
 """What a ranking will cost: counts are exact, no model is asked twice, times add up."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from fute_sklearn import (
     MTEWrapper,
+    PromptedLLM,
     Task,
     TuPaTEEmbedder,
     config_context,
@@ -136,12 +138,138 @@ def test_targets_of_many_rows_are_sampled(folder):
     assert table.loc["students", "seconds"] > 0
 
 
-def test_what_rank_models_refuses_is_refused_before_a_call(folder):
+def test_a_second_forecast_still_knows_how_slow_a_model_is(folder):
+    models = wrapped(Rule("fine", pause=0.002), Rule("dull"))
+    tables = [
+        forecast(models, X, Y, texts=TEXTS, embedder=EMBEDDER, n_sample=48)
+        for _ in range(2)
+    ]
+    left = [table.loc["label fine", "calls"] for table in tables]
+    assert left == [252, 228]
+    rates = [
+        t.loc["label fine", "seconds"] / n for t, n in zip(tables, left, strict=True)
+    ]
+    assert rates[1] == pytest.approx(rates[0], rel=0.5)
+
+
+def test_answers_by_position_are_read(folder):
+    models = {"kept": ["good", "bad"] * 150, "rule": Rule("fine")}
+    table = forecast(models, X, Y, texts=TEXTS, embedder=EMBEDDER, n_sample=40)
+    assert table.attrs["errors"] == {}
+    assert table.loc["label kept", "calls"] == 0
+
+
+def test_a_method_of_a_model_that_is_called_forecast_is_none_of_ours(folder):
+    class Weather(Rule):
+        def forecast(self, days):
+            raise AssertionError
+
+    models = wrapped(Weather("fine"), Rule("dull"))
+    table = forecast(models, X, Y, texts=TEXTS, embedder=EMBEDDER, n_sample=40)
+    assert np.isnan(table.loc["label fine", "requests"])
+
+
+@pytest.mark.filterwarnings("ignore::fute_sklearn.exceptions.ModelLabelWarning")
+def test_models_that_leave_out_different_texts_are_forecast(folder):
+    class Picky(Rule):
+        def predict(self, X):
+            if any(hash_of(x + self.word) % 5 < 2 for x in X):
+                raise ValueError("not this one")
+            return ["good" if self.word in x else "bad" for x in X]
+
+    def hash_of(text):
+        return sum(map(ord, text))
+
+    models = {
+        word: MTEWrapper(Picky(word), fingerprint=word, name=word, on_error="drop")
+        for word in WORDS
+    }
+    table = forecast(models, X, Y, texts=TEXTS, embedder=EMBEDDER, n_sample=40)
+    assert table.loc["students", "calls"] == len(WORDS)
+
+
+@pytest.mark.parametrize("texts", [TEXTS[:5], ["a fine film"] * 30 + ["a dull film"]])
+@pytest.mark.parametrize("students", ["closed", "both"])
+def test_few_and_equal_texts_are_forecast(folder, texts, students):
+    models = wrapped(Rule("fine"), Rule("dull"))
+    table = forecast(models, X, Y, texts=texts, embedder=EMBEDDER, students=students)
+    assert (table["calls"][["label fine", "encode"]] == 0).all()
+    assert table.loc["students", "seconds"] > 0
+
+
+def test_labels_to_be_matched_do_not_stop_it(folder):
+    class Numbers(Rule):
+        classes_ = ["LABEL_0", "LABEL_1"]
+
+        def predict(self, X):
+            return [self.classes_[self.word in x] for x in X]
+
+    models = wrapped(Numbers("fine"), Numbers("dull"))
+    table = forecast(
+        models, X, Y, texts=TEXTS, label_names="match", embedder=EMBEDDER, n_sample=40
+    )
+    assert table.loc["students", "calls"] == 2
+
+
+def test_a_memory_trace_of_the_user_goes_on(folder):
+    tracemalloc.start()
+    try:
+        forecast(
+            wrapped(Rule("fine"), Rule("dull")),
+            X,
+            Y,
+            texts=TEXTS,
+            embedder=EMBEDDER,
+            n_sample=12,
+        )
+        assert tracemalloc.is_tracing()
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_server_s_requests_are_those_for_texts_that_are_left(folder):
+    class Client:
+        capabilities, fingerprint = frozenset({"score"}), "a server"
+
+        def score(self, contexts, continuations):
+            return [np.array([-1.0, -2.0]) for _ in contexts]
+
+        def forecast(self, contexts, continuations):
+            return {"requests": len(contexts), "kept": 0, "tokens": 7 * len(contexts)}
+
+    llm = PromptedLLM(Client(), "{text} It was", ["good", "bad"])
+    models = {"llm": MTEWrapper(llm), "rule": Rule("fine")}
+    table = forecast(models, X, Y, texts=TEXTS, embedder=EMBEDDER, n_sample=40)
+    assert table.loc["label llm", ["calls", "requests", "tokens"]].tolist() == [
+        *(260, 260, 7 * 260)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_sample": 3}, "n_sample=3, expected an int of at least 12"),
+        ({"students": "tunned"}, "students='tunned'"),
+        ({"max_seconds": -1}, "max_seconds=-1"),
+        ({"scoring": "acuracy"}, "acuracy"),
+        ({"kind": "text"}, "kind 'text'"),
+    ],
+)
+def test_wrong_settings_are_refused_before_a_call(folder, params, message):
     rule = Rule("fine")
-    with pytest.raises(ValueError, match="n_sample=3, expected an int of at least 12"):
-        forecast(wrapped(rule), X, Y, texts=TEXTS, embedder=EMBEDDER, n_sample=3)
-    with pytest.raises(ValueError, match="there are no models"):
-        forecast({}, X, Y, texts=TEXTS, embedder=EMBEDDER)
+    with pytest.raises(ValueError, match=message):
+        forecast(wrapped(rule), X, Y, texts=TEXTS, embedder=EMBEDDER, **params)
     assert rule.asked == []
+
+
+def test_labels_of_another_task_are_refused(folder):
+    rule = Rule("fine")
+    rule.classes_ = ["good", "bad"]
     with pytest.raises(LabelMismatchError):
         forecast(wrapped(rule), X, ["up", "down"] * 2, texts=TEXTS, embedder=EMBEDDER)
+    assert rule.asked == []
+    del rule.classes_
+    with pytest.raises(LabelMismatchError):
+        forecast(wrapped(rule), X, ["up", "down"] * 2, texts=TEXTS, embedder=EMBEDDER)
+    with pytest.raises(ValueError, match="there are no models"):
+        forecast({}, X, Y, texts=TEXTS, embedder=EMBEDDER)
