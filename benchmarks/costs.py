@@ -109,7 +109,8 @@ def account(
     ):
         embedder.embed(tasks[:1])  # loads and encodes
         fits = seconds(lambda e=embedder: e.embed(tasks)) / count
-        data = seconds(lambda e=embedder: e.embed([target]))
+        with TemporaryDirectory() as empty, config_context(cache_dir=empty):
+            data = seconds(lambda e=embedder: e.embed([target]))
         print(
             f"\n{name}: a model {fits:.4f} s, and {label / count:.3f} s to label; a "
             f"data set {data:.3f} s; a run {run:.4f} s"

@@ -111,8 +111,10 @@ def forecast(
     ...     {"fine": Rule("fine"), "dull": Rule("dull")},
     ...     ["fine wine", "a dull day"], ["good", "bad"], texts=texts, n_sample=60,
     ...     embedder=TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
-    >>> table["calls"][["label fine", "label dull", "students"]].tolist()
-    [140, 140, 2]
+    >>> list(table.index)
+    ['label fine', 'label dull', 'encode', 'students']
+    >>> table.attrs["students"]
+    'both'
     """
     import pandas as pd
 

@@ -297,3 +297,20 @@ def test_the_wrapped_model_cannot_be_changed_through_the_wrapper():
     wrapper = MTEWrapper(LinearSVC())
     with pytest.raises(ValueError, match="never touched"):
         wrapper.set_params(estimator__C=9)
+
+
+def test_rows_to_ask_are_the_first_of_each_distinct_text_without_an_answer(tmp_path):
+    class Counting:
+        def predict(self, X):
+            return ["good" if "fine" in x else "bad" for x in X]
+
+    wrapper = MTEWrapper(Counting(), fingerprint="counting")
+    texts = ["a fine film", "a dull film", "a fine film", "a dull day"]
+    with config_context(cache_dir=tmp_path):
+        assert wrapper.rows_to_ask(texts).tolist() == [0, 1, 3]
+        wrapper.label(texts[:2])
+        assert wrapper.rows_to_ask(texts).tolist() == [3]
+        wrapper.label(texts)
+        assert wrapper.rows_to_ask(texts).tolist() == []
+    recorded = MTEWrapper(["good", "bad", "good", "bad"])
+    assert recorded.rows_to_ask(texts).tolist() == []
