@@ -249,9 +249,9 @@ def test_a_server_s_requests_are_those_for_texts_that_are_left(folder):
     ("params", "message"),
     [
         ({"n_sample": 3}, "n_sample=3, expected an int of at least 12"),
-        ({"students": "tunned"}, "students='tunned'"),
+        ({"students": "quick"}, "students='quick'"),
         ({"max_seconds": -1}, "max_seconds=-1"),
-        ({"scoring": "acuracy"}, "acuracy"),
+        ({"scoring": "no scorer"}, "no scorer"),
         ({"kind": "text"}, "kind 'text'"),
     ],
 )
