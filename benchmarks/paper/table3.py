@@ -39,7 +39,11 @@ from fute_sklearn.exceptions import (  # noqa: E402
 )
 from fute_sklearn.metrics import performance_rate_score  # noqa: E402
 
-SURROGATES = {"offline": "fute-mini", "paper": "google-t5/t5-base"}
+SURROGATES = {
+    "offline": "fute-mini",
+    "paper": "google-t5/t5-base",
+    "tiny": "fute-tiny-random",
+}
 # The paper's table has no other sets.
 CELLS = {"sentiment": ("sst2", "mr"), "inference": ("rte", "cb")}
 MODELS = {
@@ -48,6 +52,7 @@ MODELS = {
         "meta-llama/Llama-2-13b-chat-hf, by a server",
         "mistralai/Mixtral-8x7B-Instruct-v0.1, by a server",
     ],
+    "tiny": ["random answers"],
 }
 COLUMNS = ["performance rate", *MEASURES]
 

