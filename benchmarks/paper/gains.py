@@ -193,9 +193,9 @@ def results(args: argparse.Namespace) -> Path:
     return args.results or Path(__file__).with_name(args.config)
 
 
-def places(args: argparse.Namespace | None) -> Places:
+def places(args: argparse.Namespace) -> Places:
     """Where the data and the weights lie."""
-    return Places(args.data, args.packages, args.smollm2) if args else Places()
+    return Places(args.data, args.packages, args.smollm2)
 
 
 def unlabelled(

@@ -59,11 +59,19 @@ def vectors(embedder: Any, tasks: Sequence[Task]) -> np.ndarray:
     return np.asarray(out, dtype=float)
 
 
-def gain_matrix(candidates: Sequence[Kept], targets: Sequence[str]) -> np.ndarray:
-    """Gains (n_candidates, n_targets); NaN for the candidate's own source."""
+def gain_matrix(
+    candidates: Sequence[Kept], targets: Sequence[str], truth: str = "gains"
+) -> np.ndarray:
+    """Gains, or zero-shot accuracies (n_candidates, n_targets).
+
+    NaN for the candidate's own source, and where there is none.
+    """
     return np.array(
         [
-            [np.nan if c.source == t else c.gains.get(t, np.nan) for t in targets]
+            [
+                np.nan if c.source == t else getattr(c, truth).get(t, np.nan)
+                for t in targets
+            ]
             for c in candidates
         ]
     )
@@ -206,59 +214,59 @@ class Methods:
     def same_labels(self) -> Scores:
         """Methods for candidates that have the target's labels; NaN for the others."""
         shape = (len(self.candidates), len(self.targets))
-        names = [
-            "label prior",
-            "moment embedding, dot",
-            "function space, cosine",
-            "expected score, closed form",
-            "expected score, low-rank",
-            *(f"{count} labelled rows" for count in COUNTS),
-        ]
-        out = {name: np.full(shape, np.nan) for name in names}
-        surrogate = self.config.surrogate
+        out: Scores = {}
         kinds: dict[tuple[str, ...], list[int]] = {}
         for i, one in enumerate(self.candidates):
             kinds.setdefault(one.labels, []).append(i)
         for labels, rows in kinds.items():
-            found = [
-                (column, name)
+            columns = [
+                column
                 for column, (name, one) in enumerate(self.sets.items())
                 if one.labels == labels
                 and any(self.candidates[i].source != name for i in rows)
             ]
-            if not found:
-                continue
-            models = [self.labelled[i] for i in rows]
-            columns = [column for column, _ in found]
-            targets = [
-                Task(list(t.texts), t.y, classes=list(labels), name=t.name)
-                for t in (self.targets[name] for _, name in found)
-            ]
-            place = np.ix_(rows, columns)
-            out["label prior"][place] = [
-                [-prior_distance(model, target) for target in targets]
-                for model in models
-            ]
-            both = vectors(MomentEmbedder(surrogate), [*models, *targets])
-            size = len(models)
-            out["moment embedding, dot"][place] = both[:size] @ both[size:].T
-            tuned = StudentRanker(
-                TuPaTEEmbedder(surrogate, random_state=self.seed)
-            ).fit(models)
-            goal = np.array(
-                [tuned.embedder_.embed([t])[0].embedding_ for t in targets], dtype=float
-            )
-            known = np.asarray(tuned.embeddings_, dtype=float)
-            out["function space, cosine"][place] = cosines(known, goal)
-            closed = StudentRanker(MomentEmbedder(surrogate)).fit(models)
-            for label, ranker in (("low-rank", tuned), ("closed form", closed)):
-                found_scores = ranker.decision_function(targets).T
-                out[f"expected score, {label}"][place] = found_scores
+            if columns:
+                known = list(self.targets.values())
+                targets = [
+                    Task(list(t.texts), t.y, classes=list(labels), name=t.name)
+                    for t in (known[column] for column in columns)
+                ]
+                found = self._alike([self.labelled[i] for i in rows], targets)
+                for method, scores in found.items():
+                    whole = out.setdefault(method, np.full(shape, np.nan))
+                    whole[np.ix_(rows, columns)] = scores
+        return out | self._labelled_rows()
+
+    def _alike(self, models: list[Task], targets: list[Task]) -> Scores:
+        """Scores (n_models, n_targets) of models and targets with the same labels."""
+        surrogate, size = self.config.surrogate, len(models)
+        both = vectors(MomentEmbedder(surrogate), [*models, *targets])
+        tuned = StudentRanker(TuPaTEEmbedder(surrogate, random_state=self.seed))
+        closed = StudentRanker(MomentEmbedder(surrogate))
+        tuned.fit(models)
+        goals = [tuned.embedder_.embed([t])[0].embedding_ for t in targets]
+        known = np.asarray(tuned.embeddings_, dtype=float)
+        return {
+            "label prior": np.array(
+                [[-prior_distance(m, target) for target in targets] for m in models]
+            ),
+            "moment embedding, dot": both[:size] @ both[size:].T,
+            "function space, cosine": cosines(known, np.array(goals, dtype=float)),
+            "expected score, closed form": closed.fit(models)
+            .decision_function(targets)
+            .T,
+            "expected score, low-rank": tuned.decision_function(targets).T,
+        }
+
+    def _labelled_rows(self) -> Scores:
+        """Share of a target's first labelled rows that a candidate answers rightly."""
+        shape = (len(self.candidates), len(self.targets))
+        out = {f"{n} labelled rows": np.full(shape, np.nan) for n in COUNTS}
         for i, one in enumerate(self.candidates):
             for column, name in enumerate(self.targets):
-                right = one.known_right.get(name)
+                right = one.known_right.get(name, [])
                 for count in COUNTS:
-                    if right is not None and len(right) >= count:
+                    if len(right) >= count:
                         share = np.mean(right[:count])
                         out[f"{count} labelled rows"][i, column] = share
         return out

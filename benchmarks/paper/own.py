@@ -62,8 +62,7 @@ def fisher_parts(
     one = Candidate(body, own.labels, 0)
     one.fine_tune(inputs, y, recipe)
     one.eval()
-    number = {label: i for i, label in enumerate(own.labels)}
-    goal = torch.tensor([number[str(label)] for label in y], device=device())
+    goal = one.goal(y)
     tables = {
         id(p)
         for m in body.modules()

@@ -18,10 +18,9 @@ from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..exceptions import ModelLabelError
 from ..models._mte_wrapper import MTEWrapper
-from ..tasks._label_spaces import check_label_spaces
 from ..tasks._task import Task
-from ..tasks._validation import check_texts, label_name
-from ._labelling import label_texts, wrap_models
+from ..tasks._validation import check_texts
+from ._labelling import check_known_labels, label_texts, wrap_models
 from ._model_scores import Plan, Ranking, make_plan
 from ._rank_models import check_settings, checked_target
 from ._target_scorer import is_balanced
@@ -124,7 +123,7 @@ def forecast(
     check_settings(students, max_seconds, "auto", 0, scoring)
     target = checked_target(X, y, kind, classes)
     wrapped, to_match = wrap_models(models, label_names, "wrong")
-    _check_known(wrapped, to_match, target)
+    check_known_labels(wrapped, to_match, target.targets.names)
     given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
     texts = check_texts(given, "texts")
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
@@ -168,18 +167,6 @@ def forecast(
 def _taken(given: Any, rows: np.ndarray) -> Any:
     """Some of the texts, in a container of the same kind."""
     return given.iloc[rows] if hasattr(given, "iloc") else [given[i] for i in rows]
-
-
-def _check_known(
-    wrapped: dict[str, MTEWrapper], to_match: set[str], target: Task
-) -> None:
-    """Refuse labels that are not the target's before any model is asked."""
-    known = {
-        name: [label_name(label) for label in labels]
-        for name, wrapper in wrapped.items()
-        if name not in to_match and (labels := wrapper.known_labels())
-    }
-    check_label_spaces(known, target.targets.names)
 
 
 def _in_labels_of(

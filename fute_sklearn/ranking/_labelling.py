@@ -134,6 +134,22 @@ class _Progress(CallbackSupportMixin, BaseEstimator):
     """Tells callbacks of the models that have labelled the texts."""
 
 
+def check_known_labels(
+    wrapped: dict[str, MTEWrapper], to_match: set[str], names: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Refuse models whose labels are not the target's, before any is asked.
+
+    Returns the labels, by model, of those that tell them.
+    """
+    known = {
+        name: [label_name(label) for label in labels]
+        for name, wrapper in wrapped.items()
+        if name not in to_match and (labels := wrapper.known_labels())
+    }
+    check_label_spaces(known, names)
+    return known
+
+
 def label_texts(
     wrapped: dict[str, MTEWrapper],
     to_match: set[str],
@@ -150,13 +166,7 @@ def label_texts(
     Models that fail are left out, with a warning, unless they are to raise or all fail.
     """
     names = target.targets.names
-    beforehand = {name: wrapper.known_labels() for name, wrapper in wrapped.items()}
-    known = {
-        name: [label_name(label) for label in labels]
-        for name, labels in beforehand.items()
-        if labels and name not in to_match
-    }
-    check_label_spaces(known, names)
+    known = check_known_labels(wrapped, to_match, names)
     out = Labelled({})
     failed: list[Exception] = []
     found: Task | Exception
