@@ -21,7 +21,7 @@ from fute_sklearn._engine import (
     label_tree,
     load_surrogate,
 )
-from fute_sklearn._engine._t5 import Ops, decode, encode, remember
+from fute_sklearn._engine._t5 import Ops, decode, encode, padded_attention, remember
 from fute_sklearn._engine._tuned_parameters import initial_parameters
 from fute_sklearn._utils._compat import cache_argument
 
@@ -180,7 +180,7 @@ def fisher_loss(bed: Bed, label: int) -> Callable[..., Tensor]:
 
     def loss(weights: dict[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
         ops = Ops(weights, arch.epsilon)
-        states = encode(ops, arch, ids[None], mask[None])
+        states = encode(ops, arch, ids[None], padded_attention(ops, arch, mask[None]))
         memory = remember(ops, arch, states, mask[None])
         hidden = decode(ops, arch, memory, objective.targets(np.arange(1)))
         return objective.log_proba(ops, hidden)[0, 0, label]

@@ -1,13 +1,7 @@
 """All code that imports torch and transformers: models, tuning, Fisher information."""
 
 from ._causal import CausalModel, load_causal
-from ._encoder import (
-    Encoded,
-    encode_texts,
-    encoder_steps,
-    encoder_work,
-    unreadable_share,
-)
+from ._encoder import Encoded, EncoderWork, encode_texts, encoder_steps, encoder_work
 from ._export import load_adapter, save_adapter, save_model
 from ._fine_tune import fine_tune
 from ._fisher import fisher_diagonals
@@ -20,6 +14,7 @@ from ._load import (
     load_surrogate,
 )
 from ._student import Student
+from ._tokenize import unreadable_share
 from ._tuned_parameters import TuneSettings
 from ._tuning import TuneResult, task_batches, tune_labels, tune_texts
 
@@ -28,6 +23,7 @@ __all__ = [
     "TINY_SURROGATE",
     "CausalModel",
     "Encoded",
+    "EncoderWork",
     "LabelObjective",
     "Student",
     "Surrogate",

@@ -17,7 +17,7 @@ from fute_sklearn._utils._compat import cache_argument, cache_of
 from fute_sklearn.exceptions import ClientCapabilityError, LanguageModelNotFoundError
 
 from ._after_fork import threads_start
-from ._encoder import halving
+from ._halving import halving
 from ._load import DTYPES, NO_CODE, resolve_device, update_with_weights
 from ._padding import padded
 

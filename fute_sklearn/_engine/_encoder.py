@@ -1,60 +1,82 @@
-"""Compute and cache the encoder states of distinct texts."""
+"""Compute and cache the encoder states and features of distinct texts."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fute_sklearn._utils._stack_level import find_stack_level
 from fute_sklearn._utils._store import cache_folder, text_key
-from fute_sklearn.exceptions import TruncationWarning, UnknownTokensWarning
 
 from ._encoder_cache import EncoderCache
 from ._load import Surrogate
+from ._packs import encode_rows, pack_tokens, packs
 from ._padding import padded
-from ._t5 import FrozenOps, encode
+from ._tokenize import tokenize
 
-Found = TypeVar("Found")
-BATCH_TOKENS = 512
-LENGTH_STEP = 8
 TEXTS_PER_SEGMENT = 4096
 TEXTS_PER_STEP = 1000  # of progress
-MOSTLY = 0.5
 
 
 class Encoded:
-    """Encoder states of n texts, in their order (EncodedTexts in docstrings).
+    """n texts as the encoder reads them, in their order (EncodedTexts in docstrings).
 
-    Attributes
+    Parameters
     ----------
+    surrogate : Surrogate
+        The surrogate that encodes them.
     ids : list of ndarray of int64, each (n_tokens,)
         Token ids.
-    states : list of ndarray, each (n_tokens, d_model)
-        Encoder states, possibly memory-mapped; bfloat16 is held as int16.
+    states : list of ndarray, each (n_tokens, d_model), optional
+        Encoder states, possibly memory-mapped; bfloat16 is held as int16.  Without
+        them, they are computed when they are asked for.
+    pooled : ndarray (n, d_model) of float32, optional
+        Mean of each text's states, if it is known.
+    keys : list of str, optional
+        The texts' keys in the cache, needed where there are no states.
     """
 
     def __init__(
-        self, surrogate: Surrogate, ids: list[np.ndarray], states: list[np.ndarray]
+        self,
+        surrogate: Surrogate,
+        ids: list[np.ndarray],
+        states: list[np.ndarray] | None = None,
+        *,
+        pooled: np.ndarray | None = None,
+        keys: list[str] | None = None,
     ) -> None:
         self.surrogate = surrogate
         self.ids = ids
-        self.states = states
         self.lengths = np.array([len(i) for i in ids], dtype=np.int64)
-        self._pooled: np.ndarray | None = None
+        self._states = states
+        self._pooled = pooled
+        self._keys = keys
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def states(self) -> list[np.ndarray]:
+        """The texts' encoder states."""
+        if self._states is None:
+            assert self._keys is not None
+            rows = dict(zip(self._keys, self.ids, strict=True))
+            found = _states_of(self.surrogate, rows, _ignore)
+            self._states = [found[key] for key in self._keys]
+        return self._states
+
     def take(self, rows: np.ndarray) -> Encoded:
         """Return the rows as a new object; no states are copied."""
+        states, keys = self._states, self._keys
         return Encoded(
-            self.surrogate, [self.ids[i] for i in rows], [self.states[i] for i in rows]
+            self.surrogate,
+            [self.ids[i] for i in rows],
+            None if states is None else [states[i] for i in rows],
+            pooled=None if self._pooled is None else self._pooled[rows],
+            keys=None if keys is None else [keys[i] for i in rows],
         )
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -81,71 +103,21 @@ class Encoded:
     def pooled(self) -> np.ndarray:
         """Mean of each text's token states, (n, d_model), float32; read-only."""
         if self._pooled is None:
-            self._pooled = self._mean_states()
-            self._pooled.flags.writeable = False
+            width = self.surrogate.architecture.d_model
+            self._pooled = np.empty((len(self), width), np.float32)
+            for i, rows in enumerate(self.states):
+                self._pooled[i] = _mean(self.surrogate, rows)
+        self._pooled.flags.writeable = False
         return self._pooled
 
-    def _mean_states(self) -> np.ndarray:
-        out = np.empty((len(self), self.surrogate.architecture.d_model), np.float32)
-        for i, rows in enumerate(self.states):
-            if self.surrogate.dtype == torch.bfloat16:
-                full = torch.from_numpy(np.array(rows)).view(torch.bfloat16).float()
-                out[i] = full.mean(0).numpy()
-            else:
-                out[i] = rows.mean(0)
-        return out
 
-
-def tokenize(surrogate: Surrogate, texts: Sequence[str]) -> list[np.ndarray]:
-    """Tokenise and truncate to ``max_length``, keeping the end-of-sequence token."""
-    limit = surrogate.max_length
-    rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
-        "input_ids"
-    ]
-    unknown = unknown_shares(surrogate, rows) >= MOSTLY
-    if unknown.any():
-        row = int(unknown.argmax())
-        warnings.warn(
-            f"{unknown.sum()} of {len(rows)} texts ({unknown.mean():.0%}) consist "
-            f"mostly of what the vocabulary of surrogate={surrogate.name!r} lacks, as "
-            f"row {row}: {texts[row][:40]!r}. It cannot tell such texts apart, and "
-            "what is learnt from them means nothing. Remedy: a surrogate of the texts' "
-            "language, or leave these texts out",
-            UnknownTokensWarning,
-            stacklevel=find_stack_level(),
-        )
-    cut = sum(len(row) > limit for row in rows)
-    if cut:
-        warnings.warn(
-            f"{cut} of {len(rows)} texts are longer than max_length={limit} tokens "
-            "and are cut; raise max_length to read them whole",
-            TruncationWarning,
-            stacklevel=find_stack_level(),
-        )
-    return [
-        np.asarray(r if len(r) <= limit else [*r[: limit - 1], r[-1]], dtype=np.int64)
-        for r in rows
-    ]
-
-
-def unknown_shares(surrogate: Surrogate, rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Share of each text's tokens that are the unknown token."""
-    unknown = surrogate.tokenizer.unk_token_id
-    others = set(surrogate.tokenizer.all_special_ids) - {unknown}
-    shares = np.zeros(len(rows))
-    for i, row in enumerate(rows):
-        if unknown in row:
-            own = [token for token in row if token not in others]
-            shares[i] = own.count(unknown) / len(own)
-    return shares
-
-
-def unreadable_share(surrogate: Surrogate, texts: Sequence[str]) -> float:
-    """Share of the texts with half or more unknown tokens."""
-    rows = surrogate.tokenizer(list(texts), truncation=False, verbose=False)[
-        "input_ids"
-    ]
-    return float((unknown_shares(surrogate, rows) >= MOSTLY).mean())
+def _mean(surrogate: Surrogate, rows: np.ndarray) -> np.ndarray:
+    """Mean of a text's token states, in float32."""
+    if surrogate.dtype == torch.bfloat16:
+        full = torch.from_numpy(np.array(rows)).view(torch.bfloat16).float()
+        return full.mean(0).numpy()
+    found: np.ndarray = rows.mean(0)
+    return found
 
 
 def encoder_steps(texts: Sequence[str]) -> int:
@@ -172,36 +144,79 @@ class _Progress:
         return self.done // TEXTS_PER_STEP
 
 
-def _ignore_step() -> None:
+def _ignore(*_: int) -> None:
     """Report no progress."""
 
 
 def encode_texts(
     surrogate: Surrogate,
     texts: Sequence[str],
-    on_step: Callable[[], None] = _ignore_step,
+    on_step: Callable[[], None] = _ignore,
+    *,
+    states: bool = True,
 ) -> Encoded:
-    """Return the encoder states of texts; compute those that are not cached.
+    """Return texts with their encoder states, or with their means only.
 
-    Batches have fixed shapes (length rounded up, missing rows padded), so that a text's
-    states do not depend on the other texts of the batch.  ``on_step`` is called after
-    each step that `encoder_steps` counts.
+    What is not cached is computed.  Means take a twentieth of the states' space and are
+    kept apart from them; where states are kept, means are taken from those.
+    ``on_step`` is called after each step that `encoder_steps` counts.
     """
-    folder = cache_folder(f"encoder/{surrogate.fingerprint}")
-    cache = EncoderCache(folder)
     ids = tokenize(surrogate, texts)
     keys = [text_key(text) for text in texts]
-    missing = {
-        key: row for key, row in zip(keys, ids, strict=True) if cache.get(key) is None
-    }
-    n_distinct = len(set(keys))
-    progress = _Progress(on_step, n_distinct)
-    progress.add(n_distinct - len(missing))
-    todo = sorted(missing, key=lambda key: (len(missing[key]), key))
-    for start in range(0, len(todo), TEXTS_PER_SEGMENT):
-        part = {key: missing[key] for key in todo[start : start + TEXTS_PER_SEGMENT]}
-        cache.put(_encode_part(surrogate, part, progress.add))
-    return Encoded(surrogate, ids, [cache.kept(key) for key in keys])
+    rows = dict(zip(keys, ids, strict=True))
+    progress = _Progress(on_step, len(rows))
+    if states:
+        found = _states_of(surrogate, rows, progress.add)
+        return Encoded(surrogate, ids, [found[key] for key in keys])
+    means = _means_of(surrogate, rows, progress.add)
+    width = surrogate.architecture.d_model
+    pooled = np.array([means[key] for key in keys], np.float32).reshape(-1, width)
+    return Encoded(surrogate, ids, pooled=pooled, keys=keys)
+
+
+def _states_cache(surrogate: Surrogate) -> EncoderCache:
+    return EncoderCache(cache_folder(f"encoder/{surrogate.fingerprint}-states"))
+
+
+def _means_cache(surrogate: Surrogate) -> EncoderCache:
+    return EncoderCache(cache_folder(f"encoder/{surrogate.fingerprint}-means"))
+
+
+def _states_of(
+    surrogate: Surrogate, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    cache = _states_cache(surrogate)
+    missing = {key: row for key, row in rows.items() if cache.get(key) is None}
+    on_done(len(rows) - len(missing))
+    for part in _segments(missing):
+        cache.put(encode_rows(surrogate, part, np.copy, on_done))
+    return {key: cache.kept(key) for key in rows}
+
+
+def _means_of(
+    surrogate: Surrogate, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    cache = _means_cache(surrogate)
+    missing = {key: row for key, row in rows.items() if cache.get(key) is None}
+    on_done(len(rows) - len(missing))
+    states = _states_cache(surrogate)
+
+    def kept(one: np.ndarray) -> np.ndarray:
+        return _mean(surrogate, one)[None]
+
+    for part in _segments(missing):
+        means = {key: kept(one) for key in part if (one := states.get(key)) is not None}
+        on_done(len(means))
+        left = {key: row for key, row in part.items() if key not in means}
+        cache.put(means | encode_rows(surrogate, left, kept, on_done))
+    return {key: cache.kept(key)[0] for key in rows}
+
+
+def _segments(rows: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Parts of the rows that are written together, short rows first."""
+    order = sorted(rows, key=lambda key: (len(rows[key]), key))
+    for start in range(0, len(order), TEXTS_PER_SEGMENT):
+        yield {key: rows[key] for key in order[start : start + TEXTS_PER_SEGMENT]}
 
 
 @dataclass(frozen=True)
@@ -215,7 +230,7 @@ class EncoderWork:
     n_tokens : int
         Tokens of these texts.
     n_bytes : int
-        Size of the states and token ids of all texts.
+        Size of the states and token ids of all texts, or of their means.
     """
 
     batches: list[list[str]]
@@ -223,100 +238,30 @@ class EncoderWork:
     n_bytes: int
 
 
-def encoder_work(surrogate: Surrogate, texts: Sequence[str]) -> EncoderWork:
+def encoder_work(
+    surrogate: Surrogate, texts: Sequence[str], *, states: bool = True
+) -> EncoderWork:
     """Return what encoding texts takes; nothing is encoded."""
-    cache = EncoderCache(cache_folder(f"encoder/{surrogate.fingerprint}"))
+    caches = [_states_cache(surrogate)]
+    caches += [] if states else [_means_cache(surrogate)]
     distinct = list(dict.fromkeys(texts))
     ids = tokenize(surrogate, distinct)
-    size = surrogate.architecture.d_model * surrogate.dtype.itemsize
-    n_bytes = sum(len(row) * (size + row.itemsize) for row in ids)
-    rows = {
-        text: row
-        for text, row in zip(distinct, ids, strict=True)
-        if cache.get(text_key(text)) is None
+    width = surrogate.architecture.d_model
+    n_bytes = sum(row.nbytes for row in ids)
+    if states:
+        n_bytes += sum(map(len, ids)) * width * surrogate.dtype.itemsize
+    else:
+        n_bytes += len(distinct) * width * np.dtype(np.float32).itemsize
+    names = {text_key(text): text for text in distinct}
+    missing = {
+        key: row
+        for key, row in zip(names, ids, strict=True)
+        if all(cache.get(key) is None for cache in caches)
     }
-    todo = sorted(rows, key=lambda text: (len(rows[text]), text_key(text)))
-    batches = []
-    for start in range(0, len(todo), TEXTS_PER_SEGMENT):
-        part = {text: rows[text] for text in todo[start : start + TEXTS_PER_SEGMENT]}
-        for length, names in _by_length(part).items():
-            count = _batch_size(length)
-            batches += [names[i : i + count] for i in range(0, len(names), count)]
-    return EncoderWork(batches, sum(map(len, rows.values())), n_bytes)
-
-
-def _by_length(rows: dict[str, np.ndarray]) -> dict[int, list[str]]:
-    """Names of rows by their length, rounded up."""
-    groups: dict[int, list[str]] = {}
-    for name, row in rows.items():
-        groups.setdefault(-(-len(row) // LENGTH_STEP) * LENGTH_STEP, []).append(name)
-    return groups
-
-
-def _batch_size(length: int) -> int:
-    return max(1, BATCH_TOKENS // length)
-
-
-def _encode_part(
-    surrogate: Surrogate, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
-) -> dict[str, np.ndarray]:
-    out: dict[str, np.ndarray] = {}
-    for length, keys in _by_length(rows).items():
-        size = _batch_size(length)
-
-        def run(size: int, length: int = length, keys: list[str] = keys) -> None:
-            for start in range(0, len(keys), size):
-                part = [key for key in keys[start : start + size] if key not in out]
-                if part:
-                    block = [rows[key] for key in part]
-                    found = _encode_batch(surrogate, block, size, length)
-                    out.update(zip(part, found, strict=True))
-                    on_done(len(part))
-
-        halving(run, size)
-    return out
-
-
-def _encode_batch(
-    surrogate: Surrogate, rows: list[np.ndarray], size: int, length: int
-) -> list[np.ndarray]:
-    ids = np.zeros((size, length), np.int64)
-    mask = np.zeros((size, length), np.float32)
-    mask[len(rows) :, 0] = 1
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = 1
-    ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
-    device = surrogate.device
-    with torch.inference_mode():
-        states = encode(
-            ops,
-            surrogate.architecture,
-            torch.from_numpy(ids).to(device),
-            torch.from_numpy(mask).to(device),
-        ).cpu()
-    if states.dtype == torch.bfloat16:
-        states = states.view(torch.int16)
-    found = states.numpy()
-    return [found[i, : len(row)].copy() for i, row in enumerate(rows)]
-
-
-def halving(run: Callable[[int], Found], size: int) -> Found:
-    """Call ``run(size)``; after an out-of-memory error, repeat with half the size."""
-    warned = False
-    while True:
-        try:
-            return run(size)
-        except torch.OutOfMemoryError as error:
-            if size == 1:
-                raise torch.OutOfMemoryError(
-                    "not enough memory for a batch of one. Remedy: a smaller "
-                    'max_length, dtype="bfloat16", a smaller surrogate, or '
-                    f'device="cpu". Cause: {error}'
-                ) from error
-            size = size // 2
-            if not warned:
-                warnings.warn(
-                    f"out of memory; going on in batches of {size}", stacklevel=2
-                )
-                warned = True
+    room = pack_tokens(surrogate)
+    batches = [
+        [names[key] for key in pack]
+        for part in _segments(missing)
+        for pack in packs(part, room)
+    ]
+    return EncoderWork(batches, sum(map(len, missing.values())), n_bytes)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._encoder import Encoded, halving
+from ._encoder import Encoded
+from ._halving import halving
 from ._likelihood import Objective
 from ._load import Surrogate, head_of
-from ._t5 import Ops, decode, encode, remember
+from ._t5 import Ops, decode, encode, padded_attention, remember
 from ._tuning import batches, flushed_denormals
 
 
@@ -24,7 +25,8 @@ def encoder_states(
     if not anew:
         return encoded.batch(rows)
     ids, mask = encoded.batch_ids(rows)
-    return encode(ops, encoded.surrogate.architecture, ids, mask), mask
+    arch = encoded.surrogate.architecture
+    return encode(ops, arch, ids, padded_attention(ops, arch, mask)), mask
 
 
 def fine_tune(

@@ -23,9 +23,10 @@ from torch.nn import functional as F
 
 from fute_sklearn._utils._config import get_config
 
-from ._encoder import Encoded, halving
+from ._encoder import Encoded
 from ._fine_tune import encoder_states
 from ._gradient_sums import GradientSums
+from ._halving import halving
 from ._likelihood import LabelObjective, Objective, TextObjective
 from ._load import Surrogate
 from ._t5 import Ops, decode, remember

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._encoder import Encoded, halving
+from ._encoder import Encoded
 from ._fine_tune import encoder_states
+from ._halving import halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate, head_of
 from ._t5 import FrozenOps, Targets, Tuned, decode, remember

@@ -12,6 +12,8 @@ positions, D = d_model.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -20,6 +22,8 @@ from torch.nn import functional as F
 
 from ._load import Architecture
 
+# Queries, keys and values (..., S, H * d_kv) to the mixture of the values.
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 ACTIVATIONS = {
     "relu": torch.relu_,  # in place, as its input is not needed later
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
@@ -67,6 +71,10 @@ class Ops:
         """Look up input word vectors."""
         return F.embedding(ids, self.weights["shared.weight"])
 
+    def residual(self, x: Tensor, added: Tensor) -> Tensor:
+        """Add a block's output to its input."""
+        return x + added
+
     def position_bias(self, name: str, buckets: Tensor, batch: int) -> Tensor:
         """Look up relative position biases, (..., H); ``batch`` is for Fisher."""
         return F.embedding(buckets, self.weights[name])
@@ -83,6 +91,10 @@ class FrozenOps(Ops):
     def norm(self, name: str, x: Tensor) -> Tensor:
         """Root mean square norm, in float32 as T5 has it."""
         return _Norm.apply(x, self.weights[name], self.epsilon)
+
+    def residual(self, x: Tensor, added: Tensor) -> Tensor:
+        """Add a block's output to its input, in place where nothing is recorded."""
+        return x.add_(added) if torch.is_inference_mode_enabled() else x + added
 
 
 class Tuned(NamedTuple):
@@ -155,31 +167,72 @@ def feed_forward(
     return add("wo", inner, ops.linear(f"{name}.wo.weight", inner))
 
 
-def encode(ops: Ops, arch: Architecture, ids: Tensor, mask: Tensor) -> Tensor:
-    """Run the encoder: (B, S) token ids to (B, S, D) states."""
-    batch, length = ids.shape
+def encode(ops: Ops, arch: Architecture, ids: Tensor, attend: Attend) -> Tensor:
+    """Run the encoder: (..., S) token ids to (..., S, D) states.
+
+    ``attend`` lets queries attend to keys and values, each (..., S, H * d_kv); it says
+    which tokens belong together.
+    """
     x = ops.embed(ids)
-    place = torch.arange(length, device=ids.device)
-    buckets = position_buckets(place[None] - place[:, None], arch, bidirectional=True)
-    name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    bias = ops.position_bias(name, buckets, batch).movedim(-1, -3)
-    bias = bias + additive_mask(mask, x.dtype)[:, None, None, :]
-    shape = (batch, length, arch.n_heads, arch.d_kv)
     for i in range(arch.n_encoder_layers):
         block = f"encoder.block.{i}.layer"
+        name = f"{block}.0.SelfAttention"
         h = ops.norm(f"{block}.0.layer_norm.weight", x)
-        q, k, v = (
-            ops.linear(f"{block}.0.SelfAttention.{p}.weight", h)
-            .view(shape)
-            .transpose(1, 2)
-            for p in "qkv"
-        )
-        weights = torch.softmax((q @ k.transpose(2, 3) + bias).float(), -1).to(x.dtype)
-        mixed = (weights @ v).transpose(1, 2).reshape(batch, length, -1)
-        x = x + ops.linear(f"{block}.0.SelfAttention.o.weight", mixed)
+        q, k, v = (ops.linear(f"{name}.{part}.weight", h) for part in "qkv")
+        x = ops.residual(x, ops.linear(f"{name}.o.weight", attend(q, k, v)))
         h = ops.norm(f"{block}.1.layer_norm.weight", x)
-        x = x + feed_forward(ops, arch, f"{block}.1.DenseReluDense", h)
+        x = ops.residual(x, feed_forward(ops, arch, f"{block}.1.DenseReluDense", h))
     return ops.norm("encoder.final_layer_norm.weight", x)
+
+
+def _encoder_bias(
+    ops: Ops, arch: Architecture, length: int, batch: int, device: torch.device
+) -> Tensor:
+    """Relative position bias between ``length`` tokens, (..., H, S, S)."""
+    place = torch.arange(length, device=device)
+    buckets = position_buckets(place[None] - place[:, None], arch, bidirectional=True)
+    name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    return ops.position_bias(name, buckets, batch).movedim(-1, -3)
+
+
+def padded_attention(ops: Ops, arch: Architecture, mask: Tensor) -> Attend:
+    """Attention within texts that are padded to one length, ``mask`` (B, S)."""
+    batch, length = mask.shape
+    bias = _encoder_bias(ops, arch, length, batch, mask.device)
+    bias = bias + additive_mask(mask, bias.dtype)[:, None, None, :]
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (_heads(x, arch) for x in (q, k, v))
+        weights = torch.softmax((q @ k.mT + bias).float(), -1).to(v.dtype)
+        return (weights @ v).transpose(-2, -3).flatten(-2)
+
+    return attend
+
+
+def packed_attention(ops: Ops, arch: Architecture, lengths: Sequence[int]) -> Attend:
+    """Attention within texts that are laid end to end, sorted by their lengths.
+
+    Tokens after the last text are padding, whose states mean nothing.
+    """
+    device = ops.weights["shared.weight"].device
+    bias = _encoder_bias(ops, arch, max(lengths), 1, device)
+    spans = [(length, len(list(alike))) for length, alike in groupby(lengths)]
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mixed = torch.zeros_like(q)
+        start = 0
+        for length, count in spans:
+            stop = start + length * count
+            shape = (count, length, arch.n_heads, arch.d_kv)
+            a, b, c = (x[start:stop].view(shape).transpose(1, 2) for x in (q, k, v))
+            # Positions are relative: a short text's bias is a corner of a long one's.
+            own = bias[:, :length, :length].expand(count, -1, -1, -1)
+            found = F.scaled_dot_product_attention(a, b, c, attn_mask=own, scale=1.0)
+            mixed[start:stop].view(shape).copy_(found.transpose(1, 2))
+            start = stop
+        return mixed
+
+    return attend
 
 
 def remember(

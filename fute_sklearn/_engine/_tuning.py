@@ -20,7 +20,8 @@ from torch import Tensor
 from fute_sklearn._utils._config import get_config
 
 from ._early_stopping import BestSoFar
-from ._encoder import Encoded, halving
+from ._encoder import Encoded
+from ._halving import halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
 from ._t5 import FrozenOps, Memory, Tuned, decode, remember

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,9 @@ import numpy as np
 PLAIN = frozenset({str, int, bool})
 CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
 EXACT_FLOAT = 2**53
+# Kinds of arrays whose values are Python's own once they are a list.
+KINDS = "Ubiu"
+Found = TypeVar("Found")
 
 
 def has(values: Any, name: str) -> bool:
@@ -113,6 +116,30 @@ def scalar(value: Any) -> Any:
     return value.as_py() if hasattr(value, "as_py") else value
 
 
+def scalars(values: Iterable[Any]) -> list[Any]:
+    """Return the values of a column as Python objects."""
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, np.dtype) and (dtype.kind in KINDS or dtype == np.float64):
+        return values.tolist()  # type: ignore[attr-defined, no-any-return]
+    out = list(values)
+    return out if are_plain(out) else [scalar(value) for value in out]
+
+
+def by_distinct(function: Callable[[Any], Found], values: list[Any]) -> list[Found]:
+    """Apply a function to many values, once for each that occurs."""
+    kinds = set(map(type, values))
+    if not PLAIN.issuperset(kinds):
+        return [function(value) for value in values]
+    if len(kinds) == 1:
+        found = {value: function(value) for value in set(values)}
+        if all(value is new for value, new in found.items()):
+            return list(values)
+        return [found[value] for value in values]
+    pairs = list(zip(map(type, values), values, strict=True))  # True is not 1 here
+    of_pairs = {pair: function(pair[1]) for pair in set(pairs)}
+    return [of_pairs[pair] for pair in pairs]
+
+
 def column_of(values: Any, name: str) -> list[Any]:
     """Return one Python scalar per row; raise naming the first invalid row."""
     if isinstance(values, (str, bytes)):
@@ -126,7 +153,7 @@ def column_of(values: Any, name: str) -> list[Any]:
         raise ValueError(
             f"{name} has {values.ndim} dimensions; expected one target per text."  # type: ignore[attr-defined]
         )
-    out = [scalar(value) for value in values]
+    out = scalars(values)
     if are_plain(out):
         return out
     for i, value in enumerate(out):

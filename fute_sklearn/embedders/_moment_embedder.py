@@ -56,7 +56,9 @@ def _shipped(path: Path) -> FeatureSpace:
 def _of_texts(surrogate: Surrogate, texts: ReferenceTexts) -> FeatureSpace:
     from .._engine import encode_texts
 
-    return _space_of(encode_texts(surrogate, texts), texts_key(texts)[:16])
+    return _space_of(
+        encode_texts(surrogate, texts, states=False), texts_key(texts)[:16]
+    )
 
 
 def _space_of(encoded: Encoded, name: str) -> FeatureSpace:
@@ -171,6 +173,7 @@ class MomentEmbedder(SurrogateEmbedder):
     True
     """
 
+    _reads_states = False
     _parameter_constraints = {
         **SURROGATE_CONSTRAINTS,
         "alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
@@ -395,7 +398,7 @@ def _word_features(
 ) -> np.ndarray:
     from .._engine import encode_texts
 
-    words = space.standardised(encode_texts(surrogate, names).pooled())
+    words = space.standardised(encode_texts(surrogate, names, states=False).pooled())
     return words / np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-12)
 
 

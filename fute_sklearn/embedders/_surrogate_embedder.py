@@ -18,7 +18,7 @@ from ._base_embedder import BaseTaskEmbedder, Fitted, OnStep, seed_of
 from ._student import STUDENTS, StudentState
 
 if TYPE_CHECKING:
-    from .._engine import Encoded, Surrogate
+    from .._engine import Encoded, EncoderWork, Surrogate
 
 SURROGATE_CONSTRAINTS: dict[str, list[Any]] = {
     "surrogate": [str, HasMethods("__fspath__")],
@@ -39,6 +39,8 @@ class SurrogateEmbedder(BaseTaskEmbedder):
     device: str
     dtype: str
     _parameter_constraints: dict[str, list[Any]] = SURROGATE_CONSTRAINTS
+    # Whether token states are read, or their means suffice, which are kept for long.
+    _reads_states = True
 
     @abstractmethod
     def _space(self, surrogate: Surrogate, task: Task, seed: int) -> tuple[Any, ...]:
@@ -72,7 +74,7 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         order = sorted(range(tasks[0].n_samples), key=tasks[0].texts.__getitem__)
         rows = np.array(order)
         texts = [tasks[0].texts[i] for i in order]
-        encoded = encode_texts(surrogate, texts, on_step)
+        encoded = encode_texts(surrogate, texts, on_step, states=self._reads_states)
         ordered = [task.take(rows) for task in tasks]
         found = self._fit_group(surrogate, encoded, ordered, seed, on_step)
         out = []
@@ -175,7 +177,10 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         return surrogate
 
     def encode(self, X: Any, fingerprint: str | None = None) -> Encoded:
-        """Compute the surrogate's encoder states of texts, using the cache.
+        """Compute what the surrogate's encoder makes of texts, using the cache.
+
+        Embedders that need no token states, as the closed form, compute and keep their
+        means only, a twentieth of the space.
 
         Parameters
         ----------
@@ -206,7 +211,27 @@ class SurrogateEmbedder(BaseTaskEmbedder):
                     f"{X.surrogate.fingerprint} instead of {surrogate.fingerprint}."
                 )
             return X
-        return encode_texts(surrogate, check_texts(X))
+        return encode_texts(surrogate, check_texts(X), states=self._reads_states)
+
+    def encoder_work(self, X: Any) -> EncoderWork:
+        """Count what `encode` has to compute for texts; nothing is encoded.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        work : EncoderWork
+            ``batches``, the texts that are not cached, by the batches in which they
+            are encoded; ``n_tokens``, their tokens; ``n_bytes``, the size of what is
+            kept of all texts.
+        """
+        from .._engine import encoder_work
+
+        surrogate = self.load_surrogate()
+        return encoder_work(surrogate, check_texts(X), states=self._reads_states)
 
     def unreadable_share(self, X: Any) -> float:
         """Compute the share of texts that consist mostly of unknown tokens.

@@ -66,6 +66,8 @@ class TextEmbedder(SurrogateEmbedder):
     (16,)
     """
 
+    _reads_states = False
+
     def __init__(
         self,
         surrogate: Any = "fute-mini",

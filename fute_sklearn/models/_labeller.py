@@ -64,13 +64,13 @@ class Labeller:
 
     def answers(
         self, X: Any, texts: list[str], content: Sequence[str], kept: KeptAnswers
-    ) -> tuple[list[int], ModelAnswers]:
+    ) -> tuple[Sequence[int], ModelAnswers]:
         """Return the rows with an answer, and the answers.
 
         Each distinct content is asked for once.
         """
         if isinstance(self.model, RecordedAnswers):
-            return list(range(len(texts))), self._recorded(X, texts)
+            return range(len(texts)), self._recorded(X, texts)
         keys = [answer_key(one) for one in content]
         first: dict[str, int] = {}
         for i, key in enumerate(keys):

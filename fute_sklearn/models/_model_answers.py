@@ -13,12 +13,13 @@ from .._utils._columns import (
     CONTAINERS,
     EXACT_FLOAT,
     are_plain,
+    by_distinct,
     column_names,
     column_of,
     is_missing,
     is_table,
     plain,
-    scalar,
+    scalars,
     table_of,
     typed_array,
 )
@@ -84,7 +85,7 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
         rows = found.to_numpy() if hasattr(found, "to_numpy") else found
         found = [row[0] for row in rows]
     named = None if abstention_label is None else label_name(abstention_label)
-    values = [scalar(value) for value in found]
+    values = scalars(found)
 
     def is_none(value: Any) -> bool:
         return (
@@ -93,13 +94,11 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
             or (not isinstance(value, CONTAINERS) and label_name(value) == named)
         )
 
-    if are_plain(values):  # of a few kinds, as a rule
-        pairs = [(type(value), value) for value in values]  # True is not 1 here
-        none = {pair: is_none(pair[1]) for pair in set(pairs)}
-        abstained = np.array([none[pair] for pair in pairs], dtype=bool)
-    else:
-        abstained = np.array([is_none(value) for value in values], dtype=bool)
-    answered = [v for v, none in zip(values, abstained, strict=True) if not none]
+    abstained = np.zeros(len(values), bool)
+    answered = values
+    if any(map(is_none, set(values) if are_plain(values) else values)):
+        abstained[:] = by_distinct(is_none, values)
+        answered = [v for v, none in zip(values, abstained, strict=True) if not none]
     array = _typed(column_of(answered, "prediction"))
     if len(answered) == len(values) or not answered:
         return array if answered else np.full(len(values), ""), abstained

@@ -14,13 +14,18 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils._columns import scalar
+from .._utils._columns import by_distinct, scalar
 from .._utils._parameters import validate_params
 from .._utils._stack_level import find_stack_level
 from .._utils._store import text_key
 from ..exceptions import ModelLabelError, ModelLabelWarning, UnknownModelWarning
 from ..tasks._task import Task
-from ..tasks._validation import check_label_names, check_texts, label_name
+from ..tasks._validation import (
+    check_label_names,
+    check_texts,
+    first_seen,
+    label_name,
+)
 from ._content_hash import content_hash, content_mark
 from ._kept_answers import KeptAnswers, answer_key, answers_in_memory, answers_of
 from ._labeller import Labeller, short
@@ -344,7 +349,7 @@ class MTEWrapper(BaseEstimator):
         try:
             y, classes = self._targets(model, answers)
             return Task(
-                [texts[i] for i in rows],
+                texts if len(rows) == len(texts) else [texts[i] for i in rows],
                 y,
                 name=name,
                 classes=classes,
@@ -492,11 +497,11 @@ class MTEWrapper(BaseEstimator):
         return [scalar(label) for label in self.classes]
 
     def _without_abstentions(
-        self, rows: list[int], answers: ModelAnswers, name: str
-    ) -> tuple[list[int], ModelAnswers]:
+        self, rows: Sequence[int], answers: ModelAnswers, name: str
+    ) -> tuple[Sequence[int], ModelAnswers]:
         """Raise for abstentions or leave them out, unless they are kept."""
         choice = self.abstentions or self.on_error
-        lost = [i for i, none in zip(rows, answers.abstained, strict=True) if none]
+        lost = [rows[i] for i in np.flatnonzero(answers.abstained).tolist()]
         if not lost or choice == "keep":
             return rows, answers
         what = f"{len(lost)} of {len(rows)} texts (rows {short(lost)})"
@@ -532,21 +537,26 @@ class MTEWrapper(BaseEstimator):
             answers = replace(answers, values=values)
             return _soft_targets(answers, method, own, more, renaming)
         gone = answers.abstained
-        y = [v for v, none in zip(values.tolist(), gone, strict=True) if not none]
+        y = values[~gone].tolist()
+        seen = first_seen(y)
         if own:
-            renaming.check([*own, *more, *y])
-        elif renaming.names and not set(map(label_name, y)) & set(renaming.names):
+            renaming.check([*own, *more, *seen])
+        elif renaming.names and not set(map(label_name, seen)) & set(renaming.names):
             raise ValueError(
                 f"label_names names {sorted(renaming.names)}, but the model answers "
-                f"{sorted(set(map(label_name, y)))[:5]}."
+                f"{sorted(set(map(label_name, seen)))[:5]}."
             )
-        answered = iter([renaming.of(label) for label in y])
-        y = [ABSTAINED if none else next(answered) for none in gone]
+        if renaming.names:
+            y = by_distinct(renaming.of, y)
+        if gone.any():
+            answered = iter(y)
+            y = [ABSTAINED if none else next(answered) for none in gone]
         named = [renaming.of(label) for label in self._answers_of(own + more)]
         named += renaming.names.values()
         if not named or self.kind in ("number", "text"):
             return y, None
-        return y, list({label_name(label): label for label in named + y}.values())
+        named += first_seen(y)
+        return y, list({label_name(label): label for label in named}.values())
 
     @contextmanager
     def _kept(self, model: AdaptedModel, name: str) -> Iterator[KeptAnswers]:

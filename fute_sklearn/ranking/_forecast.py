@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 400  # of the target, that are scored for the forecast
 MOST_LABELS = 100_000  # of which closed-form students are timed
-WARM_UP, TIMED = 4, 24  # batches of the encoder
+WARM_UP, TIMED = 2, 12  # batches of the encoder
 
 
 def forecast(
@@ -273,10 +273,7 @@ def _encoding(
 
     Also returns the texts of these batches.
     """
-    from .._engine import encoder_work
-
-    surrogate = embedder.load_surrogate()
-    batches = encoder_work(surrogate, texts).batches
+    batches = embedder.encoder_work(texts).batches
     chosen = np.unique(np.linspace(0, len(batches) - 1, WARM_UP + TIMED).astype(int))
     chosen = np.random.default_rng(0).permutation(chosen) if batches else chosen[:0]
     first, timed = (
@@ -288,7 +285,7 @@ def _encoding(
     rate = 0.0
     if timed:
         rate = _seconds(lambda: embedder.encode(timed)) / len(chosen[WARM_UP:])
-    left = encoder_work(surrogate, texts)
+    left = embedder.encoder_work(texts)
     cost = {
         "calls": float(sum(map(len, left.batches))),
         "tokens": float(left.n_tokens),

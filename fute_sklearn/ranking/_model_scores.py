@@ -108,6 +108,10 @@ class Ranking:
         self._halves: np.ndarray | None = None
 
     def _ranker(self, which: str) -> StudentRanker:
+        if which == "closed" and self.plan.taken != "closed":
+            # Means are had from the token states that tuning reads; the other way
+            # round, the encoder would run twice.
+            self._ranker("tuned")
         if which not in self._rankers:
             embedder = self.plan.closed if which == "closed" else self.plan.tuned
             if embedder is None:
@@ -120,9 +124,8 @@ class Ranking:
     def _predictions(self, which: str) -> list[Predictions]:
         if which not in self._found:
             if which == "both":
-                pairs = zip(
-                    self._predictions("closed"), self._predictions("tuned"), strict=True
-                )
+                tuned = self._predictions("tuned")
+                pairs = zip(self._predictions("closed"), tuned, strict=True)
                 self._found[which] = [mixed(a, b) for a, b in pairs]
             else:
                 weights = self.weights()

@@ -57,7 +57,7 @@ class RegistryAnswers:
             gone = proba[:, real].sum(1) == 0
         rows = places(task.texts, texts)
         labels = tuple(classes[i] for i in real)
-        if np.isin(proba, (0, 1)).all():
+        if targets.certain:
             values = np.full(len(texts), -1, dtype=_code_type(len(real)))
             if real:
                 values[rows] = np.where(gone, -1, proba[:, real].argmax(1))

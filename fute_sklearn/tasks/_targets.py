@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._utils._columns import (
+    by_distinct,
     categories_of,
     column_names,
     column_of,
@@ -56,6 +57,11 @@ class TargetSet:
 
     def __len__(self) -> int:
         return len(self.proba) if self.kind == "label" else len(self.texts)
+
+    @property
+    def certain(self) -> bool:
+        """Whether every row is one label, and not a distribution over several."""
+        return bool(((self.proba == 0) | (self.proba == 1)).all())
 
     @property
     def key(self) -> str:
@@ -125,7 +131,7 @@ def _kind_of(values: list[Any]) -> str:
     if values and all(isinstance(v, float) for v in values):
         if not all(math.isfinite(v) and v == round(v) for v in values):
             return "number"
-    if not _mostly_unique([label_name(v) for v in values]):
+    if not _mostly_unique(by_distinct(label_name, values)):
         return "label"
     if all(isinstance(v, str) and v.strip() for v in values):
         return "text"
@@ -167,7 +173,7 @@ def _parse_numbers(values: list[Any]) -> TargetSet:
 
 
 def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
-    names = [label_name(v) for v in values]
+    names = by_distinct(label_name, values)
     if not names:
         raise ValueError("y is empty; at least one target is required.")
     if classes is None:

@@ -233,7 +233,7 @@ class Task:
         """The targets: labels, class probabilities, numbers or free texts."""
         if self.targets.kind == "label":
             proba = self.targets.proba
-            if ((proba == 0) | (proba == 1)).all():
+            if self.targets.certain:
                 return self.targets.classes[proba.argmax(1)]
             return proba
         if self.targets.kind == "number":

@@ -17,6 +17,7 @@ from fute_sklearn import config_context, get_config
 from fute_sklearn._engine import (
     _encoder,
     _encoder_cache,
+    _packs,
     encode_texts,
     encoder_steps,
     load_surrogate,
@@ -34,13 +35,13 @@ PACKAGE = Path(fute_sklearn.__file__).parent
 def encoded_rows(monkeypatch):
     """Count the rows that the encoder really reads."""
     count = []
-    original = _encoder._encode_batch
+    original = _packs._encode_pack
 
-    def counted(surrogate, rows, size, length):
+    def counted(surrogate, rows, room):
         count.append(len(rows))
-        return original(surrogate, rows, size, length)
+        return original(surrogate, rows, room)
 
-    monkeypatch.setattr(_encoder, "_encode_batch", counted)
+    monkeypatch.setattr(_packs, "_encode_pack", counted)
     return count
 
 
@@ -223,7 +224,7 @@ encode_texts(surrogate, [f"text number {{i}}" for i in range(100_000)])
     process.stdout.close()
     with config_context(cache_dir=tmp_path):
         surrogate = load_surrogate(TINY_SURROGATE)
-        written = EncoderCache(folder / surrogate.fingerprint)
+        written = EncoderCache(folder / f"{surrogate.fingerprint}-states")
         texts = [f"text number {i}" for i in range(100_000)]
         known = [t for t in texts if written.get(text_key(t)) is not None]
         assert len(known) >= 20

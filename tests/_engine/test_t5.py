@@ -20,7 +20,15 @@ from fute_sklearn._engine import (
     task_batches,
     tune_labels,
 )
-from fute_sklearn._engine._t5 import Ops, Targets, Tuned, decode, encode, remember
+from fute_sklearn._engine._t5 import (
+    Ops,
+    Targets,
+    Tuned,
+    decode,
+    encode,
+    padded_attention,
+    remember,
+)
 from fute_sklearn._engine._tuned_parameters import initial_parameters, layer_parts
 from fute_sklearn._engine._tuning import BatchTuner
 from fute_sklearn._utils._compat import cache_argument
@@ -202,8 +210,9 @@ def loop_fisher(surrogate, encoded, objective, power=2):
     total = {k: torch.zeros(v.shape, dtype=torch.float64) for k, v in weights.items()}
     for i in range(len(encoded)):
         rows = np.array([i])
-        states = encode(ops, surrogate.architecture, *encoded.batch_ids(rows))
-        mask = encoded.batch_ids(rows)[1]
+        ids, mask = encoded.batch_ids(rows)
+        attend = padded_attention(ops, surrogate.architecture, mask)
+        states = encode(ops, surrogate.architecture, ids, attend)
         memory = remember(ops, surrogate.architecture, states, mask)
         hidden = decode(ops, surrogate.architecture, memory, objective.targets(rows))
         loss = objective.log_likelihood(ops, hidden, rows).sum()
@@ -528,7 +537,7 @@ def test_the_vocabulary_head_in_slices(positions, monkeypatch, texts):
 
 
 def test_out_of_memory_halves_the_batch():
-    from fute_sklearn._engine._encoder import halving
+    from fute_sklearn._engine._halving import halving
 
     seen = []
 

@@ -433,9 +433,9 @@ def test_students_read_one_encoding_of_the_target(texts, labels, monkeypatch):
     tasks = [Task(texts, np.roll(labels, i), name=f"m{i}") for i in range(5)]
     ranker = StudentRanker(TuPaTEEmbedder(TINY, max_epochs=1)).fit(tasks)
     calls = []
-    original = _encoder._encode_part
+    original = _encoder.encode_rows
     monkeypatch.setattr(
-        _encoder, "_encode_part", lambda *a: calls.append(1) or original(*a)
+        _encoder, "encode_rows", lambda *a: calls.append(1) or original(*a)
     )
     with config_context(cache_dir=None):
         ranker.decision_function([Task(texts, labels)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._utils._columns import are_plain, has, is_missing, scalar
+from ..._utils._columns import are_plain, has, is_missing, scalars
 from ...tasks._task import Task
 from ...tasks._validation import label_name
 from ._adapted import (
@@ -26,6 +26,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 TEXT_COLUMNS = ("text", "sentence", "input")
 ID_COLUMNS = ("id", "idx", "index")
 ANSWER_COLUMNS = ("label", "answer", "prediction", "pred")
+ROWS = (list, tuple, np.ndarray)
 SHOWN = 3
 # Numbers as they are written, which "007" and "+1" are not.
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
@@ -57,8 +58,15 @@ def _is_row(value: Any) -> bool:
     if isinstance(value, Mapping):
         value = list(value.values())
         return bool(value) and all(isinstance(v, numbers.Real) for v in value)
-    several = isinstance(value, (list, tuple, np.ndarray)) and len(value) > 1
+    several = isinstance(value, ROWS) and len(value) > 1
     return several and all(isinstance(v, numbers.Real) for v in value)
+
+
+def _holds_rows(values: list[Any]) -> bool:
+    kinds = set(map(type, values))
+    if not any(issubclass(kind, (Mapping, *ROWS)) for kind in kinds):
+        return False
+    return any(map(_is_row, values))
 
 
 class RecordedAnswers(AdaptedModel):
@@ -81,9 +89,8 @@ class RecordedAnswers(AdaptedModel):
         self.values: Any = None
         self._take(found)
         values = self.values
-        if isinstance(values, list) and not are_plain(values):
-            if any(map(_is_row, values)):
-                self.values = _rows_of_scores(values)
+        if isinstance(values, list) and _holds_rows(values):
+            self.values = _rows_of_scores(values)
         if getattr(self.values, "ndim", 1) == 2 or _are_scores(self.values):
             self.responses = SCORES[:2]
 
@@ -98,11 +105,8 @@ class RecordedAnswers(AdaptedModel):
         if isinstance(found, Task):
             self.by, self.keys = "text", list(found.texts)
             self.classes = None if found.classes is None else found.classes.tolist()
-            soft = (
-                found.classes is not None
-                and not np.isin(found.targets.proba, (0, 1)).all()
-            )
-            self.values = found.targets.proba if soft else list(found.y)
+            soft = found.classes is not None and not found.targets.certain
+            self.values = found.targets.proba if soft else scalars(found.y)
             self.columns = self.classes if soft else None
         elif isinstance(found, Mapping):
             self.by, self.keys = "text", list(found)
@@ -113,7 +117,7 @@ class RecordedAnswers(AdaptedModel):
             self._take_index(found)
             self.values, self.columns = found, None
             if getattr(found, "ndim", 1) == 1:
-                self.values = [scalar(value) for value in found]
+                self.values = scalars(found)
 
     def _take_index(self, found: Any) -> None:
         self.numbered = has(found, "iloc") and _is_numbered(found.index)
@@ -152,7 +156,7 @@ class RecordedAnswers(AdaptedModel):
         """
         values = self.values
         index = getattr(X, "index", None) if hasattr(X, "iloc") else None
-        rows: list[int | None]
+        rows: Sequence[int | None]
         if self.keys is None:
             if len(values) != len(texts):
                 raise ValueError(
@@ -165,11 +169,15 @@ class RecordedAnswers(AdaptedModel):
                     "that it cannot be told whether they go by index or by position; "
                     "give the answers the texts' index, or give them as a list."
                 )
-            rows = list(range(len(texts)))
+            rows = range(len(texts))
+        elif self.by == "text" and self.keys == texts and _no_twice(self.keys):
+            rows = range(len(texts))
         else:
             rows = self._rows(index, texts, partly)
         if getattr(values, "ndim", 1) == 1:
-            found = [None if i is None else values[i] for i in rows]
+            found = list(values)
+            if not isinstance(rows, range):
+                found = [None if i is None else values[i] for i in rows]
             return plain_rows(found, method) if _are_scores(values) else found
         columns = self.columns or self.options.classes
         if columns is None:
@@ -217,6 +225,10 @@ class RecordedAnswers(AdaptedModel):
         ]
 
 
+def _no_twice(keys: list[Any]) -> bool:
+    return len(set(keys)) == len(keys)
+
+
 def _is_numbered(index: Any) -> bool:
     """Whether an index is the one that pandas gives where none is given."""
     return type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
@@ -235,9 +247,9 @@ def _alike(one: Any, other: Any) -> bool:
 
 def _are_scores(values: Any) -> bool:
     """Whether answers are scores by label."""
-    if not isinstance(values, list) or are_plain(values):
+    if not isinstance(values, list):
         return False
-    return any(isinstance(v, Mapping) for v in values)
+    return any(issubclass(kind, Mapping) for kind in set(map(type, values)))
 
 
 def _rows_of_scores(values: list[Any]) -> Any:
