@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..tasks._targets import TargetSet
-from ._normal_equations import RidgeSolution, least_error_alpha
+from ._normal_equations import RidgeSolution, functional_errors, least_error_alpha
 from ._student import no_answers
 
 if TYPE_CHECKING:
@@ -119,15 +119,16 @@ def fitted_to_target(
         first = states[rows[0]].solution
         assert first is not None
         weighed = (first.space.coordinates(pooled) - first.offset) * weights[:, None]
-        moments: dict[tuple[str, ...], np.ndarray] = {}
-        errors = []
+        alike: dict[tuple[str, ...], list[RidgeSolution]] = {}
         for i in rows:
             solution = states[i].solution
             assert solution is not None
-            if names[i] not in moments:
-                wanted = [[targets.names[t] == n for n in names[i]] for t in truth]
-                moments[names[i]] = weighed.T @ np.array(wanted, dtype=np.float64)
-            errors.append(solution.errors(moments[names[i]]))
+            alike.setdefault(names[i], []).append(solution)
+        errors: list[np.ndarray] = []
+        for own, solutions in alike.items():
+            wanted = [[targets.names[t] == n for n in own] for t in truth]
+            moments = weighed.T @ np.array(wanted, dtype=np.float64)
+            errors.extend(functional_errors(solutions, moments))
         alpha = least_error_alpha(errors)
         for i in rows:
             out[i] = replace(states[i], alpha=alpha)

@@ -230,37 +230,43 @@ class RidgeSolution:
         """Predict targets (n, k) for features along the axes (n, d)."""
         return (coordinates - self.offset) @ self.weights(alpha) + self.intercept
 
-    def errors(self, moments: np.ndarray) -> np.ndarray:
-        """Estimate the squared error of sum(weights * moments) for each penalty.
 
-        Parameters
-        ----------
-        moments : ndarray (d, k)
-            Coefficients of a linear functional of the weights, along the axes.
+def functional_errors(
+    solutions: Sequence[RidgeSolution], moments: np.ndarray
+) -> np.ndarray:
+    """Estimate the squared error of sum(weights * moments) for each penalty.
 
-        Returns
-        -------
-        errors : ndarray (n_alphas,)
-            Squared bias plus variance, one for each of ``ALPHAS``.  The bias is
-            measured against the solution with ``UNBIASED_ALPHA``; the variance of that
-            difference is subtracted.
-        """
-        values = self.space.values[:, None]
-        unbiased = moments / (values + UNBIASED_ALPHA)
-        out = np.empty(len(ALPHAS))
-        for i, alpha in enumerate(ALPHAS):
-            solved = moments / (values + alpha)
-            bias = solved - unbiased
-            out[i] = (
-                np.sum(bias * self.cross) ** 2
-                - self._variance(bias)
-                + self._variance(solved)
-            )
-        return out
+    Parameters
+    ----------
+    solutions : sequence of RidgeSolution
+        Solutions in one space.
+    moments : ndarray (d, k)
+        Coefficients of a linear functional of the weights, along the axes.
 
-    def _variance(self, functional: np.ndarray) -> float:
-        spread = functional.T @ (functional * self.space.values[:, None])
-        return float(np.sum(spread * self.noise)) / self.count
+    Returns
+    -------
+    errors : ndarray (n_solutions, n_alphas)
+        Squared bias plus variance, one for each of ``ALPHAS``.  The bias is measured
+        against the solution with ``UNBIASED_ALPHA``; the variance of that difference
+        is subtracted.
+    """
+    space = solutions[0].space
+    values = space.values[:, None]
+    alphas = np.array(ALPHAS)[:, None, None]
+    solved = moments / (values + alphas)
+    bias = solved - moments / (values + UNBIASED_ALPHA)
+    spread = _spread(solved, values) - _spread(bias, values)
+    out = np.empty((len(solutions), len(ALPHAS)))
+    for i, one in enumerate(solutions):
+        off = np.tensordot(bias, one.cross, 2) ** 2
+        out[i] = off + np.tensordot(spread, one.noise, 2) / one.count
+    return out
+
+
+def _spread(functionals: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Second moments (n, k, k) of what functionals (n, d, k) give to features."""
+    found: np.ndarray = functionals.transpose(0, 2, 1) @ (functionals * values)
+    return found
 
 
 def least_error_alpha(errors: Sequence[np.ndarray]) -> float:

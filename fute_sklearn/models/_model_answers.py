@@ -85,6 +85,10 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
         rows = found.to_numpy() if hasattr(found, "to_numpy") else found
         found = [row[0] for row in rows]
     named = None if abstention_label is None else label_name(abstention_label)
+    # Such an array need not be made anew.
+    kept = (
+        isinstance(found, np.ndarray) and found.ndim == 1 and found.dtype.kind in "Ub"
+    )
     values = scalars(found)
 
     def is_none(value: Any) -> bool:
@@ -98,8 +102,9 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
     answered = values
     if any(map(is_none, set(values) if are_plain(values) else values)):
         abstained[:] = by_distinct(is_none, values)
+        kept = False
         answered = [v for v, none in zip(values, abstained, strict=True) if not none]
-    array = _typed(column_of(answered, "prediction"))
+    array = found if kept else _typed(column_of(answered, "prediction"))
     if len(answered) == len(values) or not answered:
         return array if answered else np.full(len(values), ""), abstained
     whole = np.full(len(values), array[0], dtype=array.dtype)

@@ -537,7 +537,7 @@ class MTEWrapper(BaseEstimator):
             answers = replace(answers, values=values)
             return _soft_targets(answers, method, own, more, renaming)
         gone = answers.abstained
-        y = values[~gone].tolist()
+        y = (values[~gone] if gone.any() else values).tolist()
         seen = first_seen(y)
         if own:
             renaming.check([*own, *more, *seen])

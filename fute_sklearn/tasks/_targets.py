@@ -176,21 +176,24 @@ def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
     names = by_distinct(label_name, values)
     if not names:
         raise ValueError("y is empty; at least one target is required.")
-    if classes is None:
+    seen = first_seen(names)
+    if classes is None and seen == first_seen(values):
+        labels = seen
+    elif classes is None:
         by_name = dict(zip(reversed(names), reversed(values), strict=True))
-        labels = [by_name[name] for name in first_seen(names)]
+        labels = [by_name[name] for name in seen]
     else:
         check_label_names(classes)
         labels = list(classes)
     known = check_label_names(labels)
-    if strange := set(names) - set(known):
+    if strange := set(seen) - set(known):
         raise ValueError(
             f"y holds labels {sorted(strange)}, which are not among classes={known}."
         )
     order = np.argsort(known)
     place = {known[c]: i for i, c in enumerate(order)}
     proba = np.zeros((len(names), len(known)), np.float32)
-    proba[np.arange(len(names)), [place[name] for name in names]] = 1
+    proba[np.arange(len(names)), list(map(place.__getitem__, names))] = 1
     return TargetSet(
         "label",
         names=tuple(known[c] for c in order),

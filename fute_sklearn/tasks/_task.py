@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ class Task:
             )
         rows = rows.astype(np.intp)
         found = object.__new__(Task)
-        texts = tuple(self.texts[i] for i in rows)
+        texts = _taken(self.texts, rows.tobytes())
         found._set(texts, self.targets.take(rows), self.name, self.origin)
         return found
 
@@ -305,6 +306,12 @@ class Task:
             texts.append(one_text)
             targets.append(one_target)
         return [cls(X, y, name=name, kind=kind) for name, (X, y) in rows.items()]
+
+
+# Models of one zoo have labelled the same texts.
+@lru_cache(maxsize=8)
+def _taken(texts: tuple[str, ...], rows: bytes) -> tuple[str, ...]:
+    return tuple([texts[i] for i in np.frombuffer(rows, np.intp)])
 
 
 def as_task(item: Any, index: int = 0) -> Task:

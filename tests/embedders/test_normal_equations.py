@@ -22,6 +22,7 @@ from fute_sklearn.embedders._normal_equations import (
     FeatureSums,
     RidgeSolution,
     TargetSums,
+    functional_errors,
 )
 from fute_sklearn.exceptions import UnlabelledTextsWarning
 from fute_sklearn.testing import TINY_SURROGATE as TINY
@@ -227,7 +228,7 @@ def test_the_estimated_error_is_the_true_one(rng):
         solution = solved(features, targets)
         scales = solution.space.spread
         moments = solution.space.axes.T @ (direction / scales)[:, None]
-        estimates.append(solution.errors(moments))
+        estimates.append(functional_errors([solution], moments)[0])
         wanted = direction @ true[:, 0]
         found = [np.sum(solution.weights(a) * moments) for a in ALPHAS]
         errors.append((np.array(found) - wanted) ** 2)

@@ -116,7 +116,7 @@ class RecordedAnswers(AdaptedModel):
         else:
             self._take_index(found)
             self.values, self.columns = found, None
-            if getattr(found, "ndim", 1) == 1:
+            if getattr(found, "ndim", 1) == 1 and not _is_column(found):
                 self.values = scalars(found)
 
     def _take_index(self, found: Any) -> None:
@@ -175,7 +175,7 @@ class RecordedAnswers(AdaptedModel):
         else:
             rows = self._rows(index, texts, partly)
         if getattr(values, "ndim", 1) == 1:
-            found = list(values)
+            found = values
             if not isinstance(rows, range):
                 found = [None if i is None else values[i] for i in rows]
             return plain_rows(found, method) if _are_scores(values) else found
@@ -223,6 +223,11 @@ class RecordedAnswers(AdaptedModel):
             if key in wanted
             and not _alike(self.values[i], self.values[first.setdefault(key, i)])
         ]
+
+
+def _is_column(values: Any) -> bool:
+    """Whether values are an array of labels, which need not be made a list."""
+    return isinstance(values, np.ndarray) and values.dtype.kind in "Ub"
 
 
 def _no_twice(keys: list[Any]) -> bool:
