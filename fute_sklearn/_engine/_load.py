@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 
 from ._after_fork import threads_start
+from ._saved_weights import saved_weights
 
 DEFAULT_SURROGATE = "fute-mini"
 TINY_SURROGATE = "fute-tiny-random"
@@ -150,17 +152,9 @@ def load_surrogate(
 
 
 def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
-    model, tokenizer, folder = open_model(name)
-    model = model.to(dtype).eval().requires_grad_(False)
-    state = {k: v.detach().to(device) for k, v in model.state_dict().items()}
-    tied = (
-        model.lm_head.weight.data_ptr() == model.shared.weight.data_ptr()
-        or "lm_head.weight" not in state
-    )
-    weights = {k: v for k, v in state.items() if "embed_tokens" not in k}
-    if tied:
-        weights.pop("lm_head.weight", None)
-    architecture = _architecture(model.config)
+    found, config, tokenizer, folder = _open_weights(name)
+    weights = {k: v.to(dtype).to(device) for k, v in found.items()}
+    architecture = _architecture(config)
     learnt = folder / STARTS_FILE if folder is not None else None
     starts = load_file(learnt) if learnt is not None and learnt.exists() else {}
     fingerprint = _fingerprint(weights, architecture, tokenizer, dtype, starts)
@@ -197,25 +191,60 @@ def _architecture(config: Any) -> Architecture:
     )
 
 
+def _open_weights(
+    name: str,
+) -> tuple[dict[str, torch.Tensor], Any, Any, Path | None]:
+    """Return weights by their stock names, configuration, tokenizer and folder."""
+    folder = None if name == TINY_SURROGATE else _folder_of(name)
+    if folder is not None:
+        config = _config_of(str(folder), name)
+        weights = saved_weights(folder, config)
+        if weights is not None:
+            return weights, config, _tokenizer_of(str(folder), name), folder
+    model, tokenizer, folder = open_model(name)
+    state = {k: v.detach() for k, v in model.state_dict().items()}
+    if model.lm_head.weight.data_ptr() == model.shared.weight.data_ptr():
+        state.pop("lm_head.weight", None)
+    weights = {k: v for k, v in state.items() if "embed_tokens" not in k}
+    return weights, model.config, tokenizer, folder
+
+
 def open_model(name: str) -> tuple[Any, Any, Path | None]:
     """Return model, tokenizer and, where there is one, their folder."""
     if name == TINY_SURROGATE:
         return *_tiny_random(), None
-    source = BUILT_IN / name if (BUILT_IN / name).is_dir() else Path(name)
-    source = source.expanduser()
-    if source.is_dir():
-        return *_from_pretrained(str(source), name), source
-    if source.is_absolute() or name.startswith((".", "~")):
+    folder = _folder_of(name)
+    source = name if folder is None else str(folder)
+    _config_of(source, name)
+    from transformers import AutoModelForSeq2SeqLM
+
+    try:
+        # Weights in other formats would have to be unpickled.
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32, **NO_CODE
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unreadable(name, error) from error
+    return model, _tokenizer_of(source, name), folder
+
+
+def _folder_of(name: str) -> Path | None:
+    """Return the folder of a saved model, or None for a hub id."""
+    folder = BUILT_IN / name if (BUILT_IN / name).is_dir() else Path(name)
+    folder = folder.expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")):
         raise SurrogateNotFoundError(
             f"surrogate={name!r}: this folder does not exist. Give a folder "
             "written by `save_pretrained`, a hub id, or "
             f"{DEFAULT_SURROGATE!r}."
         )
-    return *_from_pretrained(name, name), None
+    return None
 
 
-def _from_pretrained(source: str, name: str) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+def _config_of(source: str, name: str) -> Any:
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(source, **NO_CODE)
@@ -237,19 +266,24 @@ def _from_pretrained(source: str, name: str) -> tuple[Any, Any]:
             f"family; expected a T5 (model types {', '.join(MODEL_TYPES)}), for "
             "instance 'google-t5/t5-base' or 'google/flan-t5-small'."
         )
+    return config
+
+
+def _tokenizer_of(source: str, name: str) -> Any:
+    from transformers import AutoTokenizer
+
     try:
-        # Weights in other formats would have to be unpickled.
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            source, use_safetensors=True, dtype=torch.float32, **NO_CODE
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
+        return AutoTokenizer.from_pretrained(source, **NO_CODE)
     except (OSError, ValueError) as error:
-        raise SurrogateNotFoundError(
-            f"surrogate={name!r}: the weights (safetensors) or the tokenizer cannot "
-            "be loaded. Remedy: save the model again with `save_pretrained`, which "
-            f"writes safetensors, beside its tokenizer. Cause: {error}"
-        ) from error
-    return model, tokenizer
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> SurrogateNotFoundError:
+    return SurrogateNotFoundError(
+        f"surrogate={name!r}: the weights (safetensors) or the tokenizer cannot "
+        "be loaded. Remedy: save the model again with `save_pretrained`, which "
+        f"writes safetensors, beside its tokenizer. Cause: {error}"
+    )
 
 
 def _tiny_random() -> tuple[Any, Any]:

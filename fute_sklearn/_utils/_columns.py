@@ -202,7 +202,7 @@ def label_name(label: Any) -> str:
     if isinstance(label, numbers.Rational) and label.denominator == 1:
         return _digits(int(label.numerator))
     if isinstance(label, numbers.Real) and math.isfinite(label):
-        whole = math.trunc(label)
+        whole = int(label)  # type: ignore[call-overload]
         if label == whole:
             return _digits(int(whole))
     return str(label).strip()

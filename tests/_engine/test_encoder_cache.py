@@ -56,6 +56,40 @@ def test_each_distinct_text_is_encoded_once(encoded_rows, texts):
     assert sum(encoded_rows) == len(texts) + 1
 
 
+def test_means_are_kept_apart_from_states(encoded_rows, texts, cache_dir):
+    """The closed form writes no states; tuning's states give the means for nothing."""
+    surrogate = load_surrogate(TINY_SURROGATE)
+    means = encode_texts(surrogate, texts, states=False).pooled()
+    assert sum(encoded_rows) == len(texts)
+    (segment,) = (cache_dir / "encoder").rglob("*.states")
+    assert segment.stat().st_size == means.nbytes
+    again = encode_texts(surrogate, texts, states=False)
+    np.testing.assert_array_equal(again.pooled(), means)
+    assert sum(encoded_rows) == len(texts)
+    whole = encode_texts(surrogate, texts)
+    assert sum(encoded_rows) == 2 * len(texts)
+    np.testing.assert_array_equal(whole.pooled(), means)
+    for path in (cache_dir / "encoder" / f"{surrogate.fingerprint}-means").iterdir():
+        path.unlink()
+    np.testing.assert_array_equal(
+        encode_texts(surrogate, texts, states=False).pooled(), means
+    )
+    assert sum(encoded_rows) == 2 * len(texts)
+
+
+def test_states_are_computed_when_they_are_asked_for(encoded_rows, texts):
+    surrogate = load_surrogate(TINY_SURROGATE)
+    some = encode_texts(surrogate, texts, states=False).take(np.arange(3))
+    np.testing.assert_array_equal(
+        some.pooled(), encode_texts(surrogate, texts[:3], states=False).pooled()
+    )
+    assert sum(encoded_rows) == len(texts)
+    for one, other in zip(
+        some.states, encode_texts(surrogate, texts).states, strict=False
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_damaged_segment_is_found_and_made_anew(encoded_rows, texts, cache_dir):
     surrogate = load_surrogate(TINY_SURROGATE)
     sound = [np.array(s) for s in encode_texts(surrogate, texts).states]

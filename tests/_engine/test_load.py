@@ -1,11 +1,14 @@
 """Finding, loading and fingerprinting surrogates."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from fute_sklearn import TextEmbedder, TuPaTEEmbedder
-from fute_sklearn._engine import load_surrogate
+from fute_sklearn._engine import _load, load_surrogate
 from fute_sklearn._engine._tuned_parameters import initial_parameters
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 from fute_sklearn.testing import TINY_SURROGATE
@@ -102,3 +105,55 @@ def test_a_learnt_start_of_prefixes_is_used_and_names_the_space(save_t5):
         np.testing.assert_array_equal(found[:, :, :, :3], learnt[:, :, :, :length])
         assert np.abs(found[:, :, :, 3:]).max(initial=0) < 1
         assert found.shape[3] == length
+
+
+FORMS = {
+    "v1.0": {},
+    "v1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    "deeper decoder": {"num_layers": 1, "num_decoder_layers": 3},
+    "mt5": {"mt5": True},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_are_read_as_stock_transformers_reads_them(form, save_t5, monkeypatch):
+    """Without the model's classes, and from several files, by these: all the same."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    folder = save_t5("one", **FORMS[form])
+    own = load_surrogate(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(_load, "saved_weights", lambda folder, config: None)
+        _load._LOADED.clear()
+        stock = load_surrogate(folder)
+    assert set(own.weights) == set(stock.weights)
+    for name, weight in stock.weights.items():
+        assert (own.weights[name] == weight).all(), name
+    assert own.fingerprint == stock.fingerprint
+    parts = folder.parent / "parts"
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    model.save_pretrained(parts, max_shard_size="20KB")
+    own.tokenizer.save_pretrained(parts)
+    assert not (parts / "model.safetensors").exists()
+    assert load_surrogate(parts).fingerprint == own.fingerprint
+
+
+def test_weights_that_are_cut_short_are_named(save_t5):
+    folder = save_t5()
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(SurrogateNotFoundError, match="save the model again"):
+        load_surrogate(folder)
+
+
+def test_no_model_class_is_imported_for_the_shipped_surrogate():
+    code = """
+import sys
+from fute_sklearn._engine import _load, load_surrogate
+load_surrogate("fute-mini")
+print([m for m in sys.modules if m.startswith("transformers.models.t5.modeling")])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import T5EncoderModel
 
 from fute_sklearn import config_context
 from fute_sklearn._engine import (
@@ -12,6 +13,7 @@ from fute_sklearn._engine import (
     TextObjective,
     TuneSettings,
     _likelihood,
+    _packs,
     _tuning,
     encode_texts,
     fisher_diagonals,
@@ -442,6 +444,34 @@ def test_encoding_does_not_depend_on_company(texts):
         alone = [encode_texts(surrogate, [text]).states[0] for text in texts]
     for a, b in zip(whole.states, alone, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lengths_and_packs_do_not_change_states(dtype, monkeypatch):
+    """Texts of all lengths, some longer than a pack, alone and in any company."""
+    surrogate = load_surrogate("fute-mini", max_length=256, dtype=dtype)
+    monkeypatch.setattr(_packs, "PACK_TOKENS", 128)
+    words = "the film of a long day was good or bad for me".split()
+    texts = [" ".join(words[i % 12] for i in range(n, 2 * n + 1)) for n in range(40)]
+    texts.append(" ".join(words * 13))
+    with config_context(cache_dir=None):
+        whole = encode_texts(surrogate, texts)
+        assert whole.lengths[-1] > 128
+        for rows in ([3], [40], [39, 0], range(0, 41, 3)):
+            part = encode_texts(surrogate, [texts[i] for i in rows]).states
+            for i, one in zip(rows, part, strict=True):
+                np.testing.assert_array_equal(one, whole.states[i])
+
+
+def test_packed_encoder_is_that_of_stock(texts):
+    surrogate = load_surrogate("fute-mini")
+    stock = T5EncoderModel.from_pretrained(surrogate.folder, dtype=torch.float32)
+    encoded = encode_texts(surrogate, texts)
+    ids, mask = encoded.batch_ids(np.arange(len(texts)))
+    with torch.inference_mode():
+        found = stock.eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+    for i, rows in enumerate(encoded.states):
+        np.testing.assert_allclose(rows, found[i, : len(rows)], atol=2e-5)
 
 
 def tuned_batch(surrogate, texts, monkeypatch, most=99):

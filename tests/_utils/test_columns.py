@@ -1,0 +1,57 @@
+"""Columns are read by their distinct values, and as if each were read alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fute_sklearn._utils._columns import by_distinct, label_name, scalar, scalars
+
+COLUMNS = {
+    "words": ["a", "b ", " a", "a"],
+    "numbers and truth": [1, True, 0, False, "1"],
+    "floats": [1.0, 0.5, float("nan")],
+    "missing": ["a", None, "b"],
+    "numpy": [np.str_("a"), np.int64(3), np.float32(0.1)],
+}
+
+
+@pytest.mark.parametrize("values", COLUMNS.values(), ids=COLUMNS)
+def test_by_distinct_is_the_function_of_each(values):
+    expected = [(type(v), label_name(v)) for v in values]
+    assert by_distinct(lambda v: (type(v), label_name(v)), values) == expected
+
+
+def test_by_distinct_asks_once():
+    asked = []
+    by_distinct(lambda v: asked.append(v) or v * 2, ["a", "b"] * 50)
+    assert sorted(asked) == ["a", "b"]
+
+
+def test_by_distinct_returns_another_list():
+    values = ["a", "b"]
+    found = by_distinct(label_name, values)
+    assert found == values
+    assert found is not values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(["a", "bc"]),
+        np.array([1, 2], np.uint8),
+        np.array([True, False]),
+        np.array([0.1, 2.0]),
+        np.array([0.1, 2.0], np.float32),
+        np.array(["2020-01-01"], "datetime64[D]"),
+        np.array(["a", 1, None], object),
+        pd.Series(["a", None, "b"]),
+        pd.Series([1, 2]),
+        pd.Series([1, None], dtype="Int64"),
+        *COLUMNS.values(),
+    ],
+    ids=repr,
+)
+def test_scalars_are_those_of_each_value(values):
+    found, expected = scalars(values), [scalar(value) for value in values]
+    assert repr(found) == repr(expected)
+    assert list(map(type, found)) == list(map(type, expected))
