@@ -1,6 +1,7 @@
 """Time the engine against the plain way on stock transformers.
 
     python benchmarks/speed.py [--shapes mini small base] [--repeats 5] [--json FILE]
+        [--parts start ranking encoding tuning fisher]
 
 Every figure is a ratio of two timings taken in turns in this one run (median of the
 pairs).  The plain way runs one model at a time through stock modules, the encoder in
@@ -11,7 +12,9 @@ are random, texts have 32 tokens, labels one.  Run it on an idle machine.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import platform
 import resource
 import tempfile
 import time
@@ -21,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from encoding import measure_encoding
 from plain_way import (
     BATCH,
     FISHER_ROWS,
@@ -33,6 +37,8 @@ from plain_way import (
     plain_low_rank,
     plain_prompt,
 )
+from starting import measure_start, measure_thousand
+from torch.profiler import ProfilerActivity, profile
 
 from fute_sklearn import ModelRanker, TuPaTEEmbedder, config_context
 from fute_sklearn._engine import (
@@ -232,34 +238,90 @@ def measure_ranking(repeats: int, n_models: int = 100_000) -> dict[str, float]:
     )
 
 
+# Where a step's time goes --------------------------------------------------------
+
+KINDS = {
+    "matrix products": ("mm", "bmm", "addmm", "baddbmm", "matmul", "linear", "einsum"),
+    "softmax": ("softmax", "log_softmax"),
+    "optimizer": ("_foreach", "_fused", "lerp", "addcdiv", "sqrt"),
+    "copies": ("copy", "cat", "contiguous", "index", "clone", "zero", "fill", "stack"),
+}
+
+
+def step_shares(bed: Bed) -> dict[str, float]:
+    """Print and return the shares of a batch's step, by what is computed."""
+    run = batch_steps(bed, "prompt", N_MODELS)
+    run()
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        run()
+    spent = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+    whole, shares = sum(spent.values()), dict.fromkeys(KINDS, 0.0)
+    for name, time_of in spent.items():
+        last = name.split("::")[-1]
+        for kind, words in KINDS.items():
+            if any(word in last for word in words):
+                shares[kind] += time_of / whole
+                break
+    shares["elementwise and the rest"] = 1 - sum(shares.values())
+    return dict(say(f"prompt: share of {kind}", one) for kind, one in shares.items())
+
+
+def about(peak: float, repeats: int) -> dict[str, object]:
+    """What the figures belong to."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "float32 GF/s": round(peak / 1e9),
+        "pairs": repeats,
+    }
+
+
+PARTS = ("start", "ranking", "encoding", "tuning", "fisher")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    table: dict[str, dict[str, object]] = {}
+    if "start" in args.parts:
+        print("a new process", flush=True)
+        table["start"] = dict(measure_start(say, args.repeats))
     peak = matmul_peak()
+    table["about"] = about(peak, args.repeats)
     print(
         f"{torch.get_num_threads()} threads, float32 matmul peak "
         f"{peak / 1e9:.0f} GF/s; {N_MODELS} models, {N_TEXTS} texts of {TOKENS} "
         f"tokens, batch {BATCH}, {EPOCHS} epochs, {args.repeats} pairs, seed 0"
     )
-    table = {
-        "ranking": measure_ranking(args.repeats),
-        "bfloat16": bfloat16_rate(args.repeats),
-    }
+    if "ranking" in args.parts:
+        table["thousand models"] = dict(measure_thousand(say))
+        table["ranking"] = dict(measure_ranking(args.repeats))
+        table["bfloat16"] = dict(bfloat16_rate(args.repeats))
     for shape in args.shapes:
         print(f"\n{shape}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             bed = make_bed(shape, Path(folder))
-            table[shape] = measure_batch(bed, args.repeats, peak)
-            if shape != "base":
-                table[shape].update(measure_fisher(bed, args.repeats))
+            table[shape] = found = {}
+            if "encoding" in args.parts:
+                tools = (in_turns, matmul_peak, say)
+                found |= measure_encoding(shape, Path(folder), args.repeats, tools)
+            if "tuning" in args.parts:
+                found |= measure_batch(bed, args.repeats, peak)
+                found |= step_shares(bed)
+            if "fisher" in args.parts and shape != "base":
+                found |= measure_fisher(bed, args.repeats)
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of this run: {usage:.1f} GiB")
     if args.json:
-        args.json.write_text(json.dumps(table, indent=1))
+        args.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf8")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,23 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "auto_examples/*.ipynb"]
 html_theme = "pydata_sphinx_theme"
 html_show_sourcelink = False
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+# Prompts and outputs are not copied.
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
@@ -31,6 +43,8 @@ if not tags.has("offline"):  # noqa: F821 - given by Sphinx
         "python": ("https://docs.python.org/3", None),
         "numpy": ("https://numpy.org/doc/stable", None),
         "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+        "transformers": ("https://huggingface.co/docs/transformers/main/en", None),
     }
 # Fits of the whole zoo are slow; only the pictures are kept.
 sphinx_gallery_conf = {
@@ -40,5 +54,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "reset_modules": ("matplotlib",),
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("fute_sklearn",),
+    "within_subsection_order": "FileNameSortKey",
 }
 suppress_warnings = ["config.cache"]

