@@ -12,7 +12,7 @@ NEWEST = $(VENV)-newest
 OLDEST = $(VENV)-oldest
 
 .PHONY: demo test lint types doctest docs check measure prompts speed faults servers clean
-.PHONY: paper-offline docs-plain coverage test-models test-servers test-newest newest-part test-oldest lock
+.PHONY: paper-offline docs-plain linkcheck pictures coverage test-models test-servers test-newest newest-part test-oldest lock
 
 $(VENV)/.demo: pyproject.toml requirements/demo.txt
 	$(INSTALL) $(VENV) --extras examples --versions requirements/demo.txt
@@ -105,6 +105,13 @@ doctest: $(VENV)/.tests  ## Run the examples in docstrings
 
 docs: $(VENV)/.gallery  ## Build the documentation; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going $(SPHINX) -b html docs docs/_build/html
+
+linkcheck: $(VENV)/.docs  ## Check the links of the documentation; needs a network
+	$(BIN)/python -m sphinx -q -D plot_gallery=0 -b linkcheck docs docs/_build/links
+
+pictures: $(VENV)/.tests  ## Draw the documentation's pictures from kept results
+	$(BIN)/python tools/draw_idea.py
+	$(BIN)/python tools/draw_benchmarks.py
 
 docs-plain: $(VENV)/.docs  ## The same without network and without running the gallery
 	rm -rf docs/generated

@@ -2,6 +2,7 @@
 
     python benchmarks/ranking_bed.py [--bed topics] [--data DIR] [--archives DIR]
         [--texts 8000] [--tuned-texts 2000] [--seeds 3] [--surrogate fute-mini]
+        [--dtype float32] [--json FILE]
 
 For each target the candidates are the models of all other domains, the gain is their
 true score on the target's held-out rows, and every ranking sees the same 400 labelled
@@ -130,11 +131,9 @@ class Methods:
                 scores = ranker.decision_function([vector])[0]
                 self.put(label, gain, target, scores)
 
-    def pipeline(self, surrogate: str) -> None:
+    def pipeline(self, closed: MomentEmbedder) -> None:
         """The pipeline of the README, as it stands there."""
-        pipe = make_pipeline(
-            TaskVectorizer(MomentEmbedder(surrogate)), ModelRanker("dot")
-        )
+        pipe = make_pipeline(TaskVectorizer(closed), ModelRanker("dot"))
         pipe.fit(self.labelled, modelranker__names=self.names)
         for target, task in self.bed.targets.items():
             scores = pipe.decision_function([task])[0]
@@ -154,26 +153,25 @@ def methods_of(
 ) -> Methods:
     """Run every method."""
     out = Methods(bed, labelled)
-    closed = MomentEmbedder(args.surrogate)
+    how = {"surrogate": args.surrogate, "dtype": args.dtype}
+    closed = MomentEmbedder(**how)
     closed.encode(bed.texts)  # the encoder's pass is not part of the times
     _, by_closed = out.students("closed form", closed, labelled)
     out.vectors("moments, dot", "dot", closed, labelled)
-    out.pipeline(args.surrogate)
+    out.pipeline(closed)
     out.prior()
     if args.tuned_texts:
         rows = np.arange(min(args.tuned_texts, len(bed.texts)))
         some = [task.take(rows) for task in labelled]
-        lora = TuPaTEEmbedder(args.surrogate, random_state=seed)
+        lora = TuPaTEEmbedder(**how, random_state=seed)
         tuned, by_tuned = out.students("low-rank", lora, some)
         if len(rows) < len(bed.texts):
             _, by_closed = out.students("closed form, tuned texts", closed, some)
         out.both(by_closed, by_tuned)
         out.compare("cosine, function space", "cosine", tuned)
-        published = TuPaTEEmbedder(
-            args.surrogate, space="parameters", random_state=seed
-        )
+        published = TuPaTEEmbedder(**how, space="parameters", random_state=seed)
         out.vectors("cosine, parameters", "cosine", published, some)
-        out.vectors("cosine, TaskEmb", "cosine", TaskEmbedder(args.surrogate), some)
+        out.vectors("cosine, TaskEmb", "cosine", TaskEmbedder(**how), some)
     return out
 
 
@@ -251,6 +249,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--archives", type=Path)
     parser.add_argument("--surrogate", default="fute-mini")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--texts", type=int, default=8000)
     parser.add_argument("--tuned-texts", type=int, default=2000)
@@ -259,11 +258,13 @@ def main() -> None:
     # Few rows may hold one class only, which scikit-learn says of each of them.
     warnings.simplefilter("ignore", UserWarning)
     warnings.simplefilter("ignore", UnlabelledTextsWarning)
-    shown = {name: str(value) for name, value in vars(args).items()}
+    paths = ("data", "archives", "json")
+    shown = {name: value for name, value in vars(args).items() if name not in paths}
     print(json.dumps(shown), flush=True)
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     if args.json:
-        args.json.write_text(json.dumps(runs, indent=1))
+        kept = {"settings": shown, "runs": runs}
+        args.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf8")
     for gain in GAINS:
         means = {m: np.array([run[gain][m] for run in runs]) for m in runs[0][gain]}
         print(

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 
 import fute_sklearn
-from fute_sklearn import config_context, get_config
+from fute_sklearn import MomentEmbedder, config_context, get_config
 from fute_sklearn._engine import (
     _encoder,
     _encoder_cache,
@@ -297,6 +298,25 @@ print(sum(float(rows.sum()) for rows in found.states))
         found = encode_texts(load_surrogate(TINY_SURROGATE), texts)
     assert not encoded_rows
     assert sums == {f"{sum(float(rows.sum()) for rows in found.states)}\n"}
+
+
+def encode_share(part, folder):
+    with config_context(cache_dir=folder):
+        MomentEmbedder(TINY_SURROGATE).encode(part)
+
+
+def test_shares_that_workers_encode_are_read_by_all(tmp_path, encoded_rows):
+    """As the guide says: two worker processes, and then nothing is left to encode."""
+    texts = [f"text {i}" for i in range(300)]
+    Parallel(n_jobs=2)(
+        delayed(encode_share)(texts[i::4], tmp_path / "shared") for i in range(4)
+    )
+    with config_context(cache_dir=tmp_path / "shared"):
+        found = MomentEmbedder(TINY_SURROGATE).encode(texts).pooled()
+    assert not encoded_rows
+    with config_context(cache_dir=None):
+        alone = MomentEmbedder(TINY_SURROGATE).encode(texts).pooled()
+    np.testing.assert_array_equal(found, alone)
 
 
 def test_no_cache_writes_nothing(tmp_path, texts):

@@ -1,0 +1,165 @@
+"""Draw the pictures of docs/benchmarks.rst from what benchmarks/results holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
+BEDS = ("topics", "domains", "unlike")
+GAINS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+OURS, PAPER, BASELINE = "#0072B2", "#D55E00", "#999999"
+COLOURS = {
+    "closed form": OURS,
+    "both": OURS,
+    "low-rank": OURS,
+    "moments, dot": OURS,
+    "cosine, function space": OURS,
+    "cosine, parameters": PAPER,
+    "cosine, TaskEmb": PAPER,
+}
+SHAPES = {"mini": "fute-mini", "small": "T5-small", "base": "T5-base"}
+
+
+def bed_results(name: str) -> list[dict[str, dict[str, list[float]]]]:
+    """Results of a bed, one for each seed."""
+    path = RESULTS / f"bed_{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+    return found["runs"]
+
+
+def draw_quality() -> None:
+    """Draw the rank correlation of every method on every bed."""
+    runs = {name: bed_results(name) for name in BEDS}
+    first = runs[BEDS[0]][0]["accuracy"]
+    methods = [m for m in first if m in COLOURS]
+    methods += ["label prior", *(m for m in first if m.endswith("labelled rows"))]
+    figure, axes = plt.subplots(
+        1, len(BEDS), figsize=(12, 5.4), sharey=True, layout="constrained"
+    )
+    places = np.arange(len(methods))[::-1]
+    for ax, (name, found) in zip(axes, runs.items(), strict=True):
+        for gain, shift in (("accuracy", 0.2), ("balanced_accuracy", -0.2)):
+            table = np.array([[run[gain][m][0] for m in methods] for run in found])
+            colours = [COLOURS.get(m, BASELINE) for m in methods]
+            ax.barh(
+                places + shift,
+                table.mean(0),
+                0.38,
+                xerr=[table.mean(0) - table.min(0), table.max(0) - table.mean(0)],
+                color=colours,
+                alpha=1.0 if gain == "accuracy" else 0.5,
+                error_kw={"linewidth": 1},
+            )
+        ax.set(title=name, xlabel="rank correlation with the truth", xlim=(-0.1, 1))
+        ax.axvline(0, color="black", linewidth=0.8)
+    axes[0].set_yticks(places, methods)
+    patch = mpl.patches.Patch
+    axes[0].legend(
+        handles=[
+            patch(color=OURS, label="this package's"),
+            patch(color=PAPER, label="published vectors"),
+            patch(color=BASELINE, label="baselines"),
+            patch(color="black", label="accuracy"),
+            patch(color="black", alpha=0.5, label="balanced accuracy"),
+        ],
+        loc="lower right",
+        fontsize=8,
+    )
+    figure.savefig(IMAGES / "quality.png", dpi=110)
+
+
+def draw_cost() -> None:
+    """Draw quality against seconds for a model, and against labelled rows."""
+    runs = bed_results("domains")
+    table = {
+        method: np.mean([run["accuracy"][method] for run in runs], axis=0)
+        for method in runs[0]["accuracy"]
+    }
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 4.4), sharey=True, layout="constrained"
+    )
+    for method, colour in COLOURS.items():
+        if method in table and table[method][2] > 0:
+            correlation, _, seconds = table[method]
+            left.plot(seconds, correlation, "o", color=colour, markersize=9)
+            left.annotate(
+                method,
+                (seconds, correlation),
+                textcoords="offset points",
+                xytext=(9, -3),
+                fontsize=9,
+            )
+    left.set(
+        xscale="log",
+        xlabel="seconds for a model, after labelling",
+        ylabel="rank correlation with the truth",
+        ylim=(0, 1),
+        xlim=(None, 40),
+    )
+    rows = {int(m.split()[0]): v[0] for m, v in table.items() if m.endswith("rows")}
+    right.plot(list(rows), list(rows.values()), "o-", color=BASELINE)
+    right.axhline(table["closed form"][0], color=OURS)
+    right.text(min(rows), table["closed form"][0] + 0.015, "closed form", color=OURS)
+    right.set(
+        xscale="log",
+        xticks=list(rows),
+        xticklabels=list(rows),
+        xlabel="labelled rows of the target, on which every model is run",
+    )
+    right.minorticks_off()
+    figure.savefig(IMAGES / "cost.png", dpi=110)
+
+
+def draw_speed() -> None:
+    """Draw the encoder's pass against stock transformers, and a cold start."""
+    path = RESULTS / "speed_avx512_2_threads.json"
+    found = json.loads(path.read_text(encoding="utf8"))
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(3, 2)
+    )
+    places = np.arange(len(SHAPES))
+    bars = {
+        "float32": ("encoder: time / that of the stock loop", OURS),
+        "bfloat16": ("encoder: time in bfloat16 / the stock loop", "#56B4E9"),
+    }
+    for shift, (label, (name, colour)) in zip((-0.2, 0.2), bars.items(), strict=True):
+        heights = [found[shape][name] for shape in SHAPES]
+        drawn = left.bar(places + shift, heights, 0.38, color=colour, label=label)
+        left.bar_label(drawn, fmt="%.2f")
+    left.axhline(1, color="black", linewidth=0.8)
+    left.set_xticks(places, SHAPES.values())
+    left.set(
+        ylabel="time / stock loop in float32", title="encoder's pass", ylim=(0, 1.25)
+    )
+    left.legend(loc="upper right")
+    start = 0.0
+    colours = ("#CCCCCC", "#56B4E9", "#999999", "#009E73", OURS)
+    prefix = "cold start: of these, "
+    parts = {
+        k.removeprefix(prefix): v for k, v in found["start"].items() if prefix in k
+    }
+    for (name, spent), colour in zip(parts.items(), colours, strict=True):
+        right.barh(0, spent, left=start, color=colour, label=f"{name} {spent:.1f}")
+        start += spent
+    right.set(yticks=[], ylim=(-0.5, 1.6), xlabel="seconds", title="cold start")
+    right.legend(loc="upper left", ncols=2, fontsize=9)
+    figure.savefig(IMAGES / "speed.png", dpi=110)
+
+
+def main() -> None:
+    draw_quality()
+    draw_cost()
+    draw_speed()
+
+
+if __name__ == "__main__":
+    main()
