@@ -51,12 +51,17 @@ def stages(
 ) -> dict[str, tuple[float, float]]:
     """Seconds and bytes of each stage, as it happens."""
     labelling = sum(seconds(lambda m=m: m.label(texts)) for m in models.values())
-    embedder = TuPaTEEmbedder()
+    closed = settings["students"] == "closed"
+    embedder = MomentEmbedder() if closed else TuPaTEEmbedder()
     found: list[Any] = []
     encoding = seconds(
         lambda: found.extend(embedder.encode(t) for t in (texts, list(target.texts)))
     )
-    n_bytes = sum(a.nbytes for one in found for a in [*one.states, *one.ids])
+    n_bytes = sum(
+        a.nbytes
+        for one in found
+        for a in [*([one.pooled()] if closed else one.states), *one.ids]
+    )
     whole = seconds(lambda: rank_models(models, target, texts=texts, **settings))
     # It looks up labels and states once more, which one call alone would not.
     again = sum(seconds(lambda m=m: m.label(texts)) for m in models.values())

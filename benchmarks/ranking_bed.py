@@ -187,7 +187,11 @@ def true_scores(bed: Bed, part: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, list[float]]]:
-    """Run the bed once; mean metrics over the targets by gain and method."""
+    """Run the bed once; what was measured by gain and method.
+
+    These are rank correlation and regret, as means over the targets, seconds per model,
+    and the quartiles of the rank correlation over the targets.
+    """
     bed = make_bed(args.bed, args.data, args.archives, args.texts, seed)
     wrapped = {name: MTEWrapper(model, name=name) for name, model in bed.zoo.items()}
     labelled = [wrapper.label(bed.texts) for wrapper in wrapped.values()]
@@ -215,7 +219,11 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, list[fl
                 [0.0, regret_loss(gains, flat)]
             )
         table[gain] = {
-            method: [*np.mean(found, axis=0), methods.seconds.get(method, np.nan)]
+            method: [
+                *np.mean(found, axis=0),
+                methods.seconds.get(method, np.nan),
+                *np.quantile(np.array(found)[:, 0], [0.25, 0.75]),
+            ]
             for method, found in rows.items()
         }
     return table

@@ -48,13 +48,14 @@ def draw_quality() -> None:
     places = np.arange(len(methods))[::-1]
     for ax, (name, found) in zip(axes, runs.items(), strict=True):
         for gain, shift in (("accuracy", 0.2), ("balanced_accuracy", -0.2)):
-            table = np.array([[run[gain][m][0] for m in methods] for run in found])
+            table = np.mean([[run[gain][m] for m in methods] for run in found], axis=0)
+            mean, low, high = table[:, 0], table[:, 3], table[:, 4]
             colours = [COLOURS.get(m, BASELINE) for m in methods]
             ax.barh(
                 places + shift,
-                table.mean(0),
+                mean,
                 0.38,
-                xerr=[table.mean(0) - table.min(0), table.max(0) - table.mean(0)],
+                xerr=np.maximum([mean - low, high - mean], 0),
                 color=colours,
                 alpha=1.0 if gain == "accuracy" else 0.5,
                 error_kw={"linewidth": 1},

@@ -182,12 +182,20 @@ def _means_cache(surrogate: Surrogate) -> EncoderCache:
     return EncoderCache(cache_folder(f"encoder/{surrogate.fingerprint}-means"))
 
 
+def _missing(
+    cache: EncoderCache, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    """Rows that are not cached; ``on_done`` is told how many are."""
+    missing = {key: row for key, row in rows.items() if cache.get(key) is None}
+    on_done(len(rows) - len(missing))
+    return missing
+
+
 def _states_of(
     surrogate: Surrogate, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     cache = _states_cache(surrogate)
-    missing = {key: row for key, row in rows.items() if cache.get(key) is None}
-    on_done(len(rows) - len(missing))
+    missing = _missing(cache, rows, on_done)
     for part in _segments(missing):
         cache.put(encode_rows(surrogate, part, np.copy, on_done))
     return {key: cache.kept(key) for key in rows}
@@ -197,8 +205,7 @@ def _means_of(
     surrogate: Surrogate, rows: dict[str, np.ndarray], on_done: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     cache = _means_cache(surrogate)
-    missing = {key: row for key, row in rows.items() if cache.get(key) is None}
-    on_done(len(rows) - len(missing))
+    missing = _missing(cache, rows, on_done)
     states = _states_cache(surrogate)
 
     def kept(one: np.ndarray) -> np.ndarray:

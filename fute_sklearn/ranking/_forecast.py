@@ -145,7 +145,8 @@ def forecast(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the sample; rank_models tells of all
         labelled = _in_labels_of(target, tasks, to_match, plan)
-        found["encode"], encoded = _encoding(embedder, [*texts, *target.texts])
+        reader = plan.closed if plan.taken == "closed" else embedder
+        found["encode"], encoded = _encoding(reader, [*texts, *target.texts])
         known = {text for task in labelled for text in task.texts}
         known |= set(texts).intersection(encoded)
         sample = _Sample(labelled, sorted(known), target, plan, scoring)
