@@ -80,7 +80,8 @@ def load_opinion_domains(
     Returns
     -------
     domains : dict of str to Task
-        Eight tasks, by topic, with the labels ``"negative"`` and ``"positive"``.
+        Eight tasks, by topic, with the labels ``"negative"`` and ``"positive"``, in the
+        order of the file: shuffle them before taking some rows.
     unlabelled : list of str
         Posts annotated as neutral, of any topic; none of them is in ``domains``.
 

@@ -193,7 +193,7 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         Returns
         -------
         encoded : EncodedTexts
-            Token ids and encoder states of each text.  Students on the same surrogate
+            Token ids of each text with its encoder states or their mean.  Students on the same surrogate
             accept them in place of the texts.
 
         Raises

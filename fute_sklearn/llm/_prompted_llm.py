@@ -304,6 +304,8 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         ------
         ClientCapabilityError
             If the client has no ``forecast``, as one in this process.
+        LanguageModelServerError
+            If the server, which is asked what it can do, does not answer.
         """
         if not hasattr(self.client, "forecast"):
             raise ClientCapabilityError(

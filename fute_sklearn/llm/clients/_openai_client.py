@@ -125,8 +125,9 @@ default="auto"
     Attributes
     ----------
     capabilities : frozenset of str
-        Methods that `PromptedLLM` may call.  With the interfaces auto, completions and
-        chat, the first use sends requests.
+        Methods that `PromptedLLM` may call.  But with the interfaces text and
+        continued, the first use of it, of ``fidelity`` or of ``fingerprint`` sends
+        requests.
     fidelity : {"echo", "forced", "top-k with bounds", "sampled", "text only"}
         Accuracy of the scores.
     fingerprint : str
