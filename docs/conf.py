@@ -23,6 +23,7 @@ extensions = [
 exclude_patterns = ["_build", "auto_examples/*.ipynb"]
 html_theme = "pydata_sphinx_theme"
 html_show_sourcelink = False
+html_title = project
 html_theme_options = {
     "header_links_before_dropdown": 6,
     "show_toc_level": 2,

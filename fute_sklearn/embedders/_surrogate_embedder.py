@@ -193,8 +193,8 @@ class SurrogateEmbedder(BaseTaskEmbedder):
         Returns
         -------
         encoded : EncodedTexts
-            Token ids of each text with its encoder states or their mean.  Students on the same surrogate
-            accept them in place of the texts.
+            Token ids of each text with its encoder states or their mean.  Students on
+            the same surrogate accept them in place of the texts.
 
         Raises
         ------
