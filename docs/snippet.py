@@ -11,7 +11,7 @@ y = ["good", "bad", "good", "bad"]
 models = {  # fitted, of any kind
     "films": make_pipeline(TfidfVectorizer(), LinearSVC(random_state=0)).fit(films, y),
     "food": make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(food, y),
-    "optimist": lambda texts: ["good"] * len(texts),
+    "rule": lambda texts: ["bad" if "and" in text else "good" for text in texts],
 }
 X_new = ["a fine room", "the bed was cold", "a joy to stay here", "dull and slow"]
 table = rank_models(models, X_new, y, texts=films + food, quick=True)
