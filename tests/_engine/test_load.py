@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from fute_sklearn import TextEmbedder, TuPaTEEmbedder
-from fute_sklearn._engine import _load, load_surrogate
+from fute_sklearn._engine import _load, _saved_weights, load_surrogate
 from fute_sklearn._engine._tuned_parameters import initial_parameters
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 from fute_sklearn.testing import TINY_SURROGATE
@@ -138,6 +138,23 @@ def test_weights_are_read_as_stock_transformers_reads_them(form, save_t5, monkey
     assert load_surrogate(parts).fingerprint == own.fingerprint
 
 
+def test_a_head_of_its_own_is_left_to_stock(save_t5):
+    from safetensors.numpy import load_file
+    from transformers import AutoConfig
+
+    folder = save_t5()
+    config = AutoConfig.from_pretrained(folder)
+    assert set(_saved_weights.saved_weights(folder, config)) > {"shared.weight"}
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["lm_head.weight"] = weights["shared.weight"] + 1
+    save_file(weights, path, metadata={"format": "pt"})
+    assert _saved_weights.saved_weights(folder, config) is None
+    del weights["lm_head.weight"], weights["encoder.final_layer_norm.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    assert _saved_weights.saved_weights(folder, config) is None
+
+
 def test_weights_that_are_cut_short_are_named(save_t5):
     folder = save_t5()
     path = folder / "model.safetensors"
@@ -149,7 +166,7 @@ def test_weights_that_are_cut_short_are_named(save_t5):
 def test_no_model_class_is_imported_for_the_shipped_surrogate():
     code = """
 import sys
-from fute_sklearn._engine import _load, load_surrogate
+from fute_sklearn._engine import _load, _saved_weights, load_surrogate
 load_surrogate("fute-mini")
 print([m for m in sys.modules if m.startswith("transformers.models.t5.modeling")])
 """

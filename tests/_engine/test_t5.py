@@ -463,6 +463,22 @@ def test_lengths_and_packs_do_not_change_states(dtype, monkeypatch):
                 np.testing.assert_array_equal(one, whole.states[i])
 
 
+def test_all_packs_have_the_same_number_of_rows(monkeypatch):
+    """Products of other shapes could round otherwise, on this machine or another."""
+    seen, original = [], _packs.encode
+
+    def watched(ops, arch, ids, attend):
+        seen.append(len(ids))
+        return original(ops, arch, ids, attend)
+
+    monkeypatch.setattr(_packs, "encode", watched)
+    monkeypatch.setattr(_packs, "PACK_TOKENS", 64)
+    surrogate = load_surrogate(TINY_SURROGATE)
+    with config_context(cache_dir=None):
+        encode_texts(surrogate, ["x" * n for n in (1, 30, 31, 32, 50, 100)])
+    assert seen == [64, 64, 64, 64, 101]
+
+
 def test_packed_encoder_is_that_of_stock(texts):
     surrogate = load_surrogate("fute-mini")
     stock = T5EncoderModel.from_pretrained(surrogate.folder, dtype=torch.float32)
