@@ -141,10 +141,9 @@ models = [
     for group, X in ((prompts, texts), (others, pairs))
     for name, prompt in group.items()
 ]
+embedder = TuPaTEEmbedder(tuning="prompt", space="parameters", random_state=SEED)
 task_map = TaskMapDisplay.from_embeddings(
-    TaskVectorizer(TuPaTEEmbedder(tuning="prompt", random_state=SEED)).fit_transform(
-        [*models, known]
-    ),
+    TaskVectorizer(embedder).fit_transform([*models, known]),
     tasks=["sentiment"] * len(prompts) + ["inference"] * len(others) + ["sentiment"],
     families=[name.split()[0] for name in (*prompts, *others)] + ["data set"],
     random_state=SEED,
