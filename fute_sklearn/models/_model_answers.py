@@ -12,7 +12,6 @@ from scipy.special import softmax
 from .._utils._columns import (
     CONTAINERS,
     EXACT_FLOAT,
-    are_plain,
     by_distinct,
     column_names,
     column_of,
@@ -98,10 +97,9 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
             or (not isinstance(value, CONTAINERS) and label_name(value) == named)
         )
 
-    abstained = np.zeros(len(values), bool)
+    abstained = np.array(by_distinct(is_none, values), dtype=bool)
     answered = values
-    if any(map(is_none, set(values) if are_plain(values) else values)):
-        abstained[:] = by_distinct(is_none, values)
+    if abstained.any():
         kept = False
         answered = [v for v, none in zip(values, abstained, strict=True) if not none]
     array = found if kept else _typed(column_of(answered, "prediction"))
