@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from ..embedders._normal_equations import RidgeSolution, TargetSums
 from ..embedders._student import Predictions
 from ._registry_answers import RegistryAnswers
 from ._segments import Segment, Segments
-from ._target_scorer import TargetScorer
+from ._target_scorer import LinearLoss, TargetScorer
 
 MODELS_AT_ONCE = 256
 MOST_STATES = 64  # models whose errors choose the penalty
@@ -150,38 +152,25 @@ class MomentIndex:
         alpha = self._alpha(files, scorer, weights)
         coordinates = self.space.coordinates(encoded.pooled())
         solved = (coordinates / (self.space.values + alpha)) @ self.space.axes.T
-        # Rows of one label lie together, so that they are taken without a copy.
-        truth = scorer.task.targets.label_names()
-        order = np.argsort(truth, kind="stable")
-        groups = {name: np.flatnonzero(truth[order] == name) for name in set(truth)}
         # Half the margin, from the moments and the intercept at once.
-        both = np.hstack([solved[order], np.ones((len(order), 1))])
-        half = (0.5 * both).astype(np.float32).T
+        half = np.hstack([solved, np.ones((len(solved), 1))]).astype(np.float32)
+        half *= 0.5
         linear = scorer.linear_loss()
+        rows = None if linear is None else LinearRows.of(scorer, linear, half)
         out = np.full(len(files), np.nan)
         for names, positions, part in self.blocks(files):
-            rows = part.reshape(-1, part.shape[2])[:, : self.width + 1]
-            share = (rows @ half).reshape(*part.shape[:2], -1)
-            np.clip(share, LEAST_PROBABILITY - 0.5, 0.5, out=share)
-            total = share.sum(1) + np.float32(0.5 * len(names))
-            if linear is None:
-                proba = np.empty_like(share)
-                proba[..., order] = (share + 0.5) / total[:, None]
-                for position, one in zip(positions, proba, strict=True):
-                    try:
-                        student = Predictions("label", names, np.log(one.T))
-                        out[position] = scorer.score(student)
-                    except Exception:  # as in rank_models, which tells of it
-                        out[position] = np.nan
+            part = part[..., : self.width + 1]
+            if rows is not None:
+                out[positions] = rows.scores(names, part)
                 continue
-            losses = linear.losses[order].astype(np.float32)
-            found = np.full(len(part), linear.perfect - linear.losses.sum())
-            for place, name in enumerate(names):
-                if name in groups:
-                    own = slice(groups[name][0], groups[name][-1] + 1)
-                    right = (share[:, place, own] + 0.5) / total[:, own]
-                    found += right @ losses[own]
-            out[positions] = found
+            share = _shares(part, half)
+            total = share.sum(1, keepdims=True)
+            for position, one in zip(positions, share / total, strict=True):
+                try:
+                    student = Predictions("label", names, np.log(one.T))
+                    out[position] = scorer.score(student)
+                except Exception:  # as in rank_models, which tells of it
+                    out[position] = np.nan
         return out
 
     def _alpha(
@@ -207,3 +196,66 @@ class MomentIndex:
             states, label_names, encoded, scorer.task.targets, weights
         )
         return fitted[0].alpha if fitted else DEFAULT_ALPHA
+
+
+@dataclass(frozen=True)
+class LinearRows:
+    """A target's rows, ordered by label, for scores that are linear in correct rows.
+
+    ``perfect`` is the score if all rows are correct, ``losses`` (n,) what an error in
+    each costs, ``half`` (n, d + 1) half the margins' coefficients, and ``groups`` where
+    the rows of each label lie.
+    """
+
+    perfect: float
+    losses: np.ndarray
+    half: np.ndarray
+    groups: dict[str, slice]
+
+    @classmethod
+    def of(cls, scorer: TargetScorer, linear: LinearLoss, half: np.ndarray) -> Self:
+        """Order the rows, so that those of a label are taken without a copy."""
+        truth = scorer.task.targets.label_names()
+        order = np.argsort(truth, kind="stable")
+        labels, starts = np.unique(truth[order], return_index=True)
+        ends = [*starts[1:], len(order)]
+        groups = {
+            str(label): slice(start, end)
+            for label, start, end in zip(labels, starts, ends, strict=True)
+        }
+        losses = linear.losses[order].astype(np.float32)
+        return cls(linear.perfect, losses, half[order], groups)
+
+    def scores(self, names: tuple[str, ...], part: np.ndarray) -> np.ndarray:
+        """Score models by their moments (n_models, n_labels, d + 1)."""
+        out = np.full(len(part), self.perfect - float(self.losses.sum()))
+        if len(names) == 2:
+            # Margins of two labels are each other's negatives, so that shares that are
+            # cut off on both sides sum to one, but for a millionth.
+            signed = [
+                (sign, self.groups[name])
+                for sign, name in zip((1.0, -1.0), names, strict=True)
+                if name in self.groups
+            ]
+            if not signed:
+                return out
+            half = np.concatenate([sign * self.half[own] for sign, own in signed])
+            losses = np.concatenate([self.losses[own] for _, own in signed])
+            return (
+                out + _shares(part[:, :1], half, 1.0 - LEAST_PROBABILITY)[:, 0] @ losses
+            )
+        share = _shares(part, self.half)
+        total = share.sum(1)
+        for place, name in enumerate(names):
+            if name in self.groups:
+                own = self.groups[name]
+                out += (share[:, place, own] / total[:, own]) @ self.losses[own]
+        return out
+
+
+def _shares(part: np.ndarray, half: np.ndarray, most: float = 1.0) -> np.ndarray:
+    """Probabilities before they are scaled to sum to one (n_models, n_labels, n)."""
+    share = part.reshape(-1, part.shape[2]) @ half.T
+    share += np.float32(0.5)
+    np.clip(share, LEAST_PROBABILITY, most, out=share)
+    return share.reshape(*part.shape[:2], -1)

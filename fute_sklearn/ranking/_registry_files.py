@@ -49,13 +49,15 @@ class Entry:
     @classmethod
     def of(cls, record: dict[str, Any]) -> Entry:
         """Read a record; fields that later versions may add are left out."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{k: v for k, v in record.items() if k in known})
+        return cls(**{k: v for k, v in record.items() if k in FIELDS})
 
     @property
     def record(self) -> dict[str, Any]:
         """The fields, for a file."""
         return asdict(self)
+
+
+FIELDS = frozenset(one.name for one in fields(Entry))
 
 
 class RegistryFiles:

@@ -114,6 +114,25 @@ def test_it_ranks_as_rank_models_does(registry, texts):
     pd.testing.assert_frame_equal(again, expected)
 
 
+@pytest.mark.filterwarnings("ignore::fute_sklearn.exceptions.LabelMismatchWarning")
+@pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy"])
+def test_models_of_other_labels_are_scored_as_their_students(scoring, registry):
+    """One has a third label, and one shares a single label with the target."""
+    X, y = film_texts(60, 1)
+    fill(registry, 2)
+    registry.add("three", lambda text: ("bad", "fine", "good")[len(text) % 3])
+    registry.add("other", lambda text: "good" if len(text) % 2 else "fine")
+    whole = registry.rank(X, y, students="closed", scoring=scoring)
+    files = registry._store.latest()
+    scores = registry._vectors.scores(
+        list(files.values()), Task(X, y), scoring, scoring == "balanced_accuracy"
+    )
+    gaps = dict(zip(files, scores - whole["score"][list(files)], strict=True))
+    # A ranking knows that the other one could have answered "bad", with little chance.
+    assert abs(gaps.pop("other")) < 2e-3
+    assert all(abs(gap) < 1e-5 for gap in gaps.values())
+
+
 @pytest.mark.parametrize("scoring", ["accuracy", "balanced_accuracy", "f1_macro"])
 def test_the_best_of_many_are_those_of_all(scoring, registry, texts):
     X, y = film_texts(60, 1)
