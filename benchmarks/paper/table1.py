@@ -33,6 +33,7 @@ from gains import add_places, keys_of, places, results, unlabelled
 from kept import Kept, read
 from methods import Methods, Scores, fine_tuned, gain_matrix, past_scores
 from own import OwnVectors, own_path
+from peers import peer_rows, peers_path
 from report import measured, reliability, show
 from sets import LabelledSet, Places
 
@@ -110,6 +111,7 @@ class Table:
                 | made.data()
                 | made.curves()
                 | made.own(own)
+                | peer_rows(peers_path(results(args)), self.nets, self.sets)
             )
             self.scores.append(fixed | made.embedded() | made.closed())
             every = Methods(config, self.all, self.sets, texts, seed)

@@ -127,17 +127,40 @@ def scalars(values: Iterable[Any]) -> list[Any]:
 
 def by_distinct(function: Callable[[Any], Found], values: list[Any]) -> list[Found]:
     """Apply a function to many values, once for each that occurs."""
+    levels, places = factorized(values)
+    found = [function(value) for value in levels]
+    if all(value is new for value, new in zip(levels, found, strict=True)):
+        return list(values)  # type: ignore[arg-type]
+    return [found[place] for place in places.tolist()]
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    """Return the distinct values, first seen first.
+
+    Values of other types than str, int and bool all count as distinct.
+    """
     kinds = set(map(type, values))
     if not PLAIN.issuperset(kinds):
-        return [function(value) for value in values]
+        return values
     if len(kinds) == 1:
-        found = {value: function(value) for value in set(values)}
-        if all(value is new for value, new in found.items()):
-            return list(values)
-        return [found[value] for value in values]
-    pairs = list(zip(map(type, values), values, strict=True))  # True is not 1 here
-    of_pairs = {pair: function(pair[1]) for pair in set(pairs)}
-    return [of_pairs[pair] for pair in pairs]
+        return list(dict.fromkeys(values))
+    # True is not 1 here.
+    pairs = dict.fromkeys(zip(map(type, values), values, strict=True))
+    return [value for _, value in pairs]
+
+
+def factorized(values: list[Any]) -> tuple[list[Any], np.ndarray]:
+    """Return the distinct values, as `distinct`, and each row's place among them."""
+    levels = distinct(values)
+    if levels is values:
+        return levels, np.arange(len(values))
+    kinds = set(map(type, levels))
+    keys, rows = levels, values
+    if len(kinds) > 1:
+        keys = list(zip(map(type, levels), levels, strict=True))
+        rows = list(zip(map(type, values), values, strict=True))
+    place = {key: i for i, key in enumerate(keys)}
+    return levels, np.fromiter(map(place.__getitem__, rows), np.intp, len(rows))
 
 
 def column_of(values: Any, name: str) -> list[Any]:

@@ -72,7 +72,8 @@ class TargetSums:
         feature_mean = weights @ rows / count
         rows = (rows - feature_mean) * weights[:, None]
         widths = np.cumsum([0, *(block.shape[1] for block in targets)])
-        stacked = np.hstack([np.asarray(b, dtype=np.float64) for b in targets])
+        stacked = np.empty((len(rows), widths[-1]))
+        np.concatenate(targets, axis=1, out=stacked)
         means = weights @ stacked / count
         stacked -= means
         cross = rows.T @ stacked

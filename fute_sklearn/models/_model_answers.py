@@ -15,6 +15,7 @@ from .._utils._columns import (
     by_distinct,
     column_names,
     column_of,
+    distinct,
     is_missing,
     is_table,
     plain,
@@ -97,7 +98,9 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
             or (not isinstance(value, CONTAINERS) and label_name(value) == named)
         )
 
-    abstained = np.array(by_distinct(is_none, values), dtype=bool)
+    abstained = np.zeros(len(values), dtype=bool)
+    if any(map(is_none, distinct(values))):
+        abstained[:] = by_distinct(is_none, values)
     answered = values
     if abstained.any():
         kept = False

@@ -555,7 +555,8 @@ class MTEWrapper(BaseEstimator):
         named += renaming.names.values()
         if not named or self.kind in ("number", "text"):
             return y, None
-        named += first_seen(y)
+        named += [renaming.of(label) for label in seen]
+        named += [ABSTAINED] if gone.any() else []
         return y, list({label_name(label): label for label in named}.values())
 
     @contextmanager

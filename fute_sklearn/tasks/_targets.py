@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from .._utils._columns import (
-    by_distinct,
     categories_of,
     column_names,
     column_of,
+    factorized,
     is_table,
     plain,
     scalar,
@@ -118,20 +118,21 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
     values = column_of(y, "y")
     if classes is None and kind in (None, "label"):
         classes = categories_of(y)
+    levels, places = factorized(values)
     if kind is None:
-        kind = "label" if classes is not None else _kind_of(values)
+        kind = "label" if classes is not None else _kind_of(values, levels, places)
     if kind == "number":
         return _parse_numbers(values)
     if kind == "text":
         return TargetSet("text", texts=_parse_texts(values))
-    return _parse_labels(values, classes)
+    return _parse_labels(levels, places, classes)
 
 
-def _kind_of(values: list[Any]) -> str:
+def _kind_of(values: list[Any], levels: list[Any], places: np.ndarray) -> str:
     if values and all(isinstance(v, float) for v in values):
         if not all(math.isfinite(v) and v == round(v) for v in values):
             return "number"
-    if not _mostly_unique(by_distinct(label_name, values)):
+    if not _mostly_unique(levels, places):
         return "label"
     if all(isinstance(v, str) and v.strip() for v in values):
         return "text"
@@ -145,11 +146,15 @@ def _kind_of(values: list[Any]) -> str:
     return "label"
 
 
-def _mostly_unique(values: list[str]) -> bool:
-    """Return whether more than 20 values are distinct and most rows' occur once."""
-    counts = Counter(values)
+def _mostly_unique(levels: list[Any], places: np.ndarray) -> bool:
+    """Return whether more than 20 names are distinct and most rows' occur once."""
+    if len(levels) <= MAX_AUTO_CLASSES:
+        return False
+    counts: Counter[str] = Counter()
+    for value, count in zip(levels, np.bincount(places).tolist(), strict=True):
+        counts[label_name(value)] += count
     once = sum(count == 1 for count in counts.values())
-    return len(counts) > MAX_AUTO_CLASSES and once > len(values) / 2
+    return len(counts) > MAX_AUTO_CLASSES and once > len(places) / 2
 
 
 def _parse_texts(values: list[Any]) -> tuple[str, ...]:
@@ -172,15 +177,13 @@ def _parse_numbers(values: list[Any]) -> TargetSet:
     return TargetSet("number", values=numbers, texts=tuple(map(number_text, numbers)))
 
 
-def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
-    names = by_distinct(label_name, values)
-    if not names:
+def _parse_labels(levels: list[Any], places: np.ndarray, classes: Any) -> TargetSet:
+    if not levels:
         raise ValueError("y is empty; at least one target is required.")
+    names = [label_name(value) for value in levels]
     seen = first_seen(names)
-    if classes is None and seen == first_seen(values):
-        labels = seen
-    elif classes is None:
-        by_name = dict(zip(reversed(names), reversed(values), strict=True))
+    if classes is None:
+        by_name = dict(zip(reversed(names), reversed(levels), strict=True))
         labels = [by_name[name] for name in seen]
     else:
         check_label_names(classes)
@@ -192,8 +195,9 @@ def _parse_labels(values: list[Any], classes: Any) -> TargetSet:
         )
     order = np.argsort(known)
     place = {known[c]: i for i, c in enumerate(order)}
-    proba = np.zeros((len(names), len(known)), np.float32)
-    proba[np.arange(len(names)), list(map(place.__getitem__, names))] = 1
+    columns = np.array([place[name] for name in names])[places]
+    proba = np.zeros((len(places), len(known)), np.float32)
+    proba[np.arange(len(places)), columns] = 1
     return TargetSet(
         "label",
         names=tuple(known[c] for c in order),

@@ -76,14 +76,14 @@ class Task:
     Task(name='films', n_samples=2, classes=['negative', 'positive'])
     """
 
-    __slots__ = ("key", "text_key", "classes", "name", "origin", "targets", "texts")
+    __slots__ = ("_key", "_text_key", "classes", "name", "origin", "targets", "texts")
     name: str | None
     origin: str
     texts: tuple[str, ...]
     targets: TargetSet
     classes: np.ndarray | None
-    key: str
-    text_key: str
+    _key: str
+    _text_key: str
 
     def __init__(
         self,
@@ -121,9 +121,24 @@ class Task:
         put(self, "name", name)
         put(self, "origin", origin)
         put(self, "classes", targets.classes if targets.kind == "label" else None)
-        put(self, "text_key", texts_key(texts))
-        mark = [origin] if origin == "model" else []
-        put(self, "key", text_key(self.text_key, targets.key, *mark))
+        put(self, "_key", "")
+        put(self, "_text_key", "")
+
+    @property
+    def text_key(self) -> str:
+        """Hash of the texts."""
+        if not self._text_key:
+            object.__setattr__(self, "_text_key", texts_key(self.texts))
+        return self._text_key
+
+    @property
+    def key(self) -> str:
+        """Hash of texts, targets and origin."""
+        if not self._key:
+            mark = [self.origin] if self.origin == "model" else []
+            found = text_key(self.text_key, self.targets.key, *mark)
+            object.__setattr__(self, "_key", found)
+        return self._key
 
     def __setattr__(self, key: str, value: Any) -> None:
         raise AttributeError(f"a Task is frozen; {key!r} cannot be set.")
