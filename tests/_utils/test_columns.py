@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fute_sklearn._utils._columns import by_distinct, label_name, scalar, scalars
+from fute_sklearn._utils._columns import (
+    by_distinct,
+    factorized,
+    label_name,
+    scalar,
+    scalars,
+)
 
 COLUMNS = {
     "words": ["a", "b ", " a", "a"],
@@ -19,6 +25,22 @@ COLUMNS = {
 def test_by_distinct_is_the_function_of_each(values):
     expected = [(type(v), label_name(v)) for v in values]
     assert by_distinct(lambda v: (type(v), label_name(v)), values) == expected
+
+
+@pytest.mark.parametrize("values", COLUMNS.values(), ids=COLUMNS)
+def test_places_among_the_distinct_values_give_the_values(values):
+    levels, places = factorized(values)
+    found = [levels[place] for place in places]
+    assert repr(found) == repr(values)
+    assert list(map(type, found)) == list(map(type, values))
+
+
+def test_distinct_values_come_as_they_are_seen():
+    levels, places = factorized(["b", "a", "b", " b"])
+    assert levels == ["b", "a", " b"]
+    assert places.tolist() == [0, 1, 0, 2]
+    assert factorized([1, True, 1, True])[1].tolist() == [0, 1, 0, 1]
+    assert factorized([])[0] == []
 
 
 def test_by_distinct_asks_once():

@@ -75,6 +75,35 @@ def test_table_1_has_every_method_beside_random(kept):
     assert "60 labelled rows" not in methods  # only 16 are known
 
 
+class Estimator:
+    """Stands in for one of TransformerRanker's: the classes' distance, 1 for none."""
+
+    def fit(self, *, embeddings, labels):
+        means = [embeddings[labels == one].mean(0) for one in labels.unique()]
+        return float(1 + (means[0] - means[1]).norm())
+
+
+def test_peers_score_every_candidate_for_every_target(kept, paper, monkeypatch):
+    peers = paper("peers")
+    made = types.ModuleType("transformer_ranker.estimators")
+    made.LogME = made.HScore = made.NearestNeighbors = Estimator
+    monkeypatch.setitem(sys.modules, "transformer_ranker", types.ModuleType("stub"))
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    where = [*TINY, "--work", str(kept.parent), "--results", str(kept)]
+    monkeypatch.setattr(sys, "argv", ["peers.py", *where, "--only", "cnn"])
+    peers.main()
+    monkeypatch.setattr(sys, "argv", ["peers.py", *where, "--collect"])
+    peers.main()
+    found = np.load(peers.peers_path(kept))
+    made = json.loads(kept.with_suffix(".json").read_text())["candidates"]
+    expected = {f"cnn | {c['source']}" for c in made if c["backbone"] == "cnn"}
+    assert set(found["candidates"]) == expected - {"cnn | none"}
+    assert len(np.unique(found["LogME"])) > 20  # other features for every pair
+    out = rows_of(script("table1.py", *TINY, "--results", kept, "--seeds", 1))
+    assert "LogME (TransformerRanker)" in out
+    assert "kNN (TransformerRanker)" in out
+
+
 def test_table_2_ranks_for_the_other_domain_only(kept):
     out = script("table2.py", *TINY, "--results", kept, "--seeds", 1)
     assert "cross-domain, all-class" in out

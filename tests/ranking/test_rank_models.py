@@ -23,6 +23,7 @@ from fute_sklearn.exceptions import (
     UnknownTokensWarning,
     UnlabelledTextsWarning,
 )
+from fute_sklearn.ranking import _text_sufficiency
 from fute_sklearn.testing import TINY_SURROGATE as TINY
 
 
@@ -314,6 +315,24 @@ def test_the_score_is_in_the_scorers_unit_and_the_facts_are_told(pool):
     assert facts["text_distance"] == pytest.approx(1, abs=0.5)
     bad = rank_models({"dull": Rule("dull")}, X, y, texts=texts, embedder=embedder)
     assert not bad.attrs["worth_taking"]
+
+
+def test_the_curve_of_many_models_is_that_of_some(pool, monkeypatch):
+    texts, X, y = pool
+    words = ("fine", "dull", "food", "night", "crew", "sad")
+    zoo = {word: Rule(word) for word in words}
+    embedder = MomentEmbedder("fute-mini")
+    kwargs = {"texts": texts, "embedder": embedder}
+    whole = rank_models(zoo, X, y, **kwargs)
+    monkeypatch.setattr(_text_sufficiency, "MOST_MODELS", 3)
+    found = rank_models(zoo, X, y, **kwargs)
+    pd.testing.assert_frame_equal(found, whole)
+    curve, of_all = found.attrs["learning_curve"], whole.attrs["learning_curve"]
+    assert list(curve) == list(of_all)
+    assert curve[340] == of_all[340]
+    every_other = dict(list(zoo.items())[::2])
+    some = rank_models(every_other, X, y, **kwargs).attrs["learning_curve"]
+    assert [curve[85], curve[170]] == pytest.approx([some[85], some[170]])
 
 
 @pytest.mark.parametrize("more", [{}, {"baselines": "all", "n_labelled": 4}])
