@@ -6,8 +6,8 @@
 ``--second`` is the folder of another trained T5; one of another shape, seed and number
 of tokens comes from ``tools/pretrain/distil.py`` with a configuration of its own.  The
 beds are those of ``ranking_bed.py``.  In function space a vector is what a model or a
-data set answers to the same reference texts, whichever surrogate has learnt it.  Prints,
-as mean over the targets (and spread over the seeds), the rank correlation between the
+data set answers to the same reference texts, whichever surrogate learnt it.  Prints, as
+mean over the targets (and spread over the seeds), the rank correlation between the
 two surrogates' rankings, and that of each with the models' true accuracy, for the
 cosine in function space, for expected scores, and for models embedded by one surrogate
 with data sets embedded by the other, beside the label prior, which needs no surrogate.

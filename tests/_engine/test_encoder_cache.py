@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 
 import fute_sklearn
 from fute_sklearn import MomentEmbedder, config_context, get_config
@@ -305,12 +306,27 @@ def encode_share(part, folder):
         MomentEmbedder(TINY_SURROGATE).encode(part)
 
 
-def test_shares_that_workers_encode_are_read_by_all(tmp_path, encoded_rows):
+@contextmanager
+def dask_cluster():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        parallel_config(backend="dask"),
+    ):
+        yield
+
+
+@pytest.mark.parametrize("workers", [nullcontext, dask_cluster])
+def test_shares_that_workers_encode_are_read_by_all(workers, tmp_path, encoded_rows):
     """As the guide says: two worker processes, and then nothing is left to encode."""
     texts = [f"text {i}" for i in range(300)]
-    Parallel(n_jobs=2)(
-        delayed(encode_share)(texts[i::4], tmp_path / "shared") for i in range(4)
-    )
+    with workers():
+        Parallel(n_jobs=2)(
+            delayed(encode_share)(texts[i::4], tmp_path / "shared") for i in range(4)
+        )
     with config_context(cache_dir=tmp_path / "shared"):
         found = MomentEmbedder(TINY_SURROGATE).encode(texts).pooled()
     assert not encoded_rows
