@@ -137,24 +137,28 @@ class CodeHasher:
     Parameters
     ----------
     state_of : callable
-        Takes a value and ``unknown``.  Returns the hash of the value's state and the
-        list of classes and functions that the state refers to.
+        Takes a value, ``unknown`` and ``open_``.  Returns the hash of the value's state
+        and the list of classes and functions that the state refers to.
     unknown : list or None
         Where what cannot be hashed is added, which then counts by its address; None
         raises `Unknowable` for it.
+    open_ : set of int, optional
+        Addresses of what is being hashed right now, which a class whose attributes are
+        its own instances, as an Enum's members, comes back to: it counts by its name.
     """
 
     def __init__(
         self,
-        state_of: Callable[[Any, list[Any] | None], tuple[str, list[Any]]],
+        state_of: Callable[[Any, list[Any] | None, set[int]], tuple[str, list[Any]]],
         unknown: list[Any] | None,
+        open_: set[int] | None = None,
     ) -> None:
         self.state_of = state_of
         self.unknown = unknown
         self.seen: dict[Any, Any] = {}
         self.parts: list[str] = []
         self.todo: list[Any] = []
-        self.open: set[int] = set()
+        self.open = set() if open_ is None else open_
 
     def digest(self, found: list[Any]) -> str:
         """Return one hash of all code reachable from classes and functions."""
@@ -345,7 +349,7 @@ class CodeHasher:
         if isinstance(value, INERT) or type(value).__module__ == "typing":
             return ADDRESS.sub("", repr(value))
         try:
-            state, code = self.state_of(value, self.unknown)
+            state, code = self.state_of(value, self.unknown, self.open)
         except Unknowable:
             return self._pieces(name, value)
         self.todo += code

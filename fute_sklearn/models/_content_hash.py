@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import pickle
 import types
@@ -37,6 +36,7 @@ SKORCH_STATE = (
 # Its pickles leave out the model.
 WRAPPER = "fute_sklearn.models._mte_wrapper.MTEWrapper"
 REDUCERS = {"__getstate__", "__reduce__", "__reduce_ex__"}
+HEAP_TYPE = 1 << 9  # the flag of classes that Python code defines
 MODULE_KEYS = {"training", "_parameters", "_modules"}
 SEARCH_RECORDS = {"cv_results_", "refit_time_"}
 
@@ -48,9 +48,10 @@ class _Hasher(NumpyHasher):
     to ``unknown``, which keeps addresses from being given again; else it raises.
     """
 
-    def __init__(self, unknown: list[Any] | None) -> None:
+    def __init__(self, unknown: list[Any] | None, open_: set[int] | None) -> None:
         super().__init__("sha256")
         self.unknown = unknown
+        self.open = open_
         self.code: list[Any] = []
         self.files: set[Any] = set()
         self.failed: set[int] = set()
@@ -84,7 +85,7 @@ class _Hasher(NumpyHasher):
             self.code.append(obj)
             if not is_importable(obj):
                 # A lambda or a local class, which pickles refuse, is known by its code.
-                hasher = CodeHasher(state_hash, self.unknown)
+                hasher = CodeHasher(state_hash, self.unknown, self.open)
                 return ("local", hasher.identity(obj))
         elif hasattr(kind, "cache_info"):  # functools.lru_cache
             self.code.append(obj.__wrapped__)
@@ -124,9 +125,10 @@ class _Hasher(NumpyHasher):
         return obj
 
 
-@functools.cache
 def drops_state(kind: type) -> bool:
     """Whether a class says itself what its pickles hold, and no library does."""
+    if not kind.__flags__ & HEAP_TYPE:
+        return False
     for cls in kind.__mro__:
         own = [vars(cls)[name] for name in REDUCERS & vars(cls).keys()]
         if any(isinstance(reducer, types.FunctionType) for reducer in own):
@@ -141,15 +143,19 @@ def _digest(array: np.ndarray) -> tuple[str, ...]:
     return "array", array.dtype.str, str(array.shape), content.hexdigest()
 
 
-def state_hash(obj: Any, unknown: list[Any] | None = None) -> tuple[str, list[Any]]:
+def state_hash(
+    obj: Any, unknown: list[Any] | None = None, open_: set[int] | None = None
+) -> tuple[str, list[Any]]:
     """Hash the pickled state of an object; also return the code it refers to.
+
+    ``open_`` are the addresses of classes and functions that are being hashed.
 
     Raises
     ------
     Unknowable
         If the object cannot be pickled, and is not to be added to ``unknown``.
     """
-    hasher = _Hasher(unknown)
+    hasher = _Hasher(unknown, open_)
     try:
         return str(hasher.hash(obj)), hasher.code
     except Exception as error:  # a model's own __reduce__ may raise anything

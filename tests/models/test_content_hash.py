@@ -553,6 +553,35 @@ def test_lambdas_and_local_classes_are_known_by_their_code(texts, labels):
     assert content_hash(local(3)) == content_hash(local(3)) != content_hash(local(4))
 
 
+def test_local_classes_whose_attributes_are_their_instances():
+    """An Enum's members refer to it; so do the instances that a class keeps."""
+    import enum
+
+    def member(first, n_members):
+        names = {f"M{i}": f"{first} {i}" for i in range(n_members)}
+
+        class Answer(enum.Enum):
+            locals().update(names)
+
+        return lambda text: list(Answer)[len(text) % len(Answer)].value
+
+    def single(word):
+        class Single:
+            def __init__(self, own):
+                self.own = own
+
+            def predict(self, X):
+                return [self.default.own in x for x in X]
+
+        Single.default, Single.other = Single(word), Single(word * 2)
+        return Single("no matter")
+
+    for make in (lambda word: member(word, 12), single):
+        assert content_hash(make("fine")) == content_hash(make("fine")) is not None
+        assert content_hash(make("fine")) != content_hash(make("dull"))
+    assert content_hash(member("fine", 12)) != content_hash(member("fine", 11))
+
+
 def test_marks_see_a_change_beside_what_cannot_be_hashed():
     import threading
 
