@@ -16,9 +16,10 @@ of the pool they are, and how far stated probabilities of one model to beat anot
 from what came out (expected calibration error, ten bins); beside that, equally long
 shortlists by the baselines. Then the same with k labelled rows that every model
 answers: rank correlation and regret of the expected scores alone, of the labelled rows
-alone and of both. Last, what is said of pools of twenty models of one kind that are
-equal (trained on resamples of the target's domain) or useless (trained on shuffled
-labels).
+alone and of both. ``--past`` takes the other targets of the bed for past tasks, on
+which the models' scores are known, but those of the target's own domain. Last, what is
+said of pools of twenty models of one kind that are equal (trained on resamples of the
+target's domain) or useless (trained on shuffled labels).
 """
 
 from __future__ import annotations
@@ -115,11 +116,21 @@ def calibration_error(pairs: np.ndarray) -> float:
     )
 
 
+def past_truth(bed: Bed, name: str) -> dict[str, float]:
+    """Accuracies of the models of other domains on a domain's test rows."""
+    test = bed.parts[name]["test"]
+    return {
+        key: float(np.mean(bed.zoo[key].predict(list(test.texts)) == test.y))
+        for key in bed.others(name)
+    }
+
+
 def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[Any]]:
     """Rank for every target of a bed, without and with labelled rows."""
     bed = make_bed(name, args.data, args.archives, args.texts, seed)
     labelled = bed.labelled()
     out: dict[str, list[Any]] = {}
+    truths = {name: past_truth(bed, name) for name in bed.parts} if args.past else {}
     for target, parts in bed.parts.items():
         models = {key: labelled[key] for key in bed.others(target)}
         known, test = parts["known"], parts["test"]
@@ -130,7 +141,12 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
             for part in ("known", "test")
         }
         truth = answers["test"].eq(pd.Series(test.y), axis=0).mean()
-        plain = ranked(args, models, known, bed, baselines=BASELINES)
+        past = [
+            (bed.parts[name]["known"], {k: v for k, v in scores.items() if k in models})
+            for name, scores in truths.items()
+            if name != target and args.past
+        ]
+        plain = ranked(args, models, known, bed, baselines=BASELINES, past=past)
         posterior = plain.attrs["posterior"]
         found = held(posterior, truth, test.n_samples)
         best = set(truth.index[truth == truth.max()])
@@ -226,6 +242,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--students", default="closed")
     parser.add_argument("--pools", type=int, default=50)
+    parser.add_argument(
+        "--past",
+        action="store_true",
+        help="take the other targets of the bed for past tasks",
+    )
     args = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     print(json.dumps({name: str(value) for name, value in vars(args).items()}))

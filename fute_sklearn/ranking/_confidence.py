@@ -2,7 +2,8 @@
 
 The true score of a model is its expected score plus errors of four kinds: of the
 target's rows, which all models share; of the unlabelled texts; of the students, as
-measured where the truth was known; and these errors' common part.
+measured where the truth was known, or as past tasks show them; and these errors' common
+part.
 """
 
 from __future__ import annotations
@@ -20,26 +21,17 @@ from ..embedders._student import Predictions
 from ..tasks._task import Task
 from ._attribute import TableAttribute
 from ._score_posterior import ScorePosterior
+from ._student_errors import MEASURED, StudentErrors, blind_scores
 from ._target_scorer import TargetScorer
 
-# Errors of students as shares of the range from the label prior's score to a perfect
-# one: what is left of true scores beyond a straight line through the expected ones, the
-# height of the line, and its slope.  Rounded from what ``benchmarks/confidence.py``
-# prints for the targets of the bed "topics", seed 0 (the slope without films, where the
-# expected scores hardly differ); other beds are for checking them.
-OWN_ERROR = 0.08
-LEVEL_ERROR = 0.1
-SLOPE_ERROR = 0.2
 ALIKE_SHARE = 0.5  # of a student's error that models share which answer alike
-# Error of the texts where they are too few to be halved, as such a share.
+# Error of the texts where they are too few to be halved, as a share of the range from
+# the label prior's score to a perfect one.
 UNKNOWN_TEXTS_ERROR = 0.2
 # Variance by which models differ from their students on labelled rows, over what the
 # students' probabilities say, which are a little wrong on every row.  Chosen so that
-# intervals with labelled rows hold on that bed.
+# intervals with labelled rows hold on the bed of `StudentErrors`.
 ROW_ERROR = 2.0
-# What models gain by telling rows apart, over what their students do, who are less
-# sure: also on that bed, over all models and targets.
-MODELS_GAIN = 1.75
 MORE_LIKELY_THAN_NOT = 0.5
 SHOWN = 5
 
@@ -89,6 +81,8 @@ class Evidence(TableAttribute):
         Makes the closed-form students.
     label_names : dict of str to object
         What the models' labels are called in the target, or None.
+    errors : StudentErrors
+        By how much students are wrong.
     """
 
     names: tuple[str, ...]
@@ -101,6 +95,7 @@ class Evidence(TableAttribute):
     labelled: Sequence[Task]
     closed: MomentEmbedder
     label_names: dict[str, Any] = field(default_factory=dict)
+    errors: StudentErrors = MEASURED
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Evidence:
         return self  # tables copy their attrs all the time
@@ -122,15 +117,7 @@ class Evidence(TableAttribute):
     @cached_property
     def blind(self) -> np.ndarray:
         """Expected scores of answers with the students' frequencies on any row."""
-        out = np.full(len(self.names), np.nan)
-        for i, one in enumerate(self.predictions):
-            shares = np.exp(one.values).mean(0, keepdims=True)
-            rows = np.log(np.repeat(shares, len(one.values), axis=0))
-            try:
-                out[i] = self.scorer.score(Predictions("label", one.names, rows))
-            except Exception:  # a scorer may be anybody's; it failed before, too
-                continue
-        return out
+        return blind_scores(self.predictions, self.scorer)
 
     @property
     def rise(self) -> float:
@@ -141,7 +128,8 @@ class Evidence(TableAttribute):
         """
         gains = self.expected - self.blind
         known = gains[~np.isnan(gains)]
-        return (MODELS_GAIN - 1) * max(float(known.mean()), 0.0) if len(known) else 0.0
+        more = self.errors.gain - 1
+        return more * max(float(known.mean()), 0.0) if len(known) else 0.0
 
     def posterior(self, labelled: Sequence[LabelledGroup] = ()) -> ScorePosterior:
         """Return the distribution of the true scores.
@@ -153,13 +141,13 @@ class Evidence(TableAttribute):
         count = len(self.names)
         own = ALIKE_SHARE * self.alike + (1 - ALIKE_SHARE) * np.eye(count)
         each, shared = self._texts_error()
-        shared += (LEVEL_ERROR * self.scale) ** 2
+        shared += (self.errors.level * self.scale) ** 2
         known = ~np.isnan(self.expected)
         centred = np.where(known, self.expected, 0.0)
         centred[known] -= centred[known].sum() / max(known.sum(), 1)
-        common = shared + SLOPE_ERROR**2 * np.outer(centred, centred)
+        common = shared + self.errors.slope**2 * np.outer(centred, centred)
         common += each * np.eye(count)
-        variance = (OWN_ERROR * self.scale) ** 2
+        variance = (self.errors.own * self.scale) ** 2
         covariance = self.rows @ self.rows.T + common + variance * own
         simple = common + variance * np.eye(count)
         mean = self.expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,13 @@ from ..tasks._task import Task
 from ._baselines import ignorant_scores, moment_scores, prior_distance
 from ._confidence import Evidence, correlations, range_of
 from ._model_ranker import ModelRanker
+from ._student_errors import (
+    MEASURED,
+    PastScores,
+    StudentErrors,
+    blind_scores,
+    errors_of,
+)
 from ._student_ranker import StudentRanker
 from ._target_scorer import TargetScorer
 from ._text_sufficiency import learning_curve, stability_of, warn_if_constant
@@ -123,21 +130,45 @@ class Ranking:
 
     def _predictions(self, which: str) -> list[Predictions]:
         if which not in self._found:
-            if which == "both":
-                tuned = self._predictions("tuned")
-                pairs = zip(self._predictions("closed"), tuned, strict=True)
-                self._found[which] = [mixed(a, b) for a, b in pairs]
+            if which == "both":  # either is kept as well
+                pairs = [self._predictions(one) for one in ("tuned", "closed")]
+                found = [mixed(b, a) for a, b in zip(*pairs, strict=True)]
             else:
-                weights = self.weights()
-                found = self._ranker(which).predictions(self.target, weights)
-                self._found[which] = list(found)
+                found = self._predicted(which, self.target)
+            self._found[which] = found
         return self._found[which]
 
-    def weights(self) -> np.ndarray:
-        """Weights of the target's rows."""
+    def _predicted(self, which: str, task: Task) -> list[Predictions]:
+        if which == "both":
+            pairs = [self._predicted(one, task) for one in ("tuned", "closed")]
+            return [mixed(b, a) for a, b in zip(*pairs, strict=True)]
+        return list(self._ranker(which).predictions(task, self.weights(task)))
+
+    def weights(self, task: Task) -> np.ndarray:
+        """Weights of a task's rows."""
         if self.balanced:
-            return balanced_weights(self.target.targets)
-        return np.full(self.target.n_samples, 1 / self.target.n_samples)
+            return balanced_weights(task.targets)
+        return np.full(task.n_samples, 1 / task.n_samples)
+
+    def errors(self, past: Sequence[tuple[Task, Mapping[str, float]]]) -> StudentErrors:
+        """Errors of the students, from past tasks with true scores by model."""
+        return errors_of([self._past_scores(task, known) for task, known in past])
+
+    def _past_scores(self, task: Task, known: Mapping[str, float]) -> PastScores:
+        scorer = TargetScorer(task, self.scorer.scoring)
+        predictions = self._predicted(self.plan.taken, task)
+        expected = []
+        for one in predictions:
+            try:
+                expected.append(scorer.score(one))
+            except Exception:  # a scorer may be anybody's
+                expected.append(np.nan)
+        return PastScores(
+            np.array([known.get(name, np.nan) for name in self.names]),
+            np.array(expected),
+            blind_scores(predictions, scorer),
+            range_of(scorer, ignorant_scores(scorer)["prior_score"]),
+        )
 
     def scores(self, which: str) -> np.ndarray:
         """Expected scores by ``"both"`` students, or one of them."""
@@ -191,7 +222,12 @@ class Ranking:
         shared = [t for t in self.labelled if t.text_key == self.labelled[0].text_key]
         unlabelled = closed.encode(shared[0].texts)
         curve, self._halves = learning_curve(
-            unlabelled, shared, encoded, self.scorer, self.weights(), closed.alpha
+            unlabelled,
+            shared,
+            encoded,
+            self.scorer,
+            self.weights(self.target),
+            closed.alpha,
         )
         out["learning_curve"] = curve
         out["stability"] = stability_of(curve)
@@ -204,7 +240,11 @@ class Ranking:
         return out
 
     def evidence(
-        self, expected: np.ndarray, prior_score: float, label_names: dict[str, Any]
+        self,
+        expected: np.ndarray,
+        prior_score: float,
+        label_names: dict[str, Any],
+        errors: StudentErrors = MEASURED,
     ) -> Evidence:
         """What is known of the true scores, once the ``facts`` are."""
         return Evidence(
@@ -218,6 +258,7 @@ class Ranking:
             self.labelled,
             self.plan.closed,
             label_names,
+            errors,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ._labelled_rows import ask_rows, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
 from ._model_scores import Ranking, closed_form_of, make_plan
 from ._score_posterior import ScorePosterior
+from ._student_errors import checked_past
 from ._target_scorer import is_balanced, scorer_of
 from ._text_sufficiency import warn_if_unstable
 from ._without_labels import table_without_labels
@@ -48,6 +50,7 @@ def rank_models(
     baselines: Any = (),
     n_labelled: int = 0,
     labelled: Any = None,
+    past: Any = (),
     abstentions: str = "wrong",
     on_error: str = "nan",
     n_jobs: int | None = None,
@@ -119,6 +122,11 @@ def rank_models(
         Answers to labelled rows that exist already, in the target's labels: a column
         for each model, indexed by the positions of the rows in X; see `add_labels`,
         which adds them to a ranking later.  Takes the place of ``n_labelled``.
+    past : sequence of (Task, dict or Series), default=()
+        Past tasks of the target's labels, each with the true scores of models on it, by
+        name and by the same scorer.  They tell how wrong the students are, where else
+        the intervals rest on what was measured on other models; scores and order stay.
+        The target's own rows must not be among them.
     abstentions : {"wrong", "drop"}, default="wrong"
         What becomes of texts that a model does not answer: ``"wrong"`` makes a class of
         them that is never right, ``"drop"`` leaves them out, so that the model is
@@ -152,6 +160,7 @@ def rank_models(
         - ``posterior``: the `ScorePosterior` behind these, for other levels and the
           probability of one model to be better than another;
         - ``students``: those that were taken, and ``forecast_seconds`` of the tuned;
+        - ``student_errors``: the errors of students that intervals rest on;
         - ``majority_score``, ``prior_score``: what always answering the most common
           class, or answering by the classes' shares, would reach;
         - ``worth_taking``: whether the best model is expected to beat both.  Students
@@ -178,9 +187,10 @@ def rank_models(
         sentences.  Models whose labels are known are compared before any is called.
     ValueError
         If the task has other targets than classes, or there are no models, or
-        ``labelled`` does not fit to models and rows.
+        ``labelled`` does not fit to models and rows, or ``past`` to the target.
     TypeError
-        If a single model or table is given instead of several.
+        If a single model or table is given instead of several, or ``past`` holds
+        something else than pairs of a Task and scores by name.
     AttributeError
         If a model lacks the response method by which its wrapper is to ask it.
 
@@ -205,7 +215,8 @@ def rank_models(
     errors were measured where the truth was known (``benchmarks/confidence.py``, which
     prints how often intervals and shortlists hold): beyond a straight line, 8 % of the
     range from the label prior's score to a perfect one; 10 % for the line's height,
-    and 0.2 for its slope.
+    and 0.2 for its slope.  With ``past`` they are the root mean squares of these, which
+    count as two tasks, and those of the past tasks.
 
     Examples
     --------
@@ -229,14 +240,15 @@ def rank_models(
     free = y is None and not isinstance(X, Task)
     target = None if free else checked_target(X, y, kind, classes)
     wrapped, to_match = wrap_models(models, label_names, abstentions)
+    past = list(past)
     given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
     texts = check_texts(given, "texts")
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
     if target is None:
-        if to_match or wanted or n_labelled or labelled is not None:
+        if to_match or wanted or n_labelled or labelled is not None or past:
             raise ValueError(
-                "y is None: labels are needed to match labels, for baselines and for "
-                "labelled rows; give y, or leave these out."
+                "y is None: labels are needed to match labels, for baselines, labelled "
+                "rows and past tasks; give y, or leave these out."
             )
         return table_without_labels(
             wrapped,
@@ -247,6 +259,7 @@ def rank_models(
             n_jobs=n_jobs,
             callbacks=callbacks,
         )
+    past = checked_past(past, target)
     if hasattr(embedder, "random_state"):
         # One space for models and target, also where every fit would draw a new one.
         embedder.random_state = seed_of(embedder.random_state)
@@ -271,6 +284,7 @@ def rank_models(
         scores[""],
         facts["prior_score"],
         {name: wrapper.label_names for name, wrapper in answered.wrapped.items()},
+        work.errors(past),
     )
     posterior = evidence.posterior()
     table = _table(scores, posterior, answered, list(wrapped), "random" in wanted)
@@ -287,6 +301,7 @@ def rank_models(
         "unreadable_samples": embedder.unreadable_share(target.texts),
         "matches": answered.matches,
         "evidence": evidence,
+        "student_errors": asdict(evidence.errors),
         **facts,
     }
     tell(table, posterior, evidence.rise, 0)
