@@ -21,7 +21,9 @@ from fute_sklearn._engine import (
     label_tree,
     load_surrogate,
 )
-from fute_sklearn._engine._t5 import Ops, decode, encode, padded_attention, remember
+from fute_sklearn._engine._t5_decoder import decode, remember
+from fute_sklearn._engine._t5_encoder import encode, padded_attention
+from fute_sklearn._engine._t5_parts import Ops
 from fute_sklearn._engine._tuned_parameters import initial_parameters
 from fute_sklearn._utils._compat import cache_argument
 

@@ -14,7 +14,9 @@ from ._encoder import Encoded
 from ._halving import halving
 from ._likelihood import Objective
 from ._load import Surrogate, head_of
-from ._t5 import Ops, decode, encode, padded_attention, remember
+from ._t5_decoder import decode, remember
+from ._t5_encoder import encode, padded_attention
+from ._t5_parts import Ops
 from ._tuning import batches, flushed_denormals
 
 

@@ -29,7 +29,8 @@ from ._gradient_sums import GradientSums
 from ._halving import halving
 from ._likelihood import LabelObjective, Objective, TextObjective
 from ._load import Surrogate
-from ._t5 import Ops, decode, remember
+from ._t5_decoder import decode, remember
+from ._t5_parts import Ops
 from ._tuning import batches, flushed_denormals
 
 FISHER_ROWS = 32

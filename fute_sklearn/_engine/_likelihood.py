@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ._load import Surrogate, head_of
-from ._t5 import Ops, Targets
+from ._t5_decoder import Targets
+from ._t5_parts import Ops
 
 IMPOSSIBLE = -1e9
 HEAD_POSITIONS = 512

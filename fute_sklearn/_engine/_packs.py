@@ -13,7 +13,8 @@ import torch
 
 from ._halving import halving
 from ._load import Surrogate
-from ._t5 import FrozenOps, encode, packed_attention
+from ._t5_encoder import encode, packed_attention
+from ._t5_parts import FrozenOps
 
 # Rows of a matrix product: enough that it runs at its full rate, few enough that a
 # single short text does not wait for many empty rows.

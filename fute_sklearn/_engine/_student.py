@@ -14,7 +14,8 @@ from ._fine_tune import encoder_states
 from ._halving import halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate, head_of
-from ._t5 import FrozenOps, Targets, Tuned, decode, remember
+from ._t5_decoder import Targets, Tuned, decode, remember
+from ._t5_parts import FrozenOps
 from ._tuned_parameters import Parameters, layer_parts
 from ._tuning import batches, flushed_denormals
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ._load import Surrogate
-from ._t5 import Tuned
+from ._t5_decoder import Tuned
 
 LOW_RANK_MODULES = ("cross_q", "cross_k", "cross_v", "cross_o")
 Parameters = dict[str, np.ndarray]

@@ -24,7 +24,8 @@ from ._encoder import Encoded
 from ._halving import halving
 from ._likelihood import LabelObjective, LabelTree, Objective, TextObjective
 from ._load import Surrogate
-from ._t5 import FrozenOps, Memory, Tuned, decode, remember
+from ._t5_decoder import Memory, Tuned, decode, remember
+from ._t5_parts import FrozenOps
 from ._tuned_parameters import Parameters, TuneSettings, initial_parameters, layer_parts
 
 BATCH_TASKS = 32

@@ -277,18 +277,7 @@ def rank_models(
     balanced = is_balanced(class_weight, scoring, target)
     names = list(answered.wrapped)
     work = Ranking(names, answered.tasks, target, scoring, plan, balanced, callbacks)
-    scores = {"": work.scores(plan.taken)}
-    scores |= {name: work.baseline(name) for name in wanted if name != "random"}
-    facts = work.facts()
-    evidence = work.evidence(
-        scores[""],
-        facts["prior_score"],
-        {name: wrapper.label_names for name, wrapper in answered.wrapped.items()},
-        work.errors(past),
-    )
-    posterior = evidence.posterior()
-    table = _table(scores, posterior, answered, list(wrapped), "random" in wanted)
-    table.attrs = {
+    settings = {
         "surrogate": str(embedder.surrogate),
         "embedder": repr(embedder),
         "scoring": str(scoring),
@@ -299,13 +288,8 @@ def rank_models(
         "n_samples": target.n_samples,
         "unreadable_texts": embedder.unreadable_share(texts),
         "unreadable_samples": embedder.unreadable_share(target.texts),
-        "matches": answered.matches,
-        "evidence": evidence,
-        "student_errors": asdict(evidence.errors),
-        **facts,
     }
-    tell(table, posterior, evidence.rise, 0)
-    warn_if_unstable(table.attrs["stability"], len(texts))
+    table = _ranked(work, answered, wanted, past, list(wrapped), settings)
     if labelled is not None:
         rows = given_rows(names, labelled, target, answered.tasks, answered.errors)
         return with_rows(table, rows, complete=False)
@@ -314,6 +298,38 @@ def rank_models(
             answered.wrapped, target, answered.tasks, n_labelled, random_state
         )
         return with_rows(table, rows, complete=True)
+    return table
+
+
+def _ranked(
+    work: Ranking,
+    answered: Labelled,
+    wanted: Sequence[str],
+    past: Sequence[tuple[Task, Mapping[str, float]]],
+    names: list[str],
+    settings: dict[str, Any],
+) -> pd.DataFrame:
+    """Make the table of a ranking without labelled rows."""
+    scores = {"": work.scores(work.plan.taken)}
+    scores |= {name: work.baseline(name) for name in wanted if name != "random"}
+    facts = work.facts()
+    evidence = work.evidence(
+        scores[""],
+        facts["prior_score"],
+        {name: wrapper.label_names for name, wrapper in answered.wrapped.items()},
+        work.errors(past),
+    )
+    posterior = evidence.posterior()
+    table = _table(scores, posterior, answered, names, "random" in wanted)
+    table.attrs = {
+        **settings,
+        "matches": answered.matches,
+        "evidence": evidence,
+        "student_errors": asdict(evidence.errors),
+        **facts,
+    }
+    tell(table, posterior, evidence.rise, 0)
+    warn_if_unstable(table.attrs["stability"], settings["n_texts"])
     return table
 
 

@@ -22,15 +22,9 @@ from fute_sklearn._engine import (
     task_batches,
     tune_labels,
 )
-from fute_sklearn._engine._t5 import (
-    Ops,
-    Targets,
-    Tuned,
-    decode,
-    encode,
-    padded_attention,
-    remember,
-)
+from fute_sklearn._engine._t5_decoder import Targets, Tuned, decode, remember
+from fute_sklearn._engine._t5_encoder import encode, padded_attention
+from fute_sklearn._engine._t5_parts import Ops
 from fute_sklearn._engine._tuned_parameters import initial_parameters, layer_parts
 from fute_sklearn._engine._tuning import BatchTuner
 from fute_sklearn._utils._compat import cache_argument

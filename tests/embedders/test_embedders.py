@@ -308,7 +308,7 @@ def test_vectorizer_on_a_dask_cluster(texts, labels):
     alone = TaskVectorizer(embedder).fit_transform(tasks)
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config(backend="dask"),

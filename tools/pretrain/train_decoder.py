@@ -45,7 +45,8 @@ from fute_sklearn._engine import (
 )
 from fute_sklearn._engine._encoder import Encoded, encode_texts
 from fute_sklearn._engine._load import STARTS_FILE
-from fute_sklearn._engine._t5 import Ops, decode, remember
+from fute_sklearn._engine._t5_decoder import decode, remember
+from fute_sklearn._engine._t5_parts import Ops
 from fute_sklearn._engine._tuned_parameters import initial_parameters, layer_parts
 
 HELD_OUT_ROWS = 3000

@@ -1,9 +1,4 @@
-"""T5's forward pass as functions of its weights.
-
-The modules of transformers support neither several tuned tasks over one batch nor
-per-example gradients.  Here the decoder takes cached encoder outputs, computes K tasks
-at once, and applies all weights through an ``ops`` object, so that the Fisher diagonal
-is computed by the same code.
+"""T5's decoder, for several tasks over one batch of cached encoder outputs.
 
 Shapes: K tasks, B texts, S source tokens, T target positions, H heads, P prefix
 positions, D = d_model.
@@ -11,90 +6,13 @@ positions, D = d_model.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ._load import Architecture
-
-# Queries, keys and values (..., S, H * d_kv) to the mixture of the values.
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-ACTIVATIONS = {
-    "relu": torch.relu_,  # in place, as its input is not needed later
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu": F.gelu,
-    "silu": F.silu,
-}
-
-
-class _Norm(torch.autograd.Function):
-    """Root mean square norm with a frozen weight, with few memory passes."""
-
-    @staticmethod
-    def forward(ctx, x, weight, epsilon):  # type: ignore[no-untyped-def]
-        wide = x.float()
-        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        factor = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
-        ctx.save_for_backward(x, weight, factor)
-        return (wide * factor).to(x.dtype).mul_(weight)
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        x, weight, factor = ctx.saved_tensors
-        wide, scaled = x.float(), (grad * weight).float()
-        along = torch.einsum("...d,...d->...", scaled, wide)[..., None]
-        along *= factor.pow(3).div_(-x.shape[-1])
-        return scaled.mul_(factor).addcmul_(wide, along).to(x.dtype), None, None
-
-
-class Ops:
-    """Operations with weights, which are given by name."""
-
-    def __init__(self, weights: dict[str, Tensor], epsilon: float) -> None:
-        self.weights = weights
-        self.epsilon = epsilon
-
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        """Apply the weight ``name`` to the last axis."""
-        return F.linear(x, self.weights[name])
-
-    def scale(self, name: str, x: Tensor) -> Tensor:
-        """Multiply by the norm weight ``name``."""
-        return x * self.weights[name]
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Look up input word vectors."""
-        return F.embedding(ids, self.weights["shared.weight"])
-
-    def residual(self, x: Tensor, added: Tensor) -> Tensor:
-        """Add a block's output to its input."""
-        return x + added
-
-    def position_bias(self, name: str, buckets: Tensor, batch: int) -> Tensor:
-        """Look up relative position biases, (..., H); ``batch`` is for Fisher."""
-        return F.embedding(buckets, self.weights[name])
-
-    def norm(self, name: str, x: Tensor) -> Tensor:
-        """Root mean square norm, in float32 as T5 has it."""
-        square = x.float().pow(2).mean(-1, keepdim=True)
-        return self.scale(name, (x * torch.rsqrt(square + self.epsilon)).to(x.dtype))
-
-
-class FrozenOps(Ops):
-    """Operations with weights that need no gradient."""
-
-    def norm(self, name: str, x: Tensor) -> Tensor:
-        """Root mean square norm, in float32 as T5 has it."""
-        return _Norm.apply(x, self.weights[name], self.epsilon)
-
-    def residual(self, x: Tensor, added: Tensor) -> Tensor:
-        """Add a block's output to its input, in place where nothing is recorded."""
-        return x.add_(added) if torch.is_inference_mode_enabled() else x + added
+from ._t5_parts import Ops, additive_mask, feed_forward, position_buckets, split_heads
 
 
 class Tuned(NamedTuple):
@@ -125,114 +43,6 @@ class Targets(NamedTuple):
     tokens: Tensor  # (K, 1 or B, T)
     depth: Tensor  # (K, T)
     visible: Tensor  # (K, T, T), True where a position is an ancestor or itself
-
-
-def position_buckets(
-    relative: Tensor, arch: Architecture, bidirectional: bool
-) -> Tensor:
-    """Map relative positions (key minus query) to T5's buckets."""
-    count = arch.n_buckets
-    start = torch.zeros_like(relative)
-    if bidirectional:
-        count //= 2
-        start = (relative > 0).long() * count
-        relative = relative.abs()
-    else:
-        relative = (-relative).clamp(min=0)
-    exact = count // 2
-    far = exact + (
-        torch.log(relative.clamp(min=1).float() / exact)
-        / math.log(arch.max_distance / exact)
-        * (count - exact)
-    ).long().clamp(max=count - exact - 1)
-    return start + torch.where(relative < exact, relative, far)
-
-
-def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Turn a mask of ones and zeros into 0 and a large negative number."""
-    return (1.0 - mask.to(dtype)) * torch.finfo(dtype).min
-
-
-def feed_forward(
-    ops: Ops, arch: Architecture, name: str, x: Tensor, add=None
-) -> Tensor:
-    """Apply the dense block; ``add`` adds a module's tuned part to its output."""
-    act = ACTIVATIONS[arch.activation]
-    add = add or (lambda module, inputs, out: out)
-    if arch.gated:
-        gate = act(add("wi", x, ops.linear(f"{name}.wi_0.weight", x)))
-        inner = gate * ops.linear(f"{name}.wi_1.weight", x)
-    else:
-        inner = act(add("wi", x, ops.linear(f"{name}.wi.weight", x)))
-    return add("wo", inner, ops.linear(f"{name}.wo.weight", inner))
-
-
-def encode(ops: Ops, arch: Architecture, ids: Tensor, attend: Attend) -> Tensor:
-    """Run the encoder: (..., S) token ids to (..., S, D) states.
-
-    ``attend`` lets queries attend to keys and values, each (..., S, H * d_kv); it says
-    which tokens belong together.
-    """
-    x = ops.embed(ids)
-    for i in range(arch.n_encoder_layers):
-        block = f"encoder.block.{i}.layer"
-        name = f"{block}.0.SelfAttention"
-        h = ops.norm(f"{block}.0.layer_norm.weight", x)
-        q, k, v = (ops.linear(f"{name}.{part}.weight", h) for part in "qkv")
-        x = ops.residual(x, ops.linear(f"{name}.o.weight", attend(q, k, v)))
-        h = ops.norm(f"{block}.1.layer_norm.weight", x)
-        x = ops.residual(x, feed_forward(ops, arch, f"{block}.1.DenseReluDense", h))
-    return ops.norm("encoder.final_layer_norm.weight", x)
-
-
-def _encoder_bias(
-    ops: Ops, arch: Architecture, length: int, batch: int, device: torch.device
-) -> Tensor:
-    """Relative position bias between ``length`` tokens, (..., H, S, S)."""
-    place = torch.arange(length, device=device)
-    buckets = position_buckets(place[None] - place[:, None], arch, bidirectional=True)
-    name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    return ops.position_bias(name, buckets, batch).movedim(-1, -3)
-
-
-def padded_attention(ops: Ops, arch: Architecture, mask: Tensor) -> Attend:
-    """Attention within texts that are padded to one length, ``mask`` (B, S)."""
-    batch, length = mask.shape
-    bias = _encoder_bias(ops, arch, length, batch, mask.device)
-    bias = bias + additive_mask(mask, bias.dtype)[:, None, None, :]
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (_heads(x, arch) for x in (q, k, v))
-        weights = torch.softmax((q @ k.mT + bias).float(), -1).to(v.dtype)
-        return (weights @ v).transpose(-2, -3).flatten(-2)
-
-    return attend
-
-
-def packed_attention(ops: Ops, arch: Architecture, lengths: Sequence[int]) -> Attend:
-    """Attention within texts that are laid end to end, sorted by their lengths.
-
-    Tokens after the last text are padding, whose states mean nothing.
-    """
-    device = ops.weights["shared.weight"].device
-    bias = _encoder_bias(ops, arch, max(lengths), 1, device)
-    spans = [(length, len(list(alike))) for length, alike in groupby(lengths)]
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        mixed = torch.zeros_like(q)
-        start = 0
-        for length, count in spans:
-            stop = start + length * count
-            shape = (count, length, arch.n_heads, arch.d_kv)
-            a, b, c = (x[start:stop].view(shape).transpose(1, 2) for x in (q, k, v))
-            # Positions are relative: a short text's bias is a corner of a long one's.
-            own = bias[:, :length, :length].expand(count, -1, -1, -1)
-            found = F.scaled_dot_product_attention(a, b, c, attn_mask=own, scale=1.0)
-            mixed[start:stop].view(shape).copy_(found.transpose(1, 2))
-            start = stop
-        return mixed
-
-    return attend
 
 
 def remember(
@@ -323,18 +133,13 @@ def _self_bias(
     return bias + additive_mask(visible, x.dtype)[:, None, None]
 
 
-def _heads(x: Tensor, arch: Architecture) -> Tensor:
-    """Split (..., T, H * d_kv) into (..., H, T, d_kv)."""
-    return x.unflatten(-1, (arch.n_heads, arch.d_kv)).transpose(-2, -3)
-
-
 def _self_attention(ops, arch, name, h, bias, part: Tuned, add) -> Tensor:
-    v = _heads(ops.linear(f"{name}.v.weight", h), arch)
+    v = split_heads(ops.linear(f"{name}.v.weight", h), arch)
     if part.prefix is None and v.shape[3] == 1:
         mixed = v  # with one position, the attention weight is 1
     else:
-        q = _heads(ops.linear(f"{name}.q.weight", h), arch)
-        k = _heads(ops.linear(f"{name}.k.weight", h), arch)
+        q = split_heads(ops.linear(f"{name}.q.weight", h), arch)
+        k = split_heads(ops.linear(f"{name}.k.weight", h), arch)
         mixed = _attend(q, k, v, bias, part.prefix)
     mixed = mixed.transpose(2, 3).flatten(3)
     return add("self_o", mixed, ops.linear(f"{name}.o.weight", mixed))
@@ -361,7 +166,7 @@ def _cross_attention(
     With k' = (W + BA) s the score is q.Ws + (B'q).(As), so each task adds only r
     numbers per source token.
     """
-    q = _heads(add("cross_q", h, ops.linear(f"{name}.q.weight", h)), arch)
+    q = split_heads(add("cross_q", h, ops.linear(f"{name}.q.weight", h)), arch)
     # In the first layer, queries are the same for all texts up to here.
     q = q.expand(-1, memory.states.shape[0], -1, -1, -1)
     scores = _frozen_scores(ops, arch, f"{name}.k.weight", q, memory, layer)
