@@ -71,7 +71,7 @@ for i, way in enumerate(ways):
         s=45,
         marker=markers[way],
         color=colours[way],
-        label=f"{way} (mean accuracy {accuracy[i].mean():.2f})",
+        label=f"{way}: mean {accuracy[i].mean():.2f}",
         zorder=2,
     )
 ax.axvline(0.5, color="black", linestyle=":", linewidth=1)

@@ -223,6 +223,45 @@ def ask_rows(
     return out
 
 
+def check_rows(
+    answers: Any, names: Sequence[str], n_samples: int
+) -> tuple[dict[str, Any], list[int]]:
+    """Check a table of answers by rows and models; return its columns and its index.
+
+    Raises
+    ------
+    TypeError
+        If ``answers`` is no table.
+    ValueError
+        If its index holds no positions of the target's rows, or a column is no model.
+    """
+    if not (has(answers, "columns") and has(answers, "index")):
+        raise TypeError(
+            f"labelled is a {type(answers).__name__}; expected a DataFrame of the "
+            "models' answers, with a column for each model, indexed by the positions "
+            "of the rows in X."
+        )
+    columns = {str(name): name for name in answers.columns}
+    if len(columns) < len(answers.columns):
+        raise ValueError("labelled has a model in two columns.")
+    if strange := [c for c in columns if c not in names]:
+        raise ValueError(
+            f"labelled has the columns {strange}, but the models are {list(names)}."
+        )
+    index = list(answers.index)
+    whole = all(
+        isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in index
+    )
+    if not whole or not all(0 <= i < n_samples for i in index):
+        raise ValueError(
+            "the index of labelled holds no positions of rows in X; expected whole "
+            f"numbers from 0 to {n_samples - 1}, found {index[:3]}."
+        )
+    if len(set(index)) < len(index):
+        raise ValueError("the index of labelled names a row of X twice.")
+    return columns, index
+
+
 def given_rows(
     names: Sequence[str],
     answers: Any,
@@ -237,39 +276,12 @@ def given_rows(
 
     Raises
     ------
-    TypeError
-        If ``answers`` is no table.
-    ValueError
-        If its index holds no positions of the target's rows, a column is no model, or
-        it holds no answer.
+    TypeError, ValueError
+        As `check_rows`, or if there is no answer.
     LabelMismatchError
         If a model's answers are no labels of the target.
     """
-    if not (has(answers, "columns") and has(answers, "index")):
-        raise TypeError(
-            f"labelled is a {type(answers).__name__}; expected a DataFrame of the "
-            "models' answers, with a column for each model, indexed by the positions "
-            "of the rows in X."
-        )
-    columns = {str(name): name for name in answers.columns}
-    if len(columns) < len(answers.columns):
-        raise ValueError("labelled has a model in two columns.")
-    passed = set(others)
-    if strange := [c for c in columns if c not in names and c not in passed]:
-        raise ValueError(
-            f"labelled has the columns {strange}, but the models are {list(names)}."
-        )
-    index = list(answers.index)
-    whole = all(
-        isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in index
-    )
-    if not whole or not all(0 <= i < target.n_samples for i in index):
-        raise ValueError(
-            "the index of labelled holds no positions of rows in X; expected whole "
-            f"numbers from 0 to {target.n_samples - 1}, found {index[:3]}."
-        )
-    if len(set(index)) < len(index):
-        raise ValueError("the index of labelled names a row of X twice.")
+    columns, index = check_rows(answers, [*names, *others], target.n_samples)
     order = sorted(range(len(index)), key=lambda i: index[i])
     out = LabelledRows(names)
     for model, name in enumerate(names):

@@ -16,7 +16,7 @@ from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..tasks._task import Task
 from ..tasks._validation import check_texts
 from ._add_labels import ranks, score_columns, tell, with_rows
-from ._labelled_rows import ask_rows, given_rows
+from ._labelled_rows import ask_rows, check_rows, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
 from ._model_scores import Ranking, closed_form_of, make_plan
 from ._score_posterior import ScorePosterior
@@ -260,6 +260,8 @@ def rank_models(
             callbacks=callbacks,
         )
     past = checked_past(past, target)
+    if labelled is not None:
+        check_rows(labelled, list(wrapped), target.n_samples)
     if hasattr(embedder, "random_state"):
         # One space for models and target, also where every fit would draw a new one.
         embedder.random_state = seed_of(embedder.random_state)

@@ -123,7 +123,7 @@ def test_a_students_known_errors_widen_and_narrow(zoo):
     assert widths[0] < (plain["high"] - plain["low"]).mean() < widths[1]
 
 
-def test_wrong_past_tasks_are_refused_before_a_model_is_asked():
+def test_wrong_tables_are_refused_before_a_model_is_asked():
     def never(text: str) -> str:
         raise AssertionError("asked")
 
@@ -138,5 +138,12 @@ def test_wrong_past_tasks_are_refused_before_a_model_is_asked():
     ]:
         with pytest.raises(error, match=message):
             rank_models({"never": never}, X, y, texts=X, past=past)
+    for labelled, error, message in [
+        ({"never": ["good"]}, TypeError, "labelled is a dict"),
+        (pd.DataFrame({"other": ["good"]}), ValueError, "the models are"),
+        (pd.DataFrame({"never": ["good"]}, [20]), ValueError, "no positions of rows"),
+    ]:
+        with pytest.raises(error, match=message):
+            rank_models({"never": never}, X, y, texts=X, labelled=labelled)
     with pytest.raises(ValueError, match="y is None: labels are needed"):
         rank_models({"never": never}, X, texts=X, past=[(good, {"never": 0.5})])
