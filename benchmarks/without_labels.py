@@ -4,7 +4,8 @@
 
 For every target of the beds (see ``beds.py``) the models of all other domains are
 compared without the target's labels.  Prints the rank correlation with their accuracy
-of ``agreement``, the only thing that `rank_models` gives without labels, beside that
+of ``agreement`` and of the negative ``training_distance`` (to the rows that the models
+were trained on), the only things that `rank_models` gives without labels, beside that
 of the label prior, which knows the shares of the target's labels and looks at no text,
 that of the ranking with labels, and the random one's, which is 0.
 """
@@ -30,18 +31,29 @@ def main() -> None:
         bed = make_bed(name, args.data, args.archives, args.texts, 0)
         labelled = bed.labelled()
         found = []
-        print(f"{name:28s} agreement  label prior  with labels")
+        print(f"{name:28s} agreement   distance  label prior  with labels")
         for target, parts in bed.parts.items():
             models = {key: labelled[key] for key in bed.others(target)}
             options = {"texts": bed.texts, "embedder": MomentEmbedder()}
             known, test = parts["known"], parts["test"]
-            free = rank_models(models, list(known.texts), **options)["agreement"]
+            seen = {
+                key: list(bed.parts[key.split(" | ")[1]]["train"].texts)
+                for key in models
+            }
+            free = rank_models(
+                models, list(known.texts), training_texts=seen, **options
+            )
             table = rank_models(models, known, baselines=["prior"], **options)
             gains = [
                 float(np.mean(bed.zoo[key].predict(list(test.texts)) == test.y))
                 for key in models
             ]
-            columns = (free, table["prior_score"], table["score"])
+            columns = (
+                free["agreement"],
+                -free["training_distance"],
+                table["prior_score"],
+                table["score"],
+            )
             found.append(
                 [spearman_score(gains, c[list(models)].to_numpy()) for c in columns]
             )

@@ -48,6 +48,27 @@ if not tags.has("offline"):  # noqa: F821 - given by Sphinx
         "torch": ("https://docs.pytorch.org/docs/stable", None),
         "transformers": ("https://huggingface.co/docs/transformers/main/en", None),
     }
+PUBLIC = ("fute_sklearn", "fute_sklearn.exceptions", "fute_sklearn.base")
+
+
+def resolve_public(app, env, node, contnode):
+    """Find public objects that docstrings of other modules name without a module."""
+    domain = env.get_domain("py")
+    for module in PUBLIC if node.get("refdomain") == "py" else ():
+        name = f"{module}.{node['reftarget']}"
+        if name in domain.objects:
+            where = node.get("refdoc", env.docname)
+            return domain.resolve_xref(
+                env, where, app.builder, "obj", name, node, contnode
+            )
+    return None
+
+
+def setup(app):
+    """Connect what this file adds."""
+    app.connect("missing-reference", resolve_public)
+
+
 # Fits of the whole zoo are slow; only the pictures are kept.
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

@@ -23,7 +23,7 @@ from ._score_posterior import ScorePosterior
 from ._student_errors import checked_past
 from ._target_scorer import is_balanced, scorer_of
 from ._text_sufficiency import warn_if_unstable
-from ._without_labels import table_without_labels
+from ._without_labels import checked_training_texts, table_without_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,7 @@ def rank_models(
     n_labelled: int = 0,
     labelled: Any = None,
     past: Any = (),
+    training_texts: Mapping[str, Any] | None = None,
     abstentions: str = "wrong",
     on_error: str = "nan",
     n_jobs: int | None = None,
@@ -127,6 +128,10 @@ def rank_models(
         name and by the same scorer.  They tell how wrong the students are, where else
         the intervals rest on what was measured on other models; scores and order stay.
         The target's own rows must not be among them.
+    training_texts : dict of str to sequence of str, optional
+        Texts that models were trained on, by the models' names, as far as they are
+        known.  Only without labels: the table then has ``training_distance``, between
+        the target's texts and the model's, which says little as well.
     abstentions : {"wrong", "drop"}, default="wrong"
         What becomes of texts that a model does not answer: ``"wrong"`` makes a class of
         them that is never right, ``"drop"`` leaves them out, so that the model is
@@ -250,14 +255,21 @@ def rank_models(
                 "y is None: labels are needed to match labels, for baselines, labelled "
                 "rows and past tasks; give y, or leave these out."
             )
+        known = checked_training_texts(training_texts, list(wrapped))
         return table_without_labels(
             wrapped,
             given,
             check_texts(X),
             closed_form_of(embedder),
+            known,
             on_error=on_error,
             n_jobs=n_jobs,
             callbacks=callbacks,
+        )
+    if training_texts is not None:
+        raise ValueError(
+            "training_texts are of use without labels only: with y, scores tell which "
+            "model is better; leave them out."
         )
     past = checked_past(past, target)
     if labelled is not None:

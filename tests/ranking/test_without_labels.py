@@ -29,8 +29,45 @@ def test_no_ranking_without_labels(films):
     assert table.index[-1] == "noise"
     assert table["agreement"].is_monotonic_decreasing
     assert table.attrs["verdict"].startswith("no ranking")
+    assert "nearness" not in table.attrs["verdict"]
     assert table.attrs["n_samples"] == 100
     assert 0.5 < table.attrs["text_distance"] < 2
+
+
+def test_models_trained_on_texts_like_these_are_near(films):
+    models = {"film": Noisy(0.1, 0), "food": Noisy(0.2, 1), "unknown": Noisy(0.3, 2)}
+    near = film_texts(200, 5)[0]
+    far = [f"the soup at table {i} was cold, and the waiter rude" for i in range(200)]
+    table = ranked(models, films, training_texts={"food": far, "film": near})
+    found = table["training_distance"]
+    assert 0 < found["film"] < 0.3 * found["food"]
+    assert np.isnan(found["unknown"])
+    assert "nearness to the training texts" in table.attrs["verdict"]
+    same = ranked(models, films, training_texts={"film": films[1]})
+    assert same["training_distance"]["film"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"other": ["a text"]}, ValueError, r"training_texts holds \['other'\]"),
+        ({"a": []}, ValueError, r"training_texts\['a'\] is empty"),
+        ({"a": "a text"}, TypeError, r"training_texts\['a'\] is one string"),
+        ([["a text"]], TypeError, "expected a dict of texts"),
+    ],
+)
+def test_training_texts_that_cannot_be_used(given, error, message, films):
+    models = {"a": Noisy(0.1, 0), "b": Noisy(0.2, 1)}
+    with pytest.raises(error, match=message):
+        ranked(models, films, training_texts=given)
+
+
+def test_with_labels_training_texts_are_of_no_use(films):
+    texts, X = films
+    models = {"a": Noisy(0.1, 0), "b": Noisy(0.2, 1)}
+    known = {"a": X}
+    with pytest.raises(ValueError, match="of use without labels only"):
+        rank_models(models, X, ["good", "bad"] * 50, texts=texts, training_texts=known)
 
 
 def test_agreement_is_a_correlation_beyond_label_frequencies():
