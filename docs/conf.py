@@ -43,6 +43,7 @@ if not tags.has("offline"):  # noqa: F821 - given by Sphinx
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
         "python": ("https://docs.python.org/3", None),
+        "joblib": ("https://joblib.readthedocs.io/en/stable", None),
         "numpy": ("https://numpy.org/doc/stable", None),
         "sklearn": ("https://scikit-learn.org/stable", None),
         "torch": ("https://docs.pytorch.org/docs/stable", None),

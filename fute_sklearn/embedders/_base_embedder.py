@@ -47,7 +47,7 @@ class BaseTaskEmbedder(
     """Base class of task embedders.
 
     ``fit`` maps one task, texts X with targets y, to a vector, ``embedding_``.
-    Subclasses must implement `_embed_tasks`, which embeds several tasks over the same
+    Subclasses must implement ``_embed_tasks``, which embeds several tasks over the same
     texts at once, and may override ``space_of``, ``n_steps`` and ``learn_space``.  They
     may set the fitted attribute ``student_``, an estimator that predicts the targets;
     ``transform`` and ``score`` need it.

@@ -58,7 +58,7 @@ class PromptSelector(ClassifierMixin, BaseEstimator):
         - ``"mutual_information"``, ``"local_entropy"``, ``"global_entropy"``,
           ``"zps_log"``, ``"zps_prob"``, ``"zps_vote"``, ``"zps_calibrated"``: by the
           label probabilities of the data set's texts, without labels; see
-          `fute_sklearn.llm.criteria`.
+          ``fute_sklearn.llm.criteria``.
         - ``"label_probability"``: by the mean probability of the right label on the
           labelled data set; fewer rows suffice than for accuracy.
         - ``"spell"`` (Gonen et al. 2023): by minus the mean perplexity of the filled

@@ -18,7 +18,7 @@ from ..metrics import ndcg_score
 class BaseRanker(CallbackSupportMixin, BaseEstimator):
     """Base class of rankers of models.
 
-    Subclasses implement ``fit``, which sets ``model_names_``, and `_scores`.
+    Subclasses implement ``fit``, which sets ``model_names_``, and ``_scores``.
     """
 
     model_names_: np.ndarray

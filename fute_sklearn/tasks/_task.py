@@ -19,7 +19,7 @@ class Task:
 
     A task is immutable.  In a list of tasks, as `TaskVectorizer` and `StudentRanker`
     take it, every task is one sample, so that such lists can be passed through
-    `Pipeline` and split by `GridSearchCV`.
+    `~sklearn.pipeline.Pipeline` and split by `~sklearn.model_selection.GridSearchCV`.
 
     Parameters
     ----------
