@@ -101,6 +101,8 @@ def errors_of(table: pd.DataFrame, gains: np.ndarray, n_rows: int) -> dict[str, 
         "left": left / evidence.scale**2,
         "height": np.mean(gains - expected) ** 2 / evidence.scale**2,
         "gain": (gains - evidence.blind, expected - evidence.blind),
+        "spread": np.var(expected) / evidence.scale**2,
+        "seen": np.mean((expected - evidence.blind) ** 2) / evidence.scale**2,
     }
 
 
@@ -196,13 +198,15 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
         print(f"  as many by {base}: hold the best {share:.2f}")
     print(f"  as many at random: {np.mean([r['share'] for r in found['0']]):.2f}")
     errors = [row["errors"] for row in found["0"]]
-    left, height = (
-        np.sqrt(np.mean([e[k] for e in errors])) for k in ("left", "height")
+    left, height, spread, own = (
+        np.sqrt(np.mean([e[k] for e in errors]))
+        for k in ("left", "height", "spread", "seen")
     )
     true, seen = (np.concatenate([e["gain"][i] for e in errors]) for i in (0, 1))
     print(
         f"  students' errors, of the range: {left:.3f} beyond the line, {height:.3f} "
-        f"of its height; models gain {true @ seen / (seen @ seen):.2f} times as much"
+        f"of its height; models gain {true @ seen / (seen @ seen):.2f} times as much; "
+        f"expected scores spread by {spread:.3f}, students gain {own:.3f}"
     )
     print("  Spearman, regret      expected        labelled rows   both")
     for count in map(str, COUNTS):

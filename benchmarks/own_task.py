@@ -11,7 +11,8 @@ many models the data set of their own task is the nearest by cosine (recall@1), 
 vectors come and centred, for models whose labels keep their names and, the hard
 subset, for models whose labels were renamed to numbers in another order.  There, labels
 are matched by behaviour first: class moments of the model and of the data set are
-assigned to each other so that their similarity is the largest.
+assigned to each other so that their similarity is the largest; centred there means
+less a data set's mean similarity with all models.
 
 Then, for the models that are better than the majority class, how often `match_labels`
 finds out what all of their renamed labels mean, and how sure it says to be.
@@ -45,6 +46,7 @@ TASKS = (
     "snli2 sst2 subj trec"
 ).split()
 N_TRAIN, N_KNOWN = 2000, 400
+COLUMNS = ("as they come", "centred", "renamed", "renamed, centred")
 
 
 def parts_of(data: Path, rng: np.random.Generator) -> dict[str, dict[str, Task]]:
@@ -127,7 +129,8 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
         "seconds": spent,
         "matches": [matching(args.surrogate, *pair) for pair in pairs],
     }
-    for label, found in (("plain", plain), ("centred", centred), ("renamed", hard)):
+    columns = (plain, centred, hard, hard - hard.mean(0))
+    for label, found in zip(COLUMNS, columns, strict=True):
         right = found.argmax(1) == np.array(own)
         by = {k: right[np.array(families) == k].mean() for k in FAMILIES}
         out[label] = {**by, "all": right.mean()}
@@ -205,13 +208,10 @@ def main() -> None:
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     seconds = np.mean([run["seconds"] for run in runs])
     print(f"{len(TASKS)} tasks, chance {1 / len(TASKS):.2f}, {seconds:.3f} s a model")
-    print(f"{'recall@1':16s}{'as they come':>14s}{'centred':>10s}{'renamed':>10s}")
+    print(f"{'recall@1':16s}" + "".join(f"{label:>18s}" for label in COLUMNS))
     for kind in [*FAMILIES, "all"]:
-        found = [
-            [run[label][kind] for run in runs]
-            for label in ("plain", "centred", "renamed")
-        ]
-        print(f"{kind:16s}" + "".join(f"{np.mean(f):12.2f}" for f in found))
+        found = [[run[label][kind] for run in runs] for label in COLUMNS]
+        print(f"{kind:16s}" + "".join(f"{np.mean(f):18.2f}" for f in found))
     print_matches(runs)
 
 

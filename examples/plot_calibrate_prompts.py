@@ -29,7 +29,9 @@ from fute_sklearn.presets import completion_prompts
 rng = np.random.default_rng(0)
 posts = load_opinion_domains()[0]["coachella"]
 labels = np.asarray(posts.y)
-half = [rng.permutation(np.flatnonzero(labels == name))[:40] for name in set(labels)]
+half = [
+    rng.permutation(np.flatnonzero(labels == name))[:40] for name in sorted(set(labels))
+]
 rows = np.sort(np.concatenate(half))
 X, y = [posts.texts[i] for i in rows], labels[rows]
 

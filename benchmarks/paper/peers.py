@@ -110,6 +110,8 @@ def peers_path(kept: Path) -> Path:
 def collect(work: Path, path: Path) -> None:
     """Join the candidates' files to the one that is committed."""
     files = sorted((work / FOLDER).glob("*--*.json"))
+    if not files:
+        raise SystemExit(f"{work / FOLDER} holds no scores; run without --collect.")
     found = [json.loads(one.read_text()) for one in files]
     targets = list(found[0]["scores"])
     kept: dict[str, Any] = {

@@ -41,6 +41,7 @@ INERT = (
     types.MethodWrapperType,
 )
 DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType)
+ACCESSORS = ("fget", "fset", "fdel", "func")  # functions that properties have
 SKIPPED = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__"}
 # Attributes that dataclasses, abc and typing derive from a class's own code.
 SKIPPED |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
@@ -247,9 +248,13 @@ class CodeHasher:
         where = f"{cls.__module__}.{cls.__qualname__}"
         bases = [f"{b.__module__}.{b.__qualname__}" for b in cls.__bases__]
         self._note("class", where, bases)
-        for name, value in vars(cls).items():
-            if name not in SKIPPED and not isinstance(value, DESCRIPTORS):
-                self._value(f"{where}.{name}", value)
+        self.open.add(id(cls))  # its attributes may be its instances
+        try:
+            for name, value in vars(cls).items():
+                if name not in SKIPPED and not isinstance(value, DESCRIPTORS):
+                    self._value(f"{where}.{name}", value)
+        finally:
+            self.open.discard(id(cls))
 
     def _function(self, function: types.FunctionType) -> None:
         if self._outside(function):
@@ -296,6 +301,13 @@ class CodeHasher:
     def _member(self, name: str, own: Any) -> str:
         if isinstance(own, (types.FunctionType, type)):
             return self.identity(own)
+        if isinstance(own, (staticmethod, classmethod)):
+            return f"{type(own).__name__} {self._member(name, own.__func__)}"
+        if isinstance(own, (property, functools.cached_property)):
+            parts = [getattr(own, part, None) for part in ACCESSORS]
+            return f"property {[part and self._member(name, part) for part in parts]}"
+        if hasattr(type(own), "cache_info"):  # functools.lru_cache
+            return f"cached {self._member(name, own.__wrapped__)}"
         try:
             return self._state(name, own)
         except Unknowable:
@@ -330,7 +342,7 @@ class CodeHasher:
             self._note(name, "is a", type(value).__name__)
             value = value.__func__
         if isinstance(value, (property, functools.cached_property)):
-            for part in ("fget", "fset", "fdel", "func"):
+            for part in ACCESSORS:
                 if (inner := getattr(value, part, None)) is not None:
                     self._value(f"{name} {part}", inner)
             return

@@ -55,6 +55,7 @@ class _Hasher(NumpyHasher):
         self.code: list[Any] = []
         self.files: set[Any] = set()
         self.failed: set[int] = set()
+        self.local: dict[int, str] = {}
 
     def save(self, obj: Any) -> None:
         try:
@@ -85,8 +86,10 @@ class _Hasher(NumpyHasher):
             self.code.append(obj)
             if not is_importable(obj):
                 # A lambda or a local class, which pickles refuse, is known by its code.
-                hasher = CodeHasher(state_hash, self.unknown, self.open)
-                return ("local", hasher.identity(obj))
+                if id(obj) not in self.local:
+                    hasher = CodeHasher(state_hash, self.unknown, self.open)
+                    self.local[id(obj)] = hasher.identity(obj)
+                return ("local", self.local[id(obj)])
         elif hasattr(kind, "cache_info"):  # functools.lru_cache
             self.code.append(obj.__wrapped__)
         else:

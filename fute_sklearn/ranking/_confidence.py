@@ -21,7 +21,7 @@ from ..embedders._student import Predictions
 from ..tasks._task import Task
 from ._attribute import TableAttribute
 from ._score_posterior import ScorePosterior
-from ._student_errors import MEASURED, StudentErrors, blind_scores
+from ._student_errors import MEASURED, StudentErrors, blind_scores, perfect_score
 from ._target_scorer import TargetScorer
 
 ALIKE_SHARE = 0.5  # of a student's error that models share which answer alike
@@ -215,14 +215,7 @@ def correlations(labelled: Sequence[Task]) -> np.ndarray:
 
 def range_of(scorer: TargetScorer, prior_score: float) -> float:
     """Range from the label prior's score to a perfect one; 1 where one is not known."""
-    targets = scorer.task.targets
-    rows = np.full(targets.proba.shape, 1e-9)
-    rows[np.arange(len(rows)), targets.proba.argmax(1)] = 1.0
-    try:
-        perfect = scorer.score(Predictions("label", targets.names, np.log(rows)))
-    except Exception:  # a scorer may raise anything; reported with the students
-        return 1.0
-    found = abs(perfect - prior_score)
+    found = abs(perfect_score(scorer) - prior_score)
     return float(found) if np.isfinite(found) and found > 0 else 1.0
 
 

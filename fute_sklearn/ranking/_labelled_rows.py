@@ -233,7 +233,8 @@ def check_rows(
     TypeError
         If ``answers`` is no table.
     ValueError
-        If its index holds no positions of the target's rows, or a column is no model.
+        If its index holds no positions of the target's rows, a column is no model, or
+        there is no answer.
     """
     if not (has(answers, "columns") and has(answers, "index")):
         raise TypeError(
@@ -259,6 +260,8 @@ def check_rows(
         )
     if len(set(index)) < len(index):
         raise ValueError("the index of labelled names a row of X twice.")
+    if answers.isna().to_numpy().all():
+        raise ValueError("labelled holds no answer of a model.")
     return columns, index
 
 
@@ -277,7 +280,7 @@ def given_rows(
     Raises
     ------
     TypeError, ValueError
-        As `check_rows`, or if there is no answer.
+        As `check_rows`, or if no model that is ranked has an answer.
     LabelMismatchError
         If a model's answers are no labels of the target.
     """

@@ -152,7 +152,15 @@ class Ranking:
 
     def errors(self, past: Sequence[tuple[Task, Mapping[str, float]]]) -> StudentErrors:
         """Errors of the students, from past tasks with true scores by model."""
-        return errors_of([self._past_scores(task, known) for task, known in past])
+        found = [self._past_scores(task, known) for task, known in past]
+        if lost := [i for i, one in enumerate(found) if not len(one.known().true)]:
+            warnings.warn(
+                f"past tasks {lost} tell nothing: the scorer fails on them, or no "
+                "model that could be scored has a true score there",
+                stacklevel=find_stack_level(),
+            )
+        prior = ignorant_scores(self.scorer)["prior_score"]
+        return errors_of(found, range_of(self.scorer, prior))
 
     def _past_scores(self, task: Task, known: Mapping[str, float]) -> PastScores:
         scorer = TargetScorer(task, self.scorer.scoring)

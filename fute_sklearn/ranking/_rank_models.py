@@ -125,9 +125,10 @@ def rank_models(
         which adds them to a ranking later.  Takes the place of ``n_labelled``.
     past : sequence of (Task, dict or Series), default=()
         Past tasks of the target's labels, each with the true scores of models on it, by
-        name and by the same scorer.  They tell how wrong the students are, where else
-        the intervals rest on what was measured on other models; scores and order stay.
-        The target's own rows must not be among them.
+        name and by the same scorer, on hundreds of rows.  They tell how wrong the
+        students are, where else the intervals rest on what was measured on other
+        models.  Expected scores and their order stay; what is said of them changes, and
+        the weight of labelled rows.
     training_texts : dict of str to sequence of str, optional
         Texts that models were trained on, by the models' names, as far as they are
         known.  Only without labels: the table then has ``training_distance``, between
@@ -172,7 +173,8 @@ def rank_models(
           are less sure than their models, so that expected scores lie below true ones;
           here and in the verdict that is made up for;
         - ``learning_curve``: by number of unlabelled texts, the rank correlation
-          between the closed-form rankings by two halves of them;
+          between the closed-form rankings by two halves of them (of more than 200
+          models, 200 that are drawn, but for all texts);
         - ``stability``: the correlation expected between this ranking and one by as
           many other unlabelled texts;
         - ``constant``: models whose students answer nearly the same to all texts of the
@@ -245,12 +247,12 @@ def rank_models(
     free = y is None and not isinstance(X, Task)
     target = None if free else checked_target(X, y, kind, classes)
     wrapped, to_match = wrap_models(models, label_names, abstentions)
-    past = list(past)
     given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
     texts = check_texts(given, "texts")
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
     if target is None:
-        if to_match or wanted or n_labelled or labelled is not None or past:
+        has_past = not isinstance(past, Sequence) or len(past) > 0
+        if to_match or wanted or n_labelled or labelled is not None or has_past:
             raise ValueError(
                 "y is None: labels are needed to match labels, for baselines, labelled "
                 "rows and past tasks; give y, or leave these out."
@@ -271,7 +273,7 @@ def rank_models(
             "training_texts are of use without labels only: with y, scores tell which "
             "model is better; leave them out."
         )
-    past = checked_past(past, target)
+    past = checked_past(past, target, list(wrapped), scoring)
     if labelled is not None:
         check_rows(labelled, list(wrapped), target.n_samples)
     if hasattr(embedder, "random_state"):

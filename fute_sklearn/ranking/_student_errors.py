@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,11 @@ from ._target_scorer import TargetScorer
 
 LEAST_MODELS = 3  # of a past task that tell of a straight line and what is beyond it
 PRIOR_TASKS = 2.0  # past tasks that the measured errors count for
+# Mean squares, over the models of a task where they were measured, of what slope and
+# gain were found with: the spread of the expected scores, and what students gain by
+# telling rows apart; as shares of the range, from the same script.
+MEASURED_SPREAD = 0.62**2
+MEASURED_GAIN = 0.087**2
 
 
 @dataclass(frozen=True)
@@ -73,52 +79,60 @@ class PastScores:
         )
 
 
-def errors_of(past: Sequence[PastScores]) -> StudentErrors:
+def errors_of(past: Sequence[PastScores], scale: float) -> StudentErrors:
     """Return the root mean squares of the errors on past tasks and the measured ones.
 
-    The measured errors count as two tasks; a slope counts by the spread of the expected
-    scores that it was found with.
+    The measured errors count as two tasks like those that they were measured on.  A
+    past task counts less, by the squared ratio, if its range from the label prior's
+    score to a perfect one is less than the target's, ``scale``: small errors are large
+    shares of it.  Slope and gain count by the squares that they are found with.
     """
     some = [one for one in (given.known() for given in past) if len(one.true)]
-    level = [(np.mean(one.true - one.expected) / one.scale) ** 2 for one in some]
-    seen = [one.expected - one.blind for one in some]
-    gains = [
-        float((one.true - one.blind) @ s) for one, s in zip(some, seen, strict=True)
-    ]
-    sizes = [float(s @ s) for s in seen]
-    lines = [_line(one) for one in some if len(one.true) >= LEAST_MODELS]
-    own = [left for left, _, _ in lines]
-    spreads = [spread for _, _, spread in lines]
-    slopes = [error * spread for _, error, spread in lines]
+    weights = [min(one.scale / scale, 1.0) ** 2 for one in some]
+    level, own, slope, gain = (_Pooled() for _ in range(4))
+    level.add(PRIOR_TASKS, MEASURED.level**2)
+    own.add(PRIOR_TASKS, MEASURED.own**2)
+    slope.add(PRIOR_TASKS * MEASURED_SPREAD, MEASURED.slope**2)
+    gain.add(PRIOR_TASKS * MEASURED_GAIN, MEASURED.gain)
+    for one, weight in zip(some, weights, strict=True):
+        true, expected, blind = (
+            values / one.scale for values in (one.true, one.expected, one.blind)
+        )
+        level.add(weight, float(np.mean(true - expected)) ** 2)
+        seen = expected - blind
+        if known := float(np.mean(seen**2)):
+            gain.add(weight * known, float(np.mean((true - blind) * seen)) / known)
+        if len(true) >= LEAST_MODELS:
+            x, y = expected - expected.mean(), true - true.mean()
+            spread = float(x @ x)
+            steep = float(x @ y) / spread if spread else 0.0
+            left = float(((y - steep * x) ** 2).sum()) / (len(y) - 2)
+            own.add(weight, left)
+            if spread:
+                # Less what the models' own errors add to it on average.
+                error = (steep - 1) ** 2 - left / spread
+                slope.add(weight * spread / len(x), error)
     return StudentErrors(
-        own=math.sqrt(_shrunk(own, [1.0] * len(own), MEASURED.own**2)),
-        level=math.sqrt(_shrunk(level, [1.0] * len(level), MEASURED.level**2)),
-        slope=math.sqrt(_shrunk(slopes, spreads, MEASURED.slope**2)),
-        gain=_shrunk(gains, sizes, MEASURED.gain),
+        own=math.sqrt(own.mean),
+        level=math.sqrt(level.mean),
+        slope=math.sqrt(max(slope.mean, 0.0)),
+        gain=max(gain.mean, 1.0),
     )
 
 
-def _shrunk(sums: Sequence[float], weights: Sequence[float], prior: float) -> float:
-    """Mean of values, given as their weighted sums, and the prior as two of them."""
-    if not sum(weights):
-        return prior
-    own = PRIOR_TASKS * float(np.mean(weights))
-    return float((sum(sums) + own * prior) / (sum(weights) + own))
+class _Pooled:
+    """A weighted mean."""
 
+    def __init__(self) -> None:
+        self.total = self.weight = 0.0
 
-def _line(one: PastScores) -> tuple[float, float, float]:
-    """Variance beyond a line, squared error of its slope, and the spread behind it.
+    def add(self, weight: float, value: float) -> None:
+        self.total += weight * value
+        self.weight += weight
 
-    Variance and spread are squared shares of the scale.
-    """
-    x = (one.expected - one.expected.mean()) / one.scale
-    y = (one.true - one.true.mean()) / one.scale
-    spread = float(x @ x)
-    if spread == 0:
-        return float(y @ y) / (len(y) - 1), 0.0, 0.0
-    slope = float(x @ y) / spread
-    left = float(((y - slope * x) ** 2).sum()) / (len(y) - 2)
-    return left, max((slope - 1) ** 2 - left / spread, 0.0), spread
+    @property
+    def mean(self) -> float:
+        return self.total / self.weight
 
 
 def blind_scores(
@@ -136,35 +150,86 @@ def blind_scores(
     return np.array(out)
 
 
-def checked_past(past: Any, target: Task) -> list[tuple[Task, Mapping[str, float]]]:
+def checked_past(
+    past: Any, target: Task, names: Sequence[str], scoring: Any
+) -> list[tuple[Task, dict[str, float]]]:
     """Return past tasks with the true scores of models on them, by name.
 
     Raises
     ------
     TypeError
-        If a pair is none, or holds no Task or no scores by name.
+        If ``past`` holds no pairs of a Task and scores by name.
     ValueError
-        If a task has other labels than the target, or a score is no finite number.
+        If a task is the target or has other labels, no score is that of a model, or one
+        is no finite number, stands twice, or is above a perfect one.
     """
-    out: list[tuple[Task, Mapping[str, float]]] = []
+    if isinstance(past, (str, bytes, Mapping)) or not isinstance(past, Iterable):
+        raise TypeError(
+            f"past is {repr(past)[:80]}; expected pairs (task, scores) in a list."
+        )
+    out: list[tuple[Task, dict[str, float]]] = []
     for i, pair in enumerate(past):
         whole = isinstance(pair, (tuple, list)) and len(pair) == 2
         task, scores = pair if whole else (None, None)
-        if not isinstance(task, Task) or scores is None or not hasattr(scores, "items"):
+        by_name = hasattr(scores, "items") and not hasattr(scores, "columns")
+        if not isinstance(task, Task) or not by_name:
             raise TypeError(
                 f"past[{i}] is {repr(pair)[:80]}; expected a pair (task, scores) of a "
                 "Task and a dict or Series of the models' true scores on it, by name."
             )
-        if set(task.targets.names) != set(target.targets.names):
+        _check_past_task(task, target, f"past[{i}]")
+        best = perfect_score(TargetScorer(task, scoring))
+        known = _checked_scores(scores, best, f"past[{i}]")
+        if not set(known) & set(names):
             raise ValueError(
-                f"past[{i}] has the labels {list(task.targets.names)}, the target "
-                f"{list(target.targets.names)}; students' errors carry over between "
-                "tasks of the same labels only. Leave it out."
-            )
-        known = {str(name): float(score) for name, score in scores.items()}
-        if wrong := [name for name, score in known.items() if not np.isfinite(score)]:
-            raise ValueError(
-                f"past[{i}] has no finite score of {wrong[:5]}; leave these out."
+                f"past[{i}] has scores of {list(known)[:5]}, none of which is a model: "
+                f"{list(names)[:5]}."
             )
         out.append((task, known))
     return out
+
+
+def _check_past_task(task: Task, target: Task, place: str) -> None:
+    if set(task.targets.names) != set(target.targets.names):
+        raise ValueError(
+            f"{place} has the labels {list(task.targets.names)}, the target "
+            f"{list(target.targets.names)}; students' errors carry over between tasks "
+            "of the same labels only. Leave it out, or name the labels that it lacks: "
+            "Task(..., classes=[...])."
+        )
+    if task.text_key == target.text_key:
+        raise ValueError(
+            f"{place} has the target's own texts; scores that are known there need no "
+            "ranking. Leave it out."
+        )
+
+
+def _checked_scores(scores: Any, best: float, place: str) -> dict[str, float]:
+    known: dict[str, float] = {}
+    for name, score in scores.items():
+        number = isinstance(score, Real) and not isinstance(score, (bool, np.bool_))
+        if not number or not np.isfinite(score):
+            raise ValueError(
+                f"{place} has the score {score!r} of {name!r}; expected a finite "
+                "number. Leave models without a score out."
+            )
+        if score > best + 1e-6 * (1 + abs(best)):
+            raise ValueError(
+                f"{place} has the score {score!r} of {name!r}, which is above a "
+                f"perfect one, {best:g}; give scores in the scorer's own unit."
+            )
+        if str(name) in known:
+            raise ValueError(f"{place} has two scores of {str(name)!r}.")
+        known[str(name)] = float(score)
+    return known
+
+
+def perfect_score(scorer: TargetScorer) -> float:
+    """Score of answering every row rightly; infinite where the scorer fails on it."""
+    targets = scorer.task.targets
+    rows = np.full(targets.proba.shape, 1e-9)
+    rows[np.arange(len(rows)), targets.proba.argmax(1)] = 1.0
+    try:
+        return scorer.score(Predictions("label", targets.names, np.log(rows)))
+    except Exception:  # a scorer may raise anything; reported with the students
+        return math.inf

@@ -63,8 +63,8 @@ def learning_curve(
     -------
     curve : dict of int to float
         Correlation by number of texts: a quarter of them, half and all.  Of more than
-        200 models, a quarter and half compare at most 200.  Empty with fewer than 64
-        texts or three models.
+        200 models, a quarter and half compare 200 that are drawn.  Empty with fewer
+        than 64 texts or three models.
     halves : ndarray (2, n_models) or None
         The scores by either half of all texts; None with fewer than 64.
     """
@@ -80,7 +80,7 @@ def learning_curve(
         answers = TargetSums.of(features[part], [margin[part] for margin in margins])
         parts.append((FeatureSums.of(features[part]), answers))
 
-    def scores(chosen: slice, models: Sequence[int]) -> np.ndarray:
+    def scores(chosen: slice, models: np.ndarray) -> np.ndarray:
         sums = reduce(FeatureSums.merged, [part[0] for part in parts[chosen]])
         space = FeatureSpace.of(sums, "part")
         states = []
@@ -100,8 +100,9 @@ def learning_curve(
             ]
         )
 
-    every = range(len(labelled))
-    some = every[:: -(-len(every) // MOST_MODELS)]
+    every = np.arange(len(labelled))
+    drawn = np.random.default_rng(PART_SEED).permutation(every)[:MOST_MODELS]
+    some = np.sort(drawn)
     curve, first, second = {}, None, None
     for share in (4, 2, 1) if len(labelled) > 2 else (1,):
         half = N_PARTS // share // 2

@@ -130,14 +130,24 @@ def distances(
     """Distances between the mean features of texts and of others, in their spread.
 
     For standardised features of mean x and y it is the root of (x - y)^T (C + alpha
-    I)^(-1) (x - y), with the space's second moment C.
+    I)^(-1) (x - y), with the space's second moment C, less what the sampling error of
+    both means adds to it, so that few texts are as near as many; 0 where that is more.
     """
-    mean = space.coordinates(target.pooled()).mean(0)
     scale = np.sqrt(space.values + NOISE_ALPHA)
-    return [
-        float(np.linalg.norm((space.coordinates(o.pooled()).mean(0) - mean) / scale))
-        for o in others
-    ]
+
+    def moments(encoded: Encoded) -> tuple[np.ndarray, float]:
+        rows = space.coordinates(encoded.pooled()) / scale
+        count = len(rows)
+        noise = float(rows.var(0).sum()) / (count - 1) if count > 1 else np.nan
+        return rows.mean(0), noise
+
+    mean, noise = moments(target)
+    out = []
+    for other in others:
+        own, own_noise = moments(other)
+        square = float(((own - mean) ** 2).sum()) - noise - own_noise
+        out.append(float(np.sqrt(max(square, 0.0))))
+    return out
 
 
 def agreements(predictions: Sequence[Predictions]) -> np.ndarray:

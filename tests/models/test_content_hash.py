@@ -1,5 +1,6 @@
 """Models are told apart by state and loaded code, the same in every process."""
 
+import functools
 import importlib
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import zipfile
 
 import pytest
@@ -580,6 +582,41 @@ def test_local_classes_whose_attributes_are_their_instances():
         assert content_hash(make("fine")) == content_hash(make("fine")) is not None
         assert content_hash(make("fine")) != content_hash(make("dull"))
     assert content_hash(member("fine", 12)) != content_hash(member("fine", 11))
+    start = time.perf_counter()
+    content_hash(member("fine", 300))  # took minutes
+    assert time.perf_counter() - start < 20
+
+
+def held(word, way):
+    """A local class that holds a word in one of the ways that a class can."""
+    if way in (staticmethod, classmethod, property):
+
+        class Rule:
+            @way
+            def hit(*args):
+                return word in args[-1]
+
+    elif way == "cached":
+
+        class Rule:
+            hit = functools.lru_cache(lambda x: word in x)
+
+    else:
+
+        class Rule:
+            hit = functools.cached_property(lambda self: word)
+
+    return Rule
+
+
+@pytest.mark.parametrize("way", [staticmethod, classmethod, property, "cached", "lazy"])
+def test_local_classes_that_change_places_with_all_that_they_hold(way):
+    def model(yes, no):
+        Yes, No = held(yes, way), held(no, way)
+        return lambda x: Yes.hit(x) and not No.hit(x)
+
+    assert content_hash(model("a", "b")) == content_hash(model("a", "b")) is not None
+    assert content_hash(model("a", "b")) != content_hash(model("b", "a"))
 
 
 def test_marks_see_a_change_beside_what_cannot_be_hashed():
