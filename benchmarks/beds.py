@@ -20,6 +20,7 @@ import csv
 import io
 import json
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fute_sklearn import MTEWrapper, Task
 from fute_sklearn.datasets import load_opinion_domains, load_task_file
+from fute_sklearn.exceptions import UnlabelledTextsWarning
 
 ROWS = {"train": 800, "known": 400, "test": 1000}
 FAMILIES = ["SVM", "logistic", "naive Bayes", "tree", "k-NN", "boosted trees"]
@@ -132,6 +134,27 @@ def bed_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--archives", type=Path)
     parser.add_argument("--texts", type=int, default=2000)
     return parser
+
+
+def one_bed_arguments(
+    description: str | None, seeds: int = 1
+) -> argparse.ArgumentParser:
+    """Arguments of scripts that draw one bed several times."""
+    parser = bed_arguments(description)
+    parser.add_argument("--bed", default="topics", choices=LOADERS)
+    parser.add_argument("--surrogate", default="fute-mini")
+    parser.add_argument("--seeds", type=int, default=seeds)
+    return parser
+
+
+def settings_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the arguments and print them; warnings of the measured are not shown."""
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", UserWarning)
+    warnings.simplefilter("ignore", UnlabelledTextsWarning)
+    shown = {name: str(value) for name, value in vars(args).items()}
+    print(json.dumps(shown), flush=True)
+    return args
 
 
 def _file(data: Path, name: str) -> dict[str, Task]:

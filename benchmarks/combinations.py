@@ -16,13 +16,11 @@ the label prior.
 from __future__ import annotations
 
 import argparse
-import json
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from beds import LOADERS, bed_arguments, make_bed
+from beds import make_bed, one_bed_arguments, settings_of
 from ranking_bed import GAINS, true_scores
 
 from fute_sklearn import (
@@ -33,7 +31,6 @@ from fute_sklearn import (
     TuPaTEEmbedder,
 )
 from fute_sklearn.embedders._student import Predictions
-from fute_sklearn.exceptions import UnlabelledTextsWarning
 from fute_sklearn.metrics import regret_loss, spearman_score
 from fute_sklearn.ranking._baselines import prior_distance
 from fute_sklearn.ranking._target_scorer import TargetScorer
@@ -152,14 +149,7 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, np.ndar
 
 
 def main() -> None:
-    parser = bed_arguments(__doc__)
-    parser.add_argument("--bed", default="topics", choices=LOADERS)
-    parser.add_argument("--surrogate", default="fute-mini")
-    parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)
-    warnings.simplefilter("ignore", UnlabelledTextsWarning)
-    print(json.dumps({name: str(value) for name, value in vars(args).items()}))
+    args = settings_of(one_bed_arguments(__doc__, seeds=3))
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     print(f"{'':36s}" + "".join(f"{gain:>26s}" for gain in GAINS))
     for way in runs[0]["accuracy"]:

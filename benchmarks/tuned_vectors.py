@@ -14,17 +14,14 @@ rank correlation with accuracy and balanced accuracy, mean over the targets and 
 from __future__ import annotations
 
 import argparse
-import json
-import warnings
 from typing import Any
 
 import numpy as np
-from beds import LOADERS, bed_arguments, make_bed
+from beds import make_bed, one_bed_arguments, settings_of
 from ranking_bed import GAINS, true_scores
 from sklearn.base import clone
 
 from fute_sklearn import MTEWrapper, StudentRanker, Task, TaskEmbedder, TuPaTEEmbedder
-from fute_sklearn.exceptions import UnlabelledTextsWarning
 from fute_sklearn.metrics import spearman_score
 from fute_sklearn.ranking._baselines import prior_distance
 from fute_sklearn.ranking._target_scorer import TargetScorer
@@ -170,14 +167,7 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]
 
 
 def main() -> None:
-    parser = bed_arguments(__doc__)
-    parser.add_argument("--bed", default="topics", choices=LOADERS)
-    parser.add_argument("--surrogate", default="fute-mini")
-    parser.add_argument("--seeds", type=int, default=1)
-    args = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)
-    warnings.simplefilter("ignore", UnlabelledTextsWarning)
-    print(json.dumps({k: str(v) for k, v in vars(args).items()}), flush=True)
+    args = settings_of(one_bed_arguments(__doc__))
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     print(f"{'cosine of':48s}" + "".join(f"{gain:>20s}" for gain in GAINS))
     for method in runs[0]["accuracy"]:

@@ -16,16 +16,13 @@ with data sets embedded by the other, beside the label prior, which needs no sur
 from __future__ import annotations
 
 import argparse
-import json
-import warnings
 from typing import Any
 
 import numpy as np
-from beds import LOADERS, Bed, bed_arguments, make_bed
+from beds import Bed, make_bed, one_bed_arguments, settings_of
 from ranking_bed import true_scores
 
 from fute_sklearn import MomentEmbedder, StudentRanker, Task, TuPaTEEmbedder
-from fute_sklearn.exceptions import UnlabelledTextsWarning
 from fute_sklearn.metrics import spearman_score
 from fute_sklearn.ranking._baselines import prior_distance
 
@@ -91,15 +88,9 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = bed_arguments(__doc__)
-    parser.add_argument("--bed", default="topics", choices=LOADERS)
-    parser.add_argument("--surrogate", default="fute-mini")
+    parser = one_bed_arguments(__doc__, seeds=3)
     parser.add_argument("--second", required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)
-    warnings.simplefilter("ignore", UnlabelledTextsWarning)
-    print(json.dumps({name: str(value) for name, value in vars(args).items()}))
+    args = settings_of(parser)
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     heads = ("with each other", "first, truth", "second, truth")
     print(f"{'rank correlation':36s}" + "".join(f"{head:>18s}" for head in heads))
