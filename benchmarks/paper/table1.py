@@ -1,8 +1,8 @@
 """Table 1: rank fine-tuned language models for classification and question answering.
 
     python benchmarks/paper/table1.py [--config offline] [--seeds 3] [--dry-run]
-        [--kinds classification question] [--data DIR] [--packages DIR]
-        [--smollm2 DIR] [--archives DIR] [--crossfit DIR]
+        [--kinds classification question] [--backbones cnn lstm] [--data DIR]
+        [--packages DIR] [--smollm2 DIR] [--archives DIR] [--crossfit DIR]
 
 The candidates, their gains and their answers are those that gains.py has kept.  The
 truth is the accuracy on a target's test rows after a candidate was fine-tuned further
@@ -12,8 +12,10 @@ target's own candidates are left out.  *In-class*: sources of the target's kind 
 mean over the backbones; *all backbones*: all together.  Seeds draw other unlabelled
 texts and other initial values.  Measures are means over the targets, beside those
 expected of a random ranking: rank of the best candidate, NDCG (linear, of accuracies;
-exponential, of accuracies in percent), Spearman's rho, regret.  ``--kinds`` with
-``cross-domain`` too prints Table 2 from the same embeddings.
+exponential, of accuracies in percent), Spearman's rho, regret.  Methods that lack a
+score of some candidate are not shown, as they would rank fewer.  ``--kinds`` with
+``cross-domain`` too prints Table 2 from the same embeddings, ``--backbones`` ranks the
+candidates of these alone.
 
 ``--dry-run`` loads nothing and prints all that would be loaded, tuned and embedded.
 """
@@ -94,6 +96,8 @@ class Table:
             raise SystemExit(f"the kept results are about other rows of {wrong}.")
         print(json.dumps(settings))
         candidates = fine_tuned(found)
+        if args.backbones:
+            candidates = [c for c in candidates if c.backbone in args.backbones]
         self.config, self.kinds = config, kinds
         past = [n for n, one in self.sets.items() if one.kind != "cross-domain"]
         own = OwnVectors(own_path(results(args)))
@@ -168,6 +172,7 @@ def run(description: str | None, kinds: Sequence[str]) -> None:
     add_places(parser)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=kinds)
+    parser.add_argument("--backbones", nargs="+", help="by default all")
     parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_args()
     config = CONFIGS[args.config]

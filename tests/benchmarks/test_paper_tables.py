@@ -99,9 +99,12 @@ def test_peers_score_every_candidate_for_every_target(kept, paper, monkeypatch):
     expected = {f"cnn | {c['source']}" for c in made if c["backbone"] == "cnn"}
     assert set(found["candidates"]) == expected - {"cnn | none"}
     assert len(np.unique(found["LogME"])) > 20  # other features for every pair
-    out = rows_of(script("table1.py", *TINY, "--results", kept, "--seeds", 1))
+    table = (*TINY, "--results", kept, "--seeds", 1)
+    out = rows_of(script("table1.py", *table, "--backbones", "cnn"))
     assert "LogME (TransformerRanker)" in out
     assert "kNN (TransformerRanker)" in out
+    # The other backbone's candidates have no such score.
+    assert "LogME (TransformerRanker)" not in rows_of(script("table1.py", *table))
 
 
 def test_table_2_ranks_for_the_other_domain_only(kept):
