@@ -198,7 +198,7 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
         print(f"  as many by {base}: hold the best {share:.2f}")
     print(f"  as many at random: {np.mean([r['share'] for r in found['0']]):.2f}")
     errors = [row["errors"] for row in found["0"]]
-    left, height, spread, own = (
+    left, height, spread, learnt = (
         np.sqrt(np.mean([e[k] for e in errors]))
         for k in ("left", "height", "spread", "seen")
     )
@@ -206,7 +206,7 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
     print(
         f"  students' errors, of the range: {left:.3f} beyond the line, {height:.3f} "
         f"of its height; models gain {true @ seen / (seen @ seen):.2f} times as much; "
-        f"expected scores spread by {spread:.3f}, students gain {own:.3f}"
+        f"expected scores spread by {spread:.3f}, students gain {learnt:.3f}"
     )
     print("  Spearman, regret      expected        labelled rows   both")
     for count in map(str, COUNTS):

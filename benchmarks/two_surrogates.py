@@ -3,8 +3,10 @@
     python benchmarks/two_surrogates.py --second DIR [--bed topics] [--data DIR]
         [--archives DIR] [--texts 2000] [--seeds 3] [--surrogate fute-mini]
 
-``--second`` is the folder of another trained T5; one of another shape, seed and number
-of tokens comes from ``tools/pretrain/distil.py`` with a configuration of its own.  The
+``--second`` is the folder of another trained T5; the guide's is ``run/encoder`` of
+``tools/pretrain/distil.py`` with a copy of its ``config.json`` in which are changed:
+``seed`` 1; ``d_model`` 192, ``num_heads`` 6, ``d_ff`` 768, ``num_layers`` 6,
+``num_decoder_layers`` 2; ``total_tokens`` 2000000, ``warmup_steps`` 60.  The
 beds are those of ``ranking_bed.py``.  In function space a vector is what a model or a
 data set answers to the same reference texts, whichever surrogate learnt it.  Prints, as
 mean over the targets (and spread over the seeds), the rank correlation between the

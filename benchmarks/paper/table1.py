@@ -97,6 +97,9 @@ class Table:
         print(json.dumps(settings))
         candidates = fine_tuned(found)
         if args.backbones:
+            known = {c.backbone for c in candidates}
+            if strange := set(args.backbones) - known:
+                raise SystemExit(f"--backbones {strange}: there are {sorted(known)}.")
             candidates = [c for c in candidates if c.backbone in args.backbones]
         self.config, self.kinds = config, kinds
         past = [n for n, one in self.sets.items() if one.kind != "cross-domain"]

@@ -198,7 +198,7 @@ class MomentIndex:
         return fitted[0].alpha if fitted else DEFAULT_ALPHA
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearRows:
     """A target's rows, ordered by label, for scores that are linear in correct rows.
 

@@ -131,7 +131,8 @@ def distances(
 
     For standardised features of mean x and y it is the root of (x - y)^T (C + alpha
     I)^(-1) (x - y), with the space's second moment C, less what the sampling error of
-    both means adds to it, so that few texts are as near as many; 0 where that is more.
+    both means adds to it, so that few texts are as near as many; 0 where that is more,
+    NaN for a single text.
     """
     scale = np.sqrt(space.values + NOISE_ALPHA)
 
