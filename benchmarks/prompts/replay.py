@@ -2,12 +2,13 @@
 
     python benchmarks/prompts/replay.py --data DIR [--answers FILE] [--seeds 5]
         [--kinds sentiment inference] [--calibration none batch]
-        [--surrogate fute-mini] [--texts 150]
+        [--surrogate fute-mini] [--texts 150] [--unlabelled FILE]
 
 Per seed and target set, 100 rows are labelled and known; a prompt's true accuracy is
 that on the others.  Criteria without labels see the others' answers; embeddings and
-students see the prompts' answers on 150 unlabelled texts of other sources, and the 100
-rows.  Prints performance rate (the chosen prompt's accuracy over the best one's), NDCG
+students see the prompts' answers on 150 unlabelled texts of other sources (``--texts``,
+of those in the file of answers or of the more in ``--unlabelled``), and the 100 rows.
+Prints performance rate (the chosen prompt's accuracy over the best one's), NDCG
 and Spearman's rho, means over sets and seeds, with the 95 % interval of a paired
 bootstrap of the performance rate against GlobalE.  The same table holds random choice,
 the label prior, and the candidates run on 10, 30 and 100 labelled rows.
@@ -203,16 +204,23 @@ def main() -> None:
     parser.add_argument("--calibration", nargs="+", default=["none", "batch"])
     parser.add_argument("--surrogate", default="fute-mini")
     parser.add_argument("--texts", type=int, default=UNLABELLED)
+    parser.add_argument("--unlabelled", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore", TruncationWarning)
     warnings.simplefilter("ignore", UnlabelledTextsWarning)
     kept = dict(np.load(options.answers))
+    if options.unlabelled:
+        more = dict(np.load(options.unlabelled))
+        if more["model"] != kept["model"]:
+            raise SystemExit(f"{options.unlabelled}: the answers are another model's.")
+        kept |= more
     shown = {name: str(v) for name, v in vars(options).items()}
     print(json.dumps({**shown, "model": str(kept["model"])}))
     for kind in options.kinds:
         names = SETS[kind]
         sets = {name: labelled_rows(name, options.data) for name in names}
-        sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, options.data)
+        count = kept[f"{kind}-unlabelled/scores"].shape[1]
+        sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, options.data, count)
         for name, rows in sets.items():
             if str(kept[f"{name}/key"]) != rows.key:
                 raise SystemExit(f"{name}: the answers are about other texts.")

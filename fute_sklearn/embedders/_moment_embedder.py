@@ -117,7 +117,8 @@ class MomentEmbedder(SurrogateEmbedder):
         the label and -1 otherwise, in the order of the names: only tasks with the same
         label names can be compared.  ``"text"`` takes the surrogate's features of the
         label's own text, so that tasks with other label sets and free texts live in the
-        same space.
+        same space; the moments take them less their mean over the task's labels, the
+        last row as they are.
     class_weight : {"balanced"} or None, default=None
         ``"balanced"`` weights all classes equally in the moments; None weights all rows
         equally.  Use it on data sets whose gains weigh classes equally (balanced
@@ -354,9 +355,10 @@ class MomentEmbedder(SurrogateEmbedder):
         if self.target_encoding == "label" or targets.kind != "label":
             return matrix
         words = _word_features(surrogate, space, targets.names)
-        shares = matrix / 2
-        shares[-1] += 0.5
-        return shares @ words
+        # Columns are margins, 2 P - 1, whose constant must not meet the words' sum.
+        return np.vstack(
+            [matrix[:-1] / 2 @ (words - words.mean(0)), (matrix[-1] + 1) / 2 @ words]
+        )
 
 
 def balanced_weights(targets: TargetSet) -> np.ndarray:

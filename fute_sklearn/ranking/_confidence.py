@@ -230,13 +230,14 @@ def verdict(posterior: ScorePosterior, majority: float, rise: float = 0.0) -> st
     best = int(np.nanargmax(posterior.mean))
     gap = posterior.mean[best] + rise - majority
     sure = float(norm.cdf(gap / max(posterior.deviation[best], 1e-12)))
+    chosen = posterior.shortlist()
     if sure < MORE_LIKELY_THAN_NOT:
+        alike = f"; {len(chosen)} cannot be told apart" if len(chosen) > 1 else ""
         return (
             "none is better than the majority class, as far as can be told: the best, "
-            f"{posterior.names[best]!r}, is so with probability {sure:.2f}"
+            f"{posterior.names[best]!r}, is so with probability {sure:.2f}{alike}"
         )
     better = "" if np.isnan(sure) else f" (beats the majority class: {sure:.2f})"
-    chosen = posterior.shortlist()
     if len(chosen) == 1:
         return f"take {chosen[0]!r}{better}"
     shown = ", ".join(map(repr, chosen[:SHOWN]))

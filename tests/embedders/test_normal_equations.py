@@ -113,6 +113,31 @@ def test_the_dot_product_is_the_expected_margin(many, encoding):
             assert vectors[0] @ vectors[1] > other @ vectors[1]
 
 
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c", "good day"]])
+def test_label_texts_of_any_number_are_seen_from_their_mean(many, classes, rng):
+    """A data set unlike the reference is not one product of two means."""
+    texts, _ = many
+    embedder = MomentEmbedder(
+        TINY, alpha=ALPHA, reference=texts, target_encoding="text"
+    )
+    rows = ["a fine room", "sad day", "joy at night", "slow food", "film"]
+    task = Task(rows, rng.choice(classes, len(rows)), classes=classes)
+    vector = np.asarray(embedder.embed([task])[0].embedding_, dtype=float)
+    mean, spread = features_of(texts).mean(0), features_of(texts).std(0)
+    features, words = ((features_of(x) - mean) / spread for x in (rows, classes))
+    words /= np.linalg.norm(words, axis=1, keepdims=True)
+    values, axes = np.linalg.eigh(
+        np.cov(features_of(texts).T / spread[:, None], ddof=0)
+    )
+    whitening = axes / np.sqrt(np.clip(values, 0, None) + ALPHA) @ axes.T
+    answers = task.targets.proba @ words
+    moments = features.T @ (answers - words.mean(0)) / len(rows)
+    expected = np.vstack([whitening @ moments, answers.mean(0)])
+    np.testing.assert_allclose(
+        vector, expected.ravel(order="F"), rtol=1e-4, atol=1e-5 * abs(expected).max()
+    )
+
+
 def test_a_pipeline_learns_the_reference_from_the_models(many):
     """No statistics of other texts: the surrogate ships none."""
     texts, labels = many
