@@ -256,7 +256,7 @@ def test_verdicts():
     found = verdict(posterior([0.9] * 7), 0.85)
     assert found.startswith("these 7 cannot be told apart: 'm")
     assert found.endswith(", ... (beats the majority class: 0.84)")
-    found = verdict(posterior([0.48, 0.4]), 0.5)
+    found = verdict(posterior([0.48, 0.2]), 0.5)
     assert found.startswith("none is better than the majority class")
     assert found.endswith("'m0', is so with probability 0.34")
     found = verdict(posterior([0.48] * 3), 0.5)
