@@ -219,9 +219,9 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
         print(f"  {count:>5s} rows         {shown}", flush=True)
 
 
-def pools(args: argparse.Namespace, kind: str) -> Counter[str]:
-    """What is said of pools of equal or useless models."""
-    bed = make_bed("topics", args.data, args.archives, args.texts, 0)
+def pools(args: argparse.Namespace, name: str, kind: str) -> Counter[str]:
+    """What is said of pools of equal or useless models on a bed."""
+    bed = make_bed(name, args.data, args.archives, args.texts, 0)
     said: Counter[str] = Counter()
     domains = list(bed.parts)
     for draw in range(args.pools):
@@ -260,9 +260,10 @@ def main() -> None:
         for seed in range(args.seeds):
             print(f"{name}, seed {seed}", flush=True)
             show(f"{name}, seed {seed}", one_bed(args, name, seed))
-    for kind in ("equal", "useless") if args.pools else ():
-        said = pools(args, kind)
-        print(f"\n{args.pools} pools of {POOL} {kind} models: {dict(said)}", flush=True)
+    for name in args.beds if args.pools else ():
+        for kind in ("equal", "useless"):
+            said = dict(pools(args, name, kind))
+            print(f"\n{name}, {args.pools} pools of {POOL} {kind} models: {said}")
 
 
 if __name__ == "__main__":

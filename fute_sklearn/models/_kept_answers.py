@@ -7,10 +7,11 @@ import io
 import os
 import time
 import uuid
+import warnings
 import weakref
 import zipfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._utils._cache_files import note_written
+from .._utils._stack_level import find_stack_level
 from .._utils._store import (
     cache_folder,
     discard,
@@ -29,6 +31,8 @@ from .._utils._store import (
     without_checksum,
     write_atomically,
 )
+from ..exceptions import UnknownModelWarning
+from ._content_hash import content_hash, content_mark
 from ._model_answers import ModelAnswers, joined
 
 MOST_FILES = 64  # more files of one model are merged when they are read
@@ -206,3 +210,43 @@ def answers_in_memory(model: Any) -> tuple[InMemory, bool]:
         held = model
     _of_process[place] = InMemory(held)
     return _of_process[place], True
+
+
+@contextmanager
+def kept_answers(
+    model: Any, name: str, hashed: Any, mark: str | None, settings: Sequence[str]
+) -> Iterator[KeptAnswers]:
+    """Open the answers that a model gave before, when asked with the same settings.
+
+    Without a mark it is known by the content of what is hashed; where that cannot be
+    told, its answers are kept for this process, by what it holds now.
+    """
+    content = None if mark is not None else content_hash(hashed)
+    if mark is not None:
+        yield answers_of(f"fingerprint:{mark}", *settings)
+    elif content is not None:
+        yield answers_of(f"hash:{content}", *settings)
+    else:
+        known, new = answers_in_memory(model)
+        if new:
+            _tell_unknown(name)
+        content, parts = content_mark(hashed)
+        known.keep(parts)
+        kept = known.by_mark.setdefault(text_key(content, *settings), KeptAnswers(None))
+        try:
+            yield kept
+        finally:
+            # Counters and the like may have changed by being asked.
+            content, parts = content_mark(hashed)
+            known.keep(parts)
+            known.by_mark[text_key(content, *settings)] = kept
+
+
+def _tell_unknown(name: str) -> None:
+    warnings.warn(
+        f"the model {name!r} holds what cannot be hashed, so that it is not known "
+        "again in another process; its answers are kept for this process only. To keep "
+        "them, name it: MTEWrapper(model, fingerprint='a name that changes with it')",
+        UnknownModelWarning,
+        stacklevel=find_stack_level(),
+    )

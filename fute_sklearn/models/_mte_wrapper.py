@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,33 +12,18 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils._columns import by_distinct, scalar
 from .._utils._parameters import validate_params
-from .._utils._stack_level import find_stack_level
 from .._utils._store import text_key
-from ..exceptions import ModelLabelError, ModelLabelWarning, UnknownModelWarning
+from ..exceptions import ModelLabelError
 from ..tasks._task import Task
-from ..tasks._validation import (
-    check_label_names,
-    check_texts,
-    first_seen,
-    label_name,
-)
-from ._content_hash import content_hash, content_mark
-from ._kept_answers import KeptAnswers, answer_key, answers_in_memory, answers_of
-from ._labeller import Labeller, short
-from ._model_answers import (
-    ModelAnswers,
-    Renaming,
-    in_classes_order,
-    probabilities,
-    with_columns,
-)
+from ..tasks._validation import check_texts, label_name
+from ._answer_reading import AnswerReading
+from ._content_hash import content_hash
+from ._kept_answers import KeptAnswers, answer_key, kept_answers
+from ._labeller import Labeller
 from .adapters._adapted import RESPONSES, AdaptedModel, Options
 from .adapters._recorded import RecordedAnswers
 from .adapters._table import adapt
-
-ABSTAINED = "(abstained)"
 
 
 class MTEWrapper(BaseEstimator):
@@ -270,7 +253,7 @@ class MTEWrapper(BaseEstimator):
             raise ValueError(
                 "the model is not part of a pickle: set_params(estimator=model) first."
             )
-        classes = None if self.classes is None else self._more_classes()
+        classes = None if self.classes is None else self._reading.more_classes
         return adapt(self.estimator, Options(self.tokenizer, classes))
 
     def _asked_model(self) -> AdaptedModel:
@@ -345,9 +328,10 @@ class MTEWrapper(BaseEstimator):
         )
         with kept_before as kept:
             rows, answers = labeller.answers(X, texts, content, kept)
-        rows, answers = self._without_abstentions(rows, answers, name)
+        reading = self._reading
+        rows, answers = reading.without_abstentions(rows, answers, name)
         try:
-            y, classes = self._targets(model, answers)
+            y, classes = reading.targets(model, answers)
             return Task(
                 texts if len(rows) == len(texts) else [texts[i] for i in rows],
                 y,
@@ -397,7 +381,7 @@ class MTEWrapper(BaseEstimator):
         validate_params(self)
         model = self._asked_model()
         name = self.name or model.name
-        self._renaming(model.classes or [])
+        self._reading.renaming(model.classes or [])
         X = list(X) if hasattr(X, "__next__") else X
         # For records, the model provides the text of each.
         text_of = getattr(self.estimator, "text_of", None)
@@ -461,132 +445,32 @@ class MTEWrapper(BaseEstimator):
         AttributeError, ValueError
             If the model cannot be asked as the parameters say, see `label`.
         """
-        own = self._asked_model().classes
-        if own is None and self.response_method != "predict":
-            own = self.classes  # the labels of the score columns
-        if own is None or self.kind in ("number", "text") or self.parser is not None:
-            return None
-        renaming = self._renaming(own)
-        labels = [renaming.of(scalar(label)) for label in self._answers_of(own)]
-        return list({label_name(label): label for label in labels}.values())
+        return self._reading.known_labels(self._asked_model().classes)
 
-    def _renaming(self, own: Sequence[Any]) -> Renaming:
-        """Return the renaming of labels, given in the order of the model's or not."""
-        names = self.label_names
-        if names is None or isinstance(names, Mapping):
-            return Renaming(names)
-        own = list(own or self._more_classes() or range(len(names)))
-        if len(own) != len(names):
-            raise ValueError(
-                f"label_names has {len(names)} labels for the {len(own)} classes of "
-                f"the model, {own}; give one for each in their order, or a dict."
-            )
-        return Renaming(dict(zip(own, names, strict=True)))
-
-    def _answers_of(self, labels: Sequence[Any]) -> list[Any]:
-        """Leave out the label by which the model says that it does not know."""
-        if self.abstention_label is None:
-            return list(labels)
-        none = label_name(self.abstention_label)
-        return [label for label in labels if label_name(label) != none]
-
-    def _more_classes(self) -> list[Any]:
-        if self.classes is None:
-            return []
-        check_label_names(self.classes)
-        return [scalar(label) for label in self.classes]
-
-    def _without_abstentions(
-        self, rows: Sequence[int], answers: ModelAnswers, name: str
-    ) -> tuple[Sequence[int], ModelAnswers]:
-        """Raise for abstentions or leave them out, unless they are kept."""
-        choice = self.abstentions or self.on_error
-        lost = [rows[i] for i in np.flatnonzero(answers.abstained).tolist()]
-        if not lost or choice == "keep":
-            return rows, answers
-        what = f"{len(lost)} of {len(rows)} texts (rows {short(lost)})"
-        if choice == "raise" or len(lost) == len(rows):
-            raise ModelLabelError(
-                f"the model {name!r} gave no answer to {what}: None, NaN, nothing, or "
-                "abstention_label. Its other answers are kept. Remedy: abstentions="
-                "'drop' leaves these texts out, 'keep' makes a class of them."
-            )
-        warnings.warn(
-            f"the model {name!r} gave no answer to {what}; they are dropped",
-            ModelLabelWarning,
-            stacklevel=find_stack_level(),
-        )
-        there = ~answers.abstained
-        left = [i for i, stays in zip(rows, there, strict=True) if stays]
-        return left, replace(
-            answers, values=answers.values[there], abstained=answers.abstained[there]
+    @property
+    def _reading(self) -> AnswerReading:
+        return AnswerReading(
+            self.response_method,
+            self.classes,
+            self.label_names,
+            self.kind,
+            self.parser,
+            self.abstentions,
+            self.abstention_label,
+            self.on_error,
         )
 
-    def _targets(
-        self, model: AdaptedModel, answers: ModelAnswers
-    ) -> tuple[Any, list[Any] | None]:
-        """Return targets, and all classes that the model can predict if known."""
-        own = [] if model.classes is None or self.parser else model.classes
-        more = self._more_classes()
-        renaming = self._renaming(own)
-        values, method = answers.values, self.response_method
-        if method != "predict":
-            n_classes = len(own or more or answers.names)
-            values = with_columns(values, method, n_classes)
-        if values.ndim == 2:
-            answers = replace(answers, values=values)
-            return _soft_targets(answers, method, own, more, renaming)
-        gone = answers.abstained
-        y = (values[~gone] if gone.any() else values).tolist()
-        seen = first_seen(y)
-        if own:
-            renaming.check([*own, *more, *seen])
-        elif renaming.names and not set(map(label_name, seen)) & set(renaming.names):
-            raise ValueError(
-                f"label_names names {sorted(renaming.names)}, but the model answers "
-                f"{sorted(set(map(label_name, seen)))[:5]}."
-            )
-        if renaming.names:
-            y = by_distinct(renaming.of, y)
-        if gone.any():
-            answered = iter(y)
-            y = [ABSTAINED if none else next(answered) for none in gone]
-        named = [renaming.of(label) for label in self._answers_of(own + more)]
-        named += renaming.names.values()
-        if not named or self.kind in ("number", "text"):
-            return y, None
-        named += [renaming.of(label) for label in seen]
-        named += [ABSTAINED] if gone.any() else []
-        return y, list({label_name(label): label for label in named}.values())
-
-    @contextmanager
-    def _kept(self, model: AdaptedModel, name: str) -> Iterator[KeptAnswers]:
+    def _kept(
+        self, model: AdaptedModel, name: str
+    ) -> AbstractContextManager[KeptAnswers]:
         """Open the answers that this model gave before."""
         if isinstance(model, RecordedAnswers):
-            yield KeptAnswers(None)
-            return
+            return nullcontext(KeptAnswers(None))
         mark = self.fingerprint or model.fingerprint or None
-        settings = (self.response_method, *map(label_name, self._more_classes()))
-        content = None if mark is not None else content_hash(model.hashed)
-        if mark is not None:
-            yield answers_of(f"fingerprint:{mark}", *settings)
-        elif content is not None:
-            yield answers_of(f"hash:{content}", *settings)
-        else:
-            known, new = answers_in_memory(self.estimator)
-            if new:
-                _tell_unknown(name)
-            content, parts = content_mark(model.hashed)
-            known.keep(parts)
-            mark = text_key(content, *settings)
-            kept = known.by_mark.setdefault(mark, KeptAnswers(None))
-            try:
-                yield kept
-            finally:
-                # Counters and the like may have changed by being asked.
-                content, parts = content_mark(model.hashed)
-                known.keep(parts)
-                known.by_mark[text_key(content, *settings)] = kept
+        settings = map(label_name, self._reading.more_classes)
+        return kept_answers(
+            self.estimator, name, model.hashed, mark, (self.response_method, *settings)
+        )
 
     # Embedding ------------------------------------------------------------------
 
@@ -671,35 +555,3 @@ class MTEWrapper(BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
-
-
-def _tell_unknown(name: str) -> None:
-    warnings.warn(
-        f"the model {name!r} holds what cannot be hashed, so that it is not known "
-        "again in another process; its answers are kept for this process only. To keep "
-        "them, name it: MTEWrapper(model, fingerprint='a name that changes with it')",
-        UnknownModelWarning,
-        stacklevel=find_stack_level(),
-    )
-
-
-def _soft_targets(
-    answers: ModelAnswers,
-    method: str,
-    own: list[Any],
-    more: list[Any],
-    renaming: Renaming,
-) -> tuple[Any, list[Any]]:
-    """Return probabilities and their classes; abstentions get a column."""
-    table, classes = in_classes_order(answers, own, more)
-    renaming.check([*classes, *more])
-    table, classes = renaming.of_columns(probabilities(table, method), classes)
-    known = {label_name(label) for label in classes}
-    extra = [c for c in map(renaming.of, more) if label_name(c) not in known]
-    if answers.abstained.any():
-        table = np.where(answers.abstained[:, None], 0.0, table)
-        extra = [*extra, ABSTAINED]
-    columns = np.zeros((len(table), len(extra)))
-    if answers.abstained.any():
-        columns[:, -1] = answers.abstained
-    return np.hstack([table, columns]), [*classes, *extra]

@@ -12,7 +12,8 @@ from sklearn.utils import check_random_state
 from .._utils._columns import has, is_missing
 from ..embedders._student import Predictions
 from ..exceptions import LabelMismatchError
-from ..models._mte_wrapper import ABSTAINED, MTEWrapper
+from ..models._answer_reading import ABSTAINED
+from ..models._mte_wrapper import MTEWrapper
 from ..tasks._label_spaces import answered_names, answers_as_labels
 from ..tasks._task import Task
 from ._attribute import TableAttribute

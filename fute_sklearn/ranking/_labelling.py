@@ -24,9 +24,10 @@ from .._utils._config import config_context, get_config
 from .._utils._stack_level import find_stack_level
 from ..embedders._moment_embedder import MomentEmbedder
 from ..exceptions import LabelMismatchError, ModelLabelError, ModelLabelWarning
+from ..models._answer_reading import ABSTAINED
 from ..models._match_labels import LabelMatch, match_labels
 from ..models._model_answers import Renaming
-from ..models._mte_wrapper import ABSTAINED, MTEWrapper
+from ..models._mte_wrapper import MTEWrapper
 from ..tasks._label_spaces import (
     answered_names,
     answers_as_labels,

@@ -10,7 +10,8 @@ import numpy as np
 
 from .._utils._columns import scalar
 from .._utils._store import text_key
-from ..models._mte_wrapper import ABSTAINED, MTEWrapper
+from ..models._answer_reading import ABSTAINED
+from ..models._mte_wrapper import MTEWrapper
 from ..tasks._task import Task
 from ..tasks._validation import label_name
 from ._labelled_rows import places

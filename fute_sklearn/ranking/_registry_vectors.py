@@ -11,7 +11,7 @@ import numpy as np
 
 from ..embedders._moment_embedder import balanced_weights
 from ..embedders._surrogate_embedder import SurrogateEmbedder
-from ..models._mte_wrapper import ABSTAINED
+from ..models._answer_reading import ABSTAINED
 from ..tasks._task import Task
 from ._model_scores import closed_form_of
 from ._moment_index import MomentIndex
