@@ -17,9 +17,8 @@ from ._code_hash import (
     Unknowable,
     attributes_of,
     file_mark,
-    is_importable,
-    is_installed,
 )
+from ._installed_code import is_importable, is_installed
 
 # scikit-learn's vectorizers store the id() of their stop words, which differs between
 # processes; a search keeps times and scores, which its predictions do not depend on.
