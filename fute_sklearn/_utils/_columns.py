@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
 EXACT_FLOAT = 2**53
 # Kinds of arrays whose values are Python's own once they are a list.
 KINDS = "Ubiu"
+MOST_LEVELS = 16  # arrays of more levels are read value by value
 Found = TypeVar("Found")
 
 
@@ -123,6 +125,44 @@ def scalars(values: Iterable[Any]) -> list[Any]:
         return values.tolist()  # type: ignore[attr-defined, no-any-return]
     out = list(values)
     return out if are_plain(out) else [scalar(value) for value in out]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column as its distinct values and each row's place (n,) among them."""
+
+    levels: list[Any]
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @classmethod
+    def of(cls, values: np.ndarray | list[Any]) -> Coded:
+        """Find the distinct values of a column of Python objects, or of an array."""
+        if isinstance(values, np.ndarray):
+            found = _coded(values) if values.dtype.kind in KINDS else None
+            return found or cls(*factorized(scalars(values)))
+        return cls(*factorized(values))
+
+    def values(self) -> list[Any]:
+        """Return the value of each row."""
+        return [self.levels[place] for place in self.places.tolist()]
+
+
+def _coded(values: np.ndarray) -> Coded | None:
+    """Find an array's few levels by comparing it as a whole with each of them."""
+    levels: list[Any] = []
+    places, left = np.zeros(len(values), np.intp), np.arange(len(values))
+    while len(left):
+        if len(levels) == MOST_LEVELS:
+            return None
+        some = values if len(left) == len(values) else values[left]
+        same = some == some[0]
+        places[left[same]] = len(levels)
+        levels.append(some[0].item())
+        left = left[~same]
+    return Coded(levels, places)
 
 
 def by_distinct(function: Callable[[Any], Found], values: list[Any]) -> list[Found]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .._utils._columns import by_distinct, scalar
+from .._utils._columns import Coded, scalar
 from .._utils._stack_level import find_stack_level
 from ..exceptions import ModelLabelError, ModelLabelWarning
-from ..tasks._validation import check_label_names, first_seen, label_name
+from ..tasks._validation import check_label_names, label_name
 from ._labeller import short
 from ._model_answers import (
     ModelAnswers,
@@ -119,8 +119,8 @@ class AnswerReading:
             answers = replace(answers, values=values)
             return _soft_targets(answers, method, own, more, renaming)
         gone = answers.abstained
-        y = (values[~gone] if gone.any() else values).tolist()
-        seen = first_seen(y)
+        column = Coded.of(values[~gone] if gone.any() else values)
+        seen = column.levels
         if own:
             renaming.check([*own, *more, *seen])
         elif renaming.names and not set(map(label_name, seen)) & set(renaming.names):
@@ -128,16 +128,17 @@ class AnswerReading:
                 f"label_names names {sorted(renaming.names)}, but the model answers "
                 f"{sorted(set(map(label_name, seen)))[:5]}."
             )
-        if renaming.names:
-            y = by_distinct(renaming.of, y)
+        levels = [renaming.of(label) for label in seen]
+        y = Coded(levels, column.places)
         if gone.any():
-            answered = iter(y)
-            y = [ABSTAINED if none else next(answered) for none in gone]
+            places = np.full(len(gone), len(levels))
+            places[~gone] = column.places
+            y = Coded([*levels, ABSTAINED], places)
         named = [renaming.of(label) for label in self._answered(own + more)]
         named += renaming.names.values()
         if not named or self.kind in ("number", "text"):
             return y, None
-        named += [renaming.of(label) for label in seen]
+        named += levels
         named += [ABSTAINED] if gone.any() else []
         return y, list({label_name(label): label for label in named}.values())
 

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from .._utils._columns import (
     CONTAINERS,
     EXACT_FLOAT,
+    Coded,
     by_distinct,
     column_names,
     column_of,
@@ -85,11 +86,6 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
         rows = found.to_numpy() if hasattr(found, "to_numpy") else found
         found = [row[0] for row in rows]
     named = None if abstention_label is None else label_name(abstention_label)
-    # Such an array need not be made anew.
-    kept = (
-        isinstance(found, np.ndarray) and found.ndim == 1 and found.dtype.kind in "Ub"
-    )
-    values = scalars(found)
 
     def is_none(value: Any) -> bool:
         return (
@@ -98,14 +94,17 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
             or (not isinstance(value, CONTAINERS) and label_name(value) == named)
         )
 
+    if isinstance(found, np.ndarray) and found.dtype.kind in "Ub":
+        if not any(map(is_none, Coded.of(found).levels)):
+            return found, np.zeros(len(found), dtype=bool)
+    values = scalars(found)
     abstained = np.zeros(len(values), dtype=bool)
     if any(map(is_none, distinct(values))):
         abstained[:] = by_distinct(is_none, values)
     answered = values
     if abstained.any():
-        kept = False
         answered = [v for v, none in zip(values, abstained, strict=True) if not none]
-    array = found if kept else _typed(column_of(answered, "prediction"))
+    array = _typed(column_of(answered, "prediction"))
     if len(answered) == len(values) or not answered:
         return array if answered else np.full(len(values), ""), abstained
     whole = np.full(len(values), array[0], dtype=array.dtype)

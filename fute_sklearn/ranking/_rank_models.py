@@ -14,7 +14,7 @@ from ..embedders._base_embedder import seed_of
 from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..tasks._task import Task
-from ..tasks._validation import check_texts
+from ..tasks._validation import CheckedTexts, check_texts
 from ._add_labels import ranks, score_columns, tell, with_rows
 from ._labelled_rows import ask_rows, check_rows, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
@@ -247,8 +247,9 @@ def rank_models(
     free = y is None and not isinstance(X, Task)
     target = None if free else checked_target(X, y, kind, classes)
     wrapped, to_match = wrap_models(models, label_names, abstentions)
-    given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
-    texts = check_texts(given, "texts")
+    texts = check_texts(given := texts, "texts")
+    if not hasattr(given, "iloc"):
+        given = CheckedTexts(texts)
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
     if target is None:
         has_past = not isinstance(past, Sequence) or len(past) > 0

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from .._utils._columns import (
+    Coded,
     categories_of,
     column_names,
     column_of,
-    factorized,
     is_table,
     plain,
     scalar,
@@ -104,41 +104,44 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
             "y is None; a task embedding is learnt from texts with their targets. Give "
             "labels, class probabilities, numbers or target texts."
         )
-    y = plain(y)
+    y = y if isinstance(y, Coded) else plain(y)
     if classes is not None:
         check_label_names(classes := plain(classes))
         classes = [scalar(label) for label in classes]
-    if is_table(y):
+    if not isinstance(y, Coded) and is_table(y):
         if kind not in (None, "label"):
             raise ValueError(
                 f"y has several columns, which are class probabilities, but "
                 f"kind={kind!r} is asked for; give one column."
             )
         return _parse_proba(table_of(y, "y"), column_names(y), classes)
-    values = column_of(y, "y")
-    if classes is None and kind in (None, "label"):
-        classes = categories_of(y)
-    levels, places = factorized(values)
+    if isinstance(y, Coded):
+        column = Coded(column_of(y.levels, "y"), y.places)
+    else:
+        column = Coded.of(column_of(y, "y"))
+        if classes is None and kind in (None, "label"):
+            classes = categories_of(y)
     if kind is None:
-        kind = "label" if classes is not None else _kind_of(values, levels, places)
+        kind = "label" if classes is not None else _kind_of(column)
     if kind == "number":
-        return _parse_numbers(values)
+        return _parse_numbers(column.values())
     if kind == "text":
-        return TargetSet("text", texts=_parse_texts(values))
-    return _parse_labels(levels, places, classes)
+        return TargetSet("text", texts=_parse_texts(column.values()))
+    return _parse_labels(column.levels, column.places, classes)
 
 
-def _kind_of(values: list[Any], levels: list[Any], places: np.ndarray) -> str:
-    if values and all(isinstance(v, float) for v in values):
-        if not all(math.isfinite(v) and v == round(v) for v in values):
+def _kind_of(column: Coded) -> str:
+    levels, count = column.levels, len(column)
+    if levels and all(isinstance(v, float) for v in levels):
+        if not all(math.isfinite(v) and v == round(v) for v in levels):
             return "number"
-    if not _mostly_unique(levels, places):
+    if not _mostly_unique(levels, column.places):
         return "label"
-    if all(isinstance(v, str) and v.strip() for v in values):
+    if all(isinstance(v, str) and v.strip() for v in levels):
         return "text"
-    if all(isinstance(v, (int, float)) for v in values):
+    if all(isinstance(v, (int, float)) for v in levels):
         warnings.warn(
-            f"y holds {len(set(values))} different whole numbers in {len(values)} "
+            f"y holds {len(set(levels))} different whole numbers in {count} "
             "rows, which are taken for labels; say kind='number' where they are "
             "quantities, kind='label' where they are not",
             stacklevel=find_stack_level(),

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._utils._store import text_key, texts_key
 from ._targets import TargetSet, parse_targets
-from ._validation import check_same_length, check_texts, label_name
+from ._validation import CheckedTexts, check_same_length, check_texts, label_name
 
 ORIGINS = ("data", "model")
 
@@ -95,7 +95,7 @@ class Task:
         kind: str | None = None,
         origin: str = "data",
     ) -> None:
-        texts = tuple(check_texts(X))
+        texts = X.whole if type(X) is CheckedTexts else tuple(check_texts(X))
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r}, expected str or None.")
         if kind not in (None, "label", "number", "text"):

@@ -8,12 +8,22 @@ from typing import Any
 from .._utils._columns import is_missing, label_name, plain
 
 
+class CheckedTexts(list[str]):
+    """Texts that are checked once for many models, with the tuple their tasks share."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        super().__init__(texts)
+        self.whole = tuple(self)
+
+
 def check_texts(X: Any, name: str = "X") -> list[str]:
     """Return texts as a list of str; raise naming the first item that is not a str.
 
     Accepts lists, tuples, iterators, 1-D arrays, arrow arrays and pandas or polars
     Series.
     """
+    if type(X) is CheckedTexts:
+        return X
     X = plain(X)
     if isinstance(X, (str, bytes)):
         raise TypeError(

@@ -4,13 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fute_sklearn import Task
 from fute_sklearn._utils._columns import (
+    MOST_LEVELS,
+    Coded,
     by_distinct,
     factorized,
     label_name,
     scalar,
     scalars,
 )
+from fute_sklearn.tasks._validation import CheckedTexts, check_texts
 
 COLUMNS = {
     "words": ["a", "b ", " a", "a"],
@@ -77,3 +81,23 @@ def test_scalars_are_those_of_each_value(values):
     found, expected = scalars(values), [scalar(value) for value in values]
     assert repr(found) == repr(expected)
     assert list(map(type, found)) == list(map(type, expected))
+
+
+@pytest.mark.parametrize("count", [1, 2, MOST_LEVELS, MOST_LEVELS + 1, 200])
+@pytest.mark.parametrize("dtype", ["U8", "U1", bool, np.uint8, np.int64, object, float])
+def test_an_array_is_coded_as_its_list(count, dtype):
+    values = np.random.default_rng(0).integers(0, count, 300).astype(dtype)
+    found = Coded.of(values)
+    assert found.values() == values.tolist()
+    listed = Coded.of(values.tolist())
+    assert list(map(type, found.levels)) == list(map(type, listed.levels))
+    assert found.levels == listed.levels
+    assert found.places.tolist() == listed.places.tolist()
+    assert len(found) == 300
+
+
+def test_checked_texts_are_shared_by_tasks():
+    texts = CheckedTexts(check_texts(["a film", "a day"]))
+    first, second = (Task(texts, y) for y in (["yes", "no"], ["no", "no"]))
+    assert first.texts is second.texts == ("a film", "a day")
+    assert check_texts(texts) is texts
