@@ -6,7 +6,8 @@
 Every figure is a ratio of two timings taken in turns in this one run (median of the
 pairs).  The plain way runs one model at a time through stock modules, the encoder in
 every step; its steps are timed on a few batches and counted for the whole run.  Weights
-are random, texts have 32 tokens, labels one.  Run it on an idle machine.
+are random, texts have 32 tokens, labels one.  Run it on an idle machine.  A file given
+by ``--json`` keeps its results of parts that do not run now.
 """
 
 from __future__ import annotations
@@ -280,6 +281,15 @@ def about(peak: float, repeats: int) -> dict[str, object]:
 
 
 PARTS = ("start", "ranking", "encoding", "tuning", "fisher")
+MACHINE = ("machine", "capability", "threads", "torch")  # of results in one file
+
+
+def updated(path: Path, table: dict[str, dict[str, object]]) -> dict[str, object]:
+    """Results in a file with the new ones; those of other machines are dropped."""
+    kept = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
+    machine = [kept.get("about", {}).get(k) == table["about"][k] for k in MACHINE]
+    kept = kept if all(machine) else {}
+    return kept | {name: kept.get(name, {}) | found for name, found in table.items()}
 
 
 def main() -> None:
@@ -321,7 +331,8 @@ def main() -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of this run: {usage:.1f} GiB")
     if args.json:
-        args.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf8")
+        written = updated(args.json, table)
+        args.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf8")
 
 
 if __name__ == "__main__":

@@ -68,3 +68,17 @@ def test_packs_hold_every_row_once_and_leave_little_room():
     lengths = [len(rows[name]) for pack in found for name in pack]
     assert lengths == sorted(lengths)
     assert np.mean(sizes[:-2]) > 170
+
+
+def test_results_of_parts_that_did_not_run_are_kept(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from speed import about, updated
+
+    here, path = about(2e11, 5), tmp_path / "speed.json"
+    assert updated(path, {"about": here}) == {"about": here}
+    old = {"about": here | {"date": "2026-01-01"}, "mini": {"a": 1.0, "b": 2.0}}
+    path.write_text(json.dumps(old), encoding="utf8")
+    new = {"about": here, "mini": {"b": 3.0}}
+    assert updated(path, new) == {"about": here, "mini": {"a": 1.0, "b": 3.0}}
+    path.write_text(json.dumps(old | {"about": here | {"threads": 99}}))
+    assert updated(path, new) == new
