@@ -43,7 +43,8 @@ def main() -> None:
         for path in (args.before, args.after)
     )
     for name, one in (("before", before), ("after", after)):
-        print(f"{name}: {one[ABOUT]}")
+        for part, facts in one[ABOUT].items():
+            print(f"{name}, {part}: {facts}")
     found = changes(before, after)
     for name, factor in found:
         mark = "worse" if factor > 1 + args.tolerance else ""

@@ -11,12 +11,13 @@ family, for how many models the data set of their own task is the nearest by cos
 whose labels were renamed to numbers in another order.  There, labels are matched by
 behaviour first: class moments of the model and of the data set are assigned to each
 other so that their similarity is the largest.  "Centred": the mean over the models and
-the mean over the data sets are removed from the vectors.  "Standardised": of the
-similarities, a data set's mean over all models is subtracted, and they are divided by
-its standard deviation.  "Same number" compares a model with the data sets of as many
-labels only, where chance is higher, as printed.  The same for the models that are
-better than the majority class by more than chance (a one-sided exact test at 5 % on the
-rows that describe their task): the others answer as the majority does, or at random.
+the mean over the data sets are removed from the vectors.  "Standardised": from the
+similarities of all models with a data set, their mean is subtracted, and they are
+divided by their standard deviation.  "Same number" compares a model with the data sets
+of as many labels only, where chance is higher, as printed.  The same for the models
+that are better than the majority class by more than chance (a one-sided exact test at
+5 % on the rows that describe their task): the others answer as the majority does, or
+at random.
 
 Then, for the models that are better than the majority class, how often `match_labels`
 finds out what all of their renamed labels mean, and how sure it says to be.

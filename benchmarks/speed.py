@@ -22,6 +22,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -284,11 +285,12 @@ PARTS = ("start", "ranking", "encoding", "tuning", "fisher")
 MACHINE = ("machine", "capability", "threads", "torch")  # of results in one file
 
 
-def updated(path: Path, table: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Results in a file with the new ones; those of other machines are dropped."""
+def updated(path: Path, table: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Results in a file with the new ones, unless they are another machine's."""
     kept = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
-    machine = [kept.get("about", {}).get(k) == table["about"][k] for k in MACHINE]
-    kept = kept if all(machine) else {}
+    parts = [*kept.get("about", {}).values(), *table["about"].values()]
+    if len({tuple(part[k] for k in MACHINE) for part in parts}) > 1:
+        raise SystemExit(f"{path} has another machine's results: give another file.")
     return kept | {name: kept.get(name, {}) | found for name, found in table.items()}
 
 
@@ -300,12 +302,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    table: dict[str, dict[str, object]] = {}
+    if args.json:  # other machines' results are refused before anything is measured
+        updated(args.json, {"about": {"": about(0.0, args.repeats)}})
+    table: dict[str, dict[str, Any]] = {}
     if "start" in args.parts:
         print("a new process", flush=True)
         table["start"] = dict(measure_start(say, args.repeats))
     peak = matmul_peak()
-    table["about"] = about(peak, args.repeats)
+    table["about"] = dict.fromkeys(args.parts, about(peak, args.repeats))
     print(
         f"{torch.get_num_threads()} threads, float32 matmul peak "
         f"{peak / 1e9:.0f} GF/s; {N_MODELS} models, {N_TEXTS} texts of {TOKENS} "

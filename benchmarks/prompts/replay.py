@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from bed import SETS, Rows, labelled_rows, prompts_key, prompts_of, unlabelled_rows
+from bed import UNLABELLED as DRAWN
 
 from fute_sklearn import (
     ModelRanker,
@@ -218,15 +219,16 @@ def main() -> None:
     kept = dict(np.load(options.answers))
     if options.unlabelled:
         more = dict(np.load(options.unlabelled))
-        if more["model"] != kept["model"]:
-            raise SystemExit(f"{options.unlabelled}: the answers are another model's.")
+        for key in ("model", *(f"{kind}/prompts" for kind in options.kinds)):
+            if more[key] != kept[key]:
+                raise SystemExit(f"{options.unlabelled}: {key} is another one.")
         kept |= more
     shown = {name: str(v) for name, v in vars(options).items()}
     print(json.dumps({**shown, "model": str(kept["model"])}))
     for kind in options.kinds:
         names = SETS[kind]
         sets = {name: labelled_rows(name, options.data) for name in names}
-        count = kept[f"{kind}-unlabelled/scores"].shape[1]
+        count = int(kept.get(f"{kind}-unlabelled/count", DRAWN))
         sets[f"{kind}-unlabelled"] = unlabelled_rows(kind, options.data, count)
         for name, rows in sets.items():
             if str(kept[f"{name}/key"]) != rows.key:

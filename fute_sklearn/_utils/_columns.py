@@ -16,7 +16,8 @@ CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
 EXACT_FLOAT = 2**53
 # Kinds of arrays whose values are Python's own once they are a list.
 KINDS = "Ubiu"
-MOST_LEVELS = 16  # arrays of more levels are read value by value
+# Arrays of more levels, of which the first rows tell, are read value by value.
+MOST_LEVELS, LOOKED_AT = 16, 256
 Found = TypeVar("Found")
 
 
@@ -129,7 +130,10 @@ def scalars(values: Iterable[Any]) -> list[Any]:
 
 @dataclass(frozen=True)
 class Coded:
-    """A column as its distinct values and each row's place (n,) among them."""
+    """A column as its levels and each row's place (n,) among them.
+
+    The levels are the distinct values, or all values where they are not plain.
+    """
 
     levels: list[Any]
     places: np.ndarray
@@ -140,18 +144,27 @@ class Coded:
     @classmethod
     def of(cls, values: np.ndarray | list[Any]) -> Coded:
         """Find the distinct values of a column of Python objects, or of an array."""
-        if isinstance(values, np.ndarray):
-            found = _coded(values) if values.dtype.kind in KINDS else None
-            return found or cls(*factorized(scalars(values)))
-        return cls(*factorized(values))
+        found = None
+        if isinstance(values, np.ndarray) and is_plain_array(values):
+            found = _coded(values)
+        return cls(*factorized(scalars(values))) if found is None else found
 
     def values(self) -> list[Any]:
         """Return the value of each row."""
         return [self.levels[place] for place in self.places.tolist()]
 
 
+def is_plain_array(values: Any) -> bool:
+    """Return whether values are one column of numpy's own words, truths or integers."""
+    return (
+        type(values) is np.ndarray and values.ndim == 1 and values.dtype.kind in KINDS
+    )
+
+
 def _coded(values: np.ndarray) -> Coded | None:
     """Find an array's few levels by comparing it as a whole with each of them."""
+    if len(set(values[:LOOKED_AT].tolist())) > MOST_LEVELS:
+        return None
     levels: list[Any] = []
     places, left = np.zeros(len(values), np.intp), np.arange(len(values))
     while len(left):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 REFERENCE_FILE = "reference.safetensors"
 ROWS_AT_ONCE = 2**16
+WORDS = "words less their mean over the labels"  # what the space of texts is of
 # Mean leverage of a data set's texts relative to the reference's own, above which a
 # warning is given; the rankings that were measured lie between 0.7 and 1.7.
 FAR = 2.5
@@ -117,8 +118,8 @@ class MomentEmbedder(SurrogateEmbedder):
         the label and -1 otherwise, in the order of the names: only tasks with the same
         label names can be compared.  ``"text"`` takes the surrogate's features of the
         label's own text, so that tasks with other label sets and free texts live in the
-        same space; the moments take them less their mean over the task's labels, the
-        last row as they are.
+        same space.  For the moments of a task's labels, their mean over the labels is
+        subtracted from these features; it stays in the last row, the mean target.
     class_weight : {"balanced"} or None, default=None
         ``"balanced"`` weights all classes equally in the moments; None weights all rows
         equally.  Use it on data sets whose gains weigh classes equally (balanced
@@ -255,7 +256,7 @@ class MomentEmbedder(SurrogateEmbedder):
         return (
             fixed_alpha(self.alpha),
             self._reference(surrogate).name,
-            self.target_encoding,
+            WORDS if self.target_encoding == "text" else "label",
             *columns,
         )
 

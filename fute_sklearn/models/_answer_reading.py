@@ -12,7 +12,7 @@ import numpy as np
 from .._utils._columns import Coded, scalar
 from .._utils._stack_level import find_stack_level
 from ..exceptions import ModelLabelError, ModelLabelWarning
-from ..tasks._validation import check_label_names, label_name
+from ..tasks._validation import check_label_names, first_seen, label_name
 from ._labeller import short
 from ._model_answers import (
     ModelAnswers,
@@ -120,7 +120,7 @@ class AnswerReading:
             return _soft_targets(answers, method, own, more, renaming)
         gone = answers.abstained
         column = Coded.of(values[~gone] if gone.any() else values)
-        seen = column.levels
+        seen = first_seen(column.levels)
         if own:
             renaming.check([*own, *more, *seen])
         elif renaming.names and not set(map(label_name, seen)) & set(renaming.names):
@@ -128,7 +128,7 @@ class AnswerReading:
                 f"label_names names {sorted(renaming.names)}, but the model answers "
                 f"{sorted(set(map(label_name, seen)))[:5]}."
             )
-        levels = [renaming.of(label) for label in seen]
+        levels = [renaming.of(label) for label in column.levels]
         y = Coded(levels, column.places)
         if gone.any():
             places = np.full(len(gone), len(levels))
@@ -138,7 +138,7 @@ class AnswerReading:
         named += renaming.names.values()
         if not named or self.kind in ("number", "text"):
             return y, None
-        named += levels
+        named += [renaming.of(label) for label in seen]
         named += [ABSTAINED] if gone.any() else []
         return y, list({label_name(label): label for label in named}.values())
 

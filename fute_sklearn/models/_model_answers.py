@@ -18,6 +18,7 @@ from .._utils._columns import (
     column_of,
     distinct,
     is_missing,
+    is_plain_array,
     is_table,
     plain,
     scalars,
@@ -94,7 +95,7 @@ def _column_of(found: Any, abstention_label: Any) -> tuple[np.ndarray, np.ndarra
             or (not isinstance(value, CONTAINERS) and label_name(value) == named)
         )
 
-    if isinstance(found, np.ndarray) and found.dtype.kind in "Ub":
+    if is_plain_array(found) and found.dtype.kind in "Ub":
         if not any(map(is_none, Coded.of(found).levels)):
             return found, np.zeros(len(found), dtype=bool)
     values = scalars(found)
@@ -336,6 +337,5 @@ def rows_of(X: Any, texts: list[str], rows: Sequence[int]) -> Any:
         return X.iloc[list(rows)]
     if isinstance(X, np.ndarray):
         return X[list(rows)]
-    if isinstance(X, (list, tuple)):
-        return type(X)([X[i] for i in rows])
-    return [texts[i] for i in rows]
+    found = [X[i] if isinstance(X, (list, tuple)) else texts[i] for i in rows]
+    return tuple(found) if isinstance(X, tuple) else found

@@ -232,7 +232,9 @@ def verdict(posterior: ScorePosterior, majority: float, rise: float = 0.0) -> st
     sure = float(norm.cdf(gap / max(posterior.deviation[best], 1e-12)))
     chosen = posterior.shortlist()
     if sure < MORE_LIKELY_THAN_NOT:
-        alike = f"; {len(chosen)} cannot be told apart" if len(chosen) > 1 else ""
+        alike = (
+            f"; {len(chosen)} models cannot be told apart" if len(chosen) > 1 else ""
+        )
         return (
             "none is better than the majority class, as far as can be told: the best, "
             f"{posterior.names[best]!r}, is so with probability {sure:.2f}{alike}"

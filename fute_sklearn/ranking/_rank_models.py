@@ -160,8 +160,8 @@ def rank_models(
         ``abstained`` (the share of texts without an answer) and ``error`` (why a model
         failed).  ``table.attrs`` holds the settings and
 
-        - ``verdict``: in words, which model to take, which cannot be told apart, or
-          that none is better than the majority class, with the probability;
+        - ``verdict``: in words, which model to take or how many cannot be told apart,
+          and whether the best is better than the majority class, with the probability;
         - ``shortlist``: the smallest set of models that holds the best with 90 %;
         - ``posterior``: the `ScorePosterior` behind these, for other levels and the
           probability of one model to be better than another;

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._utils._columns import (
     Coded,
+    are_plain,
     categories_of,
     column_names,
     column_of,
@@ -115,10 +116,10 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
                 f"kind={kind!r} is asked for; give one column."
             )
         return _parse_proba(table_of(y, "y"), column_names(y), classes)
-    if isinstance(y, Coded):
-        column = Coded(column_of(y.levels, "y"), y.places)
+    if isinstance(y, Coded) and are_plain(y.levels):
+        column = y
     else:
-        column = Coded.of(column_of(y, "y"))
+        column = Coded.of(column_of(y.values() if isinstance(y, Coded) else y, "y"))
         if classes is None and kind in (None, "label"):
             classes = categories_of(y)
     if kind is None:

@@ -10,6 +10,7 @@ from fute_sklearn._utils._columns import (
     Coded,
     by_distinct,
     factorized,
+    is_plain_array,
     label_name,
     scalar,
     scalars,
@@ -101,3 +102,17 @@ def test_checked_texts_are_shared_by_tasks():
     first, second = (Task(texts, y) for y in (["yes", "no"], ["no", "no"]))
     assert first.texts is second.texts == ("a film", "a day")
     assert check_texts(texts) is texts
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.char.array(["yes", "no", "yes"]),
+        np.array(["yes", "no", "yes"])[:, None],
+        np.ma.array([1, 2, 1]),
+        np.array("yes"),
+    ],
+    ids=["chararray", "two dimensions", "masked", "none"],
+)
+def test_arrays_of_other_forms_are_not_read_as_columns(values):
+    assert not is_plain_array(values)

@@ -12,7 +12,7 @@ from fute_sklearn._engine._packs import packs
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BEFORE = {
-    "about": {"date": "2026-01-01"},
+    "about": {"tuning": {"date": "2026-01-01"}},
     "mini": {"lora: one model, times faster": 3.0, "encoding, seconds": 2.0},
 }
 
@@ -53,7 +53,9 @@ def test_kept_results_say_what_they_belong_to():
     assert kept
     for path in kept:
         about = json.loads(path.read_text(encoding="utf8"))["about"]
-        assert {"date", "threads", "torch", "float32 GF/s"} <= set(about)
+        assert about
+        for facts in about.values():
+            assert {"date", "threads", "torch", "float32 GF/s"} <= set(facts)
 
 
 def test_packs_hold_every_row_once_and_leave_little_room():
@@ -75,10 +77,15 @@ def test_results_of_parts_that_did_not_run_are_kept(monkeypatch, tmp_path):
     from speed import about, updated
 
     here, path = about(2e11, 5), tmp_path / "speed.json"
-    assert updated(path, {"about": here}) == {"about": here}
-    old = {"about": here | {"date": "2026-01-01"}, "mini": {"a": 1.0, "b": 2.0}}
+    assert updated(path, {"about": {"tuning": here}}) == {"about": {"tuning": here}}
+    before = here | {"date": "2026-01-01", "pairs": 1}
+    old = {"about": {"tuning": before}, "mini": {"a": 1.0, "b": 2.0}}
     path.write_text(json.dumps(old), encoding="utf8")
-    new = {"about": here, "mini": {"b": 3.0}}
-    assert updated(path, new) == {"about": here, "mini": {"a": 1.0, "b": 3.0}}
-    path.write_text(json.dumps(old | {"about": here | {"threads": 99}}))
-    assert updated(path, new) == new
+    new = {"about": {"encoding": here}, "mini": {"b": 3.0}}
+    assert updated(path, new) == {
+        "about": {"tuning": before, "encoding": here},
+        "mini": {"a": 1.0, "b": 3.0},
+    }
+    path.write_text(json.dumps(old | {"about": {"tuning": here | {"threads": 99}}}))
+    with pytest.raises(SystemExit, match="another machine's"):
+        updated(path, new)

@@ -11,7 +11,13 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from fute_sklearn import MomentEmbedder, MTEWrapper, TuPaTEEmbedder, config_context
+from fute_sklearn import (
+    MomentEmbedder,
+    MTEWrapper,
+    TuPaTEEmbedder,
+    config_context,
+    rank_models,
+)
 from fute_sklearn.exceptions import (
     ModelLabelError,
     ModelLabelWarning,
@@ -175,6 +181,8 @@ def test_failing_rows_are_dropped_on_request(texts):
         ("pos", "expected an array"),
         ([None] * 8, "no answer to 8 of 8 texts"),
         ([{"a"}] * 8, r"prediction\[0\] is {'a'} of type set"),
+        (np.array(["pos"] * 8)[:, None, None], r"rows 0 to 7: .*list"),
+        (np.ones((8, 1, 1), dtype=bool), r"rows 0 to 7: .*list"),
     ],
 )
 def test_wrong_answers(answer, message, texts):
@@ -184,6 +192,38 @@ def test_wrong_answers(answer, message, texts):
 
     with pytest.raises(ModelLabelError, match=message):
         MTEWrapper(Wrong()).label(texts)
+
+
+@pytest.mark.parametrize("count", [2, 30])
+@pytest.mark.parametrize("form", [list, np.array, np.char.array, np.ma.array])
+def test_labels_in_arrays_of_any_kind(form, count):
+    texts = [f"text {i}" for i in range(90)]
+    answers = [f"label {i % count}" for i in range(90)]
+    task = MTEWrapper(form(answers)).label(texts)
+    assert list(task.y) == answers
+
+
+def test_a_wrong_new_name_is_said_of_its_row(texts):
+    answers = ["b"] * 3 + ["a"] * 5
+    wrapper = MTEWrapper(answers, label_names={"a": None}, kind="text")
+    with pytest.raises(ModelLabelError, match=r"y\[3\] is None"):
+        wrapper.label(texts)
+
+
+def test_a_portion_with_gaps_is_a_plain_list(texts, labels):
+    """Also of texts that were checked once for a whole zoo."""
+
+    class Strict:
+        fingerprint = "strict"
+        seen = []
+
+        def predict(self, X):
+            self.seen.append(type(X))
+            return ["pos" if "fine" in x else "neg" for x in X]
+
+    twice = [*texts, *texts[2:4], "another fine text"]
+    rank_models([Strict()], texts, labels, texts=twice, embedder=MomentEmbedder())
+    assert set(Strict.seen) == {list}
 
 
 def test_the_model_gets_its_own_type_of_input(texts):

@@ -261,7 +261,7 @@ def test_verdicts():
     assert found.endswith("'m0', is so with probability 0.34")
     found = verdict(posterior([0.48] * 3), 0.5)
     assert found.startswith("none is better than the majority class")
-    assert found.endswith("with probability 0.34; 3 cannot be told apart")
+    assert found.endswith("with probability 0.34; 3 models cannot be told apart")
     assert verdict(posterior([0.9, 0.6]), np.nan) == "take 'm0'"
 
 
