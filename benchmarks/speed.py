@@ -39,7 +39,7 @@ from plain_way import (
     plain_low_rank,
     plain_prompt,
 )
-from starting import measure_start, measure_thousand
+from starting import measure_hash, measure_start, measure_thousand
 from torch.profiler import ProfilerActivity, profile
 
 from fute_sklearn import ModelRanker, TuPaTEEmbedder, config_context
@@ -307,7 +307,7 @@ def main() -> None:
     table: dict[str, dict[str, Any]] = {}
     if "start" in args.parts:
         print("a new process", flush=True)
-        table["start"] = dict(measure_start(say, args.repeats))
+        table["start"] = {**measure_start(say, args.repeats), **measure_hash(say)}
     peak = matmul_peak()
     table["about"] = dict.fromkeys(args.parts, about(peak, args.repeats))
     print(

@@ -1,4 +1,4 @@
-"""Time a cold start and a ranking of a thousand models; part of ``speed.py``.
+"""Time a cold start, a net's hash and a thousand models; part of ``speed.py``.
 
 A cold start is a new process that ranks three models by 500 texts, with nothing cached.
 The thousand models are labels that exist already, of 8,000 synthetic texts; the texts
@@ -49,6 +49,16 @@ with tempfile.TemporaryDirectory() as folder, config_context(cache_dir=folder):
 marks.append(time.perf_counter())
 print(json.dumps([b - a for a, b in zip(marks, marks[1:])]))
 """
+HASH = """
+import json, resource, time, torch
+from fute_sklearn import MTEWrapper
+layers = [torch.nn.Linear(4096, 4096, bias=False) for _ in range(16)]
+net = MTEWrapper(torch.nn.Sequential(*layers), tokenizer=len, classes=["a", "b"])
+most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before, start = most(), time.perf_counter()
+assert net.identity()
+print(json.dumps([time.perf_counter() - start, most() - before]))
+"""
 PARTS = ("scikit-learn", "fute_sklearn", "torch", "the surrogate", "the ranking")
 
 
@@ -65,6 +75,16 @@ def measure_start(say: Callable, repeats: int) -> dict[str, float]:
     for name, spent in zip(PARTS, parts, strict=True):
         found.append(say(f"cold start: of these, {name}", float(spent)))
     return dict(found)
+
+
+def measure_hash(say: Callable) -> dict[str, float]:
+    """Print and return what it takes to know a torch net of a gibibyte by content."""
+    done = subprocess.run(
+        [sys.executable, "-c", HASH], capture_output=True, text=True, check=True
+    )
+    spent, grown = json.loads(done.stdout)
+    what = "hash of a net of 1 GiB"
+    return dict([say(f"{what}: seconds", spent), say(f"{what}: MiB", grown / 2**10)])
 
 
 def measure_thousand(say: Callable) -> dict[str, float]:
