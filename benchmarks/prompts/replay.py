@@ -41,6 +41,7 @@ from fute_sklearn.llm import criteria
 from fute_sklearn.metrics import ndcg_score, performance_rate_score, spearman_score
 
 KNOWN = 100
+SAME = 0.01  # nats by which answers of one model may differ between versions
 UNLABELLED = 150  # of the 200 that were answered
 CLASSES = {
     "sentiment": ["negative", "positive"],
@@ -182,6 +183,36 @@ def scores_of_methods(
     return gains, out | embedded(surrogate, models, answering, target, seed, closed)
 
 
+def extended(
+    kept: dict[str, np.ndarray],
+    more: dict[str, np.ndarray],
+    options: argparse.Namespace,
+) -> dict[str, np.ndarray]:
+    """Answers with more unlabelled texts; those to texts that both have must agree.
+
+    A model's fingerprint depends on versions of libraries, its answers hardly do.
+    """
+    for kind in options.kinds:
+        key = f"{kind}-unlabelled"
+        few, many = (
+            [
+                json.dumps(record)
+                for record in unlabelled_rows(kind, options.data, count).records
+            ]
+            for count in (DRAWN, int(more[f"{key}/count"]))
+        )
+        place = {text: i for i, text in enumerate(many)}
+        shared = [i for i, text in enumerate(few) if text in place]
+        old = kept[f"{key}/scores"][:, shared]
+        new = more[f"{key}/scores"][:, [place[few[i]] for i in shared]]
+        same = more[f"{kind}/prompts"] == kept[f"{kind}/prompts"]
+        if not (shared and same and np.allclose(old, new, atol=SAME)):
+            raise SystemExit(
+                f"{options.unlabelled}: another model's, or other prompts."
+            )
+    return kept | more
+
+
 def interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % interval of a mean difference, by bootstrap over sets and seeds."""
     rng = np.random.default_rng(seed)
@@ -218,11 +249,7 @@ def main() -> None:
     warnings.simplefilter("ignore", UnlabelledTextsWarning)
     kept = dict(np.load(options.answers))
     if options.unlabelled:
-        more = dict(np.load(options.unlabelled))
-        for key in ("model", *(f"{kind}/prompts" for kind in options.kinds)):
-            if more[key] != kept[key]:
-                raise SystemExit(f"{options.unlabelled}: {key} is another one.")
-        kept |= more
+        kept = extended(kept, dict(np.load(options.unlabelled)), options)
     shown = {name: str(v) for name, v in vars(options).items()}
     print(json.dumps({**shown, "model": str(kept["model"])}))
     for kind in options.kinds:
