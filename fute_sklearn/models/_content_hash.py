@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from joblib.hashing import NumpyHasher
+from sklearn.utils import Bunch
 
 from ._code_hash import (
     INERT,
@@ -104,6 +105,8 @@ class _Hasher(NumpyHasher):
             return ("skorch", *((name, own.get(name)) for name in SKORCH_STATE))
         if f"{kind.__module__}.{kind.__name__}" == WRAPPER:
             return ("wrapper", obj.get_params(deep=False))
+        if kind is Bunch:  # its copies lack an attribute that it is made with
+            return ("bunch", dict(obj))
         if isinstance(obj, INERT):
             return ("inert", kind.__qualname__)
         if kind is np.ndarray and obj.dtype.names:  # without the bytes between fields

@@ -759,12 +759,19 @@ def test_copies_have_the_hash_of_the_original(texts, labels):
 
     import numpy as np
     from sklearn.decomposition import TruncatedSVD
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import (
+        HistGradientBoostingClassifier,
+        StackingClassifier,
+        VotingClassifier,
+    )
     from sklearn.svm import LinearSVC
 
     X, y = list(texts) * 5, list(labels) * 5
+    parts = [("svm", LinearSVC()), ("logistic", LogisticRegression())]
     for steps in (
         [LinearSVC()],
+        [VotingClassifier(parts)],
+        [StackingClassifier(parts, cv=2)],
         [LogisticRegression()],
         [TruncatedSVD(3, random_state=0), HistGradientBoostingClassifier(max_iter=3)],
     ):
