@@ -27,6 +27,7 @@ from fute_sklearn import (
     MTEWrapper,
     StudentRanker,
     Task,
+    TaskEmbedder,
     TaskVectorizer,
     TextEmbedder,
     TuPaTEEmbedder,
@@ -98,9 +99,9 @@ print(gains.T.describe().loc[["min", "mean", "max"]].round(2).to_string())
 # Rankings
 # --------
 # *DataSize* and the *static list* (the mean gain on the other topics) do not look at
-# the target; *TextEmb* compares texts of source and target, *FUTE+TuPaTE* the model
-# with the target in the surrogate's parameters, and the *expected score* is that of the
-# model's student, before any further training.
+# the target; *TextEmb* compares texts of source and target, *FUTE+TaskEmb* and
+# *FUTE+TuPaTE* the model with the target in the surrogate's parameters, and the
+# *expected score* is that of the model's student, before any further training.
 labelled = [MTEWrapper(model, name=key).label(texts) for key, model in models.items()]
 targets = [
     Task(list(part["few"].texts), part["few"].y, classes=CLASSES, name=name)
@@ -124,6 +125,7 @@ scores = {
     "DataSize": np.tile(data_size(list(sources.values())), (len(targets), 1)),
     "static list": static_list(),
     "TextEmb": cosine(TextEmbedder(), list(sources.values())),
+    "FUTE+TaskEmb": cosine(TaskEmbedder(), labelled),
     "FUTE+TuPaTE": cosine(
         TuPaTEEmbedder(tuning="prompt", space="parameters", max_epochs=2), labelled
     ),

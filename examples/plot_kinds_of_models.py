@@ -9,6 +9,9 @@ and the nearest models are those that answer alike.
 
 # %%
 # Four kinds: a list of words, scikit-learn's trees and SVMs, and a small torch net.
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -17,7 +20,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from fute_sklearn import MomentEmbedder, MTEWrapper, TaskMapDisplay, TaskVectorizer
+from fute_sklearn import (
+    MomentEmbedder,
+    MTEWrapper,
+    TaskMapDisplay,
+    TaskVectorizer,
+    load_embeddings,
+    save_embeddings,
+)
 from fute_sklearn.datasets import load_opinion_domains
 
 SEED = 0
@@ -90,6 +100,14 @@ labelled = [
 ]
 E = TaskVectorizer(MomentEmbedder()).fit_transform(labelled)
 print(E.shape)
+
+# %%
+# Vectors are kept in a file, with the names of the models and of their space.
+with TemporaryDirectory() as folder:
+    path = Path(folder) / "models.safetensors"
+    save_embeddings(path, E, names=[" | ".join(key) for key in models])
+    again, names = load_embeddings(path)
+print(np.array_equal(again, E), names[:2])
 
 # %%
 # Colour is the topic, shape the kind.  Models of one topic lie together, whatever they

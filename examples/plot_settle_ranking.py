@@ -11,12 +11,13 @@ budget of answers to labelled rows, which rows should which models answer?
 # Twelve classifiers of real posts about other topics.
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import ComplementNB
 from sklearn.pipeline import make_pipeline
 
-from fute_sklearn import plan_labels, rank_models, settle_ranking
+from fute_sklearn import add_labels, forecast, plan_labels, rank_models, settle_ranking
 from fute_sklearn.datasets import load_opinion_domains
 
 rng = np.random.default_rng(0)
@@ -36,6 +37,11 @@ for name, task in list(domains.items())[:6]:
 rows = rng.permutation(target.n_samples)
 X = [target.texts[i] for i in rows[:300]]
 y = target.y[rows[:300]]
+
+# %%
+# What would the ranking cost?  Told from a small sample, before any model is asked.
+costs = forecast(models, X, y, texts=texts, students="closed")
+print(costs[["calls", "seconds"]].round(1).tail(4))
 table = rank_models(models, X, y, texts=texts, students="closed")
 print(table.attrs["verdict"])
 
@@ -48,6 +54,13 @@ print(plan_labels(table, budget=24).head())
 settled = settle_ranking(table, models, budget=400)
 print(settled.attrs["verdict"])
 print(f"{settled.attrs['spent']:.0f} answers were asked for")
+
+# %%
+# Answers that exist already are combined with the ranking without asking a model: here
+# those of three models to the first 40 rows.
+first = list(table.index[:3])
+answers = pd.DataFrame({name: models[name].predict(X[:40]) for name in first})
+print(add_labels(table, answers)[["score", "low", "high"]].round(2).head(3))
 
 # %%
 # Intervals before and after, with the truth on all rows of the target.

@@ -73,6 +73,25 @@ def test_every_public_class_and_function_has_an_example():
     assert lacking == []
 
 
+# What no example of the gallery can or need use: settings, results that other functions
+# return, and what wants a server or a larger surrogate.
+NOT_IN_GALLERY = {
+    *("config_context", "get_config", "set_config", "cache_info", "clear_cache"),
+    *("AnswerDrift", "LabelMatch", "ScorePosterior", "TaskVectors"),
+    *("OpenAIClient", "StudentGenerator", "StudentRegressor"),
+}
+
+
+def test_every_public_object_is_used_in_the_gallery():
+    """From which its API page links to the examples."""
+    examples = "\n".join(
+        path.read_text(encoding="utf8")
+        for path in (DOCS.parent / "examples").glob("plot_*.py")
+    )
+    used = set(re.findall(r"\w+", examples))
+    assert set(fute_sklearn.__all__) - used == NOT_IN_GALLERY
+
+
 def test_every_page_is_found_from_another():
     pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.glob("*.rst")}
     pages |= {p.relative_to(DOCS).with_suffix("") for p in DOCS.glob("guide/*.rst")}

@@ -112,6 +112,7 @@ class MomentEmbedder(SurrogateEmbedder):
         than the task's: with 100 to 400 labelled rows that helps (SST-2: .68 and .76
         instead of .63 and .70 with the rows' own), with 2,000 rows it costs up to
         .04 of accuracy (TREC: .75 instead of .78, SciTail: .62 instead of .66).
+        Numbers can be overshot far where texts vary more than those: give the texts.
         The same reference must be used for all embeddings that are compared.
     target_encoding : {"label", "text"}, default="label"
         How psi stands for a label.  ``"label"`` has one column per label name, +1 for
