@@ -230,15 +230,15 @@ def print_matches(runs: list[dict[str, Any]]) -> None:
         share = np.mean([whole for _, whole, *_ in some])
         print(f"\nmodels better than the majority, {label}: {len(some)}")
         print(f"all labels matched right: {share:.3f}")
-    heads = ("models", "right", "labels", "right")
+    heads = ("models", "stated", "right", "labels", "stated", "right")
     print(f"{'stated confidence':20s}" + "".join(f"{head:>8s}" for head in heads))
     for low, high in itertools.pairwise((0.0, 0.5, 0.8, 0.9, 1.01)):
-        wholes = [w for _, w, c, *_ in found if low <= c < high]
-        each = [w for *_, e, _ in found for w, c in e if low <= c < high]
-        cells = "".join(
-            f"{len(some):8d}{np.mean(some) if some else np.nan:8.3f}"
-            for some in (wholes, each)
-        )
+        wholes = [(c, w) for _, w, c, *_ in found if low <= c < high]
+        each = [(c, w) for *_, e, _ in found for w, c in e if low <= c < high]
+        cells = ""
+        for some in (wholes, each):
+            stated, right = np.mean(some, axis=0) if some else (np.nan, np.nan)
+            cells += f"{len(some):8d}{stated:8.3f}{right:8.3f}"
         print(f"{low:.1f} to {min(high, 1):.1f}{'':10s}{cells}")
 
 
