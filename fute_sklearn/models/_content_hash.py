@@ -33,6 +33,7 @@ SKORCH_STATE = (
     "predict_nonlinearity",
     "threshold",
 )
+CATBOOST = "catboost.core._CatBoostBase"
 # Its pickles leave out the model.
 WRAPPER = "fute_sklearn.models._mte_wrapper.MTEWrapper"
 REDUCERS = {"__getstate__", "__reduce__", "__reduce_ex__"}
@@ -99,10 +100,13 @@ class _Hasher(NumpyHasher):
             values = values.to_dense() if values.is_sparse else values
             values = values.float() if str(values.dtype) == "torch.bfloat16" else values
             return ("tensor", str(obj.dtype), _digest(values.numpy()))
-        if any(f"{c.__module__}.{c.__name__}" == SKORCH for c in kind.__mro__):
+        bases = {f"{c.__module__}.{c.__name__}" for c in kind.__mro__}
+        if SKORCH in bases:
             # It pickles its module as bytes, which differ from one time to the next.
             own = vars(obj)
             return ("skorch", *((name, own.get(name)) for name in SKORCH_STATE))
+        if CATBOOST in bases and obj.is_fitted():
+            return ("catboost", *_catboost_state(obj))
         if f"{kind.__module__}.{kind.__name__}" == WRAPPER:
             return ("wrapper", obj.get_params(deep=False))
         if kind is Bunch:  # its copies lack an attribute that it is made with
@@ -128,6 +132,24 @@ class _Hasher(NumpyHasher):
             self.files.add(obj)
             return ("file", str(obj), mark)
         return obj
+
+
+def _catboost_state(model: Any) -> tuple[Any, ...]:
+    """Describe a fitted model of CatBoost, whose bytes differ between copies.
+
+    Every training gives a model another number, which copies and files keep; values are
+    added that can be changed in place.
+    """
+    metadata = model.get_metadata()
+    if "model_guid" not in metadata:
+        return (model._serialize_model(),)  # noqa: SLF001 - its bytes
+    return (
+        metadata["model_guid"],
+        {key: metadata[key] for key in metadata if key.startswith(("class", "binclass"))},
+        model.get_leaf_values(),
+        model.get_tree_leaf_counts(),
+        model.get_scale_and_bias(),
+    )
 
 
 def drops_state(kind: type) -> bool:

@@ -3,8 +3,10 @@
 Kinds whose library is not installed are skipped; `make test-models` installs them all.
 """
 
+import copy
 import functools
 import json
+import pickle
 import sys
 import threading
 
@@ -575,7 +577,7 @@ def test_onnxruntime(many):
     )
 
 
-def test_catboost(many):
+def test_catboost(many, tmp_path):
     catboost = pytest.importorskip("catboost")
     texts, y = many
     model = catboost.CatBoostClassifier(
@@ -583,6 +585,23 @@ def test_catboost(many):
     )
     model.fit([[text] for text in texts], named(y))
     checked(model, texts, named(y))
+    told = content_hash(model)
+    path = tmp_path / "model.cbm"
+    model.save_model(str(path))
+    loaded = catboost.CatBoostClassifier().load_model(str(path))
+    for same in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), loaded):
+        assert content_hash(same) == told
+    found = {told}
+    for change in (
+        lambda one: one.set_probability_threshold(0.9),
+        lambda one: one.set_scale_and_bias(1.0, [2.0]),
+        lambda one: one.shrink(5),
+        lambda one: one.fit([[text] for text in texts], named(y)[::-1]),
+    ):
+        other = copy.deepcopy(model)
+        change(other)
+        found.add(content_hash(other))
+    assert len(found) == 5
 
 
 def test_boosters_behind_a_vectorizer(many):

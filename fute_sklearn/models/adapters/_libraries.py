@@ -140,7 +140,6 @@ class CatBoostModel(AdaptedModel):
     def __init__(self, model: Any, options: Options) -> None:
         super().__init__(model, options)
         self.classes = [scalar(label) for label in model.classes_]
-        self.hashed = model._serialize_model()  # noqa: SLF001 - its bytes
 
     def answer(self, X: Any, method: str) -> Any:
         rows = X if getattr(X, "ndim", 1) == 2 else [[text] for text in X]
