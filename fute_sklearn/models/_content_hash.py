@@ -145,7 +145,11 @@ def _catboost_state(model: Any) -> tuple[Any, ...]:
         return (model._serialize_model(),)  # noqa: SLF001 - its bytes
     return (
         metadata["model_guid"],
-        {key: metadata[key] for key in metadata if key.startswith(("class", "binclass"))},
+        {
+            key: metadata[key]
+            for key in metadata
+            if key.startswith(("class", "binclass"))
+        },
         model.get_leaf_values(),
         model.get_tree_leaf_counts(),
         model.get_scale_and_bias(),
