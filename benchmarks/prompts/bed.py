@@ -75,13 +75,15 @@ def _post_rows() -> list[tuple[Any, str]]:
     ]
 
 
-def _drawn(rows: list[tuple[Any, str]], count: int, seed: int) -> list[Any]:
-    order = np.random.default_rng(seed).permutation(len(rows))[:count]
+def _drawn(
+    rows: list[tuple[Any, str]], count: int, seed: int, skip: int = 0
+) -> list[Any]:
+    order = np.random.default_rng(seed).permutation(len(rows))[skip : skip + count]
     return [rows[i] for i in sorted(order)]
 
 
-def labelled_rows(name: str, data: Path) -> Rows:
-    """Draw the labelled rows of a set: 300, all of the 306 that CB has."""
+def labelled_rows(name: str, data: Path, further: int | None = None) -> Rows:
+    """Draw the labelled rows of a set: 300, all of the 306 that CB has; or others."""
     if name == "posts":
         rows = _post_rows()
     elif name == "cb":
@@ -92,7 +94,12 @@ def labelled_rows(name: str, data: Path) -> Rows:
         if len(rows) < ROWS:  # RTE has 277 of validation
             train = _file_rows(data / f"{name}.jsonl.gz", ("train",))[UNLABELLED_ROWS:]
             rows += _drawn(train, ROWS - len(rows), 1)
-    rows = rows if name == "cb" else _drawn(rows, ROWS, 0)
+    if further is not None:
+        rows = _drawn(rows, further, 0, skip=ROWS)
+        if len(rows) < further:
+            raise SystemExit(f"{name} has {len(rows)} further rows, not {further}.")
+    else:
+        rows = rows if name == "cb" else _drawn(rows, ROWS, 0)
     return Rows([record for record, _ in rows], [label for _, label in rows])
 
 
