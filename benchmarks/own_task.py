@@ -7,17 +7,24 @@ Fifteen tasks of different label sets, six families of models on each.  Models l
 varied sentences that belong to none of the tasks (see ``beds.py``); models and data
 sets (400 labelled rows) are embedded with the texts of their labels.  Prints, per
 family, for how many models the data set of their own task is the nearest by cosine
-(recall@1), for models whose labels keep their names and, the hard subset, for models
-whose labels were renamed to numbers in another order.  There, labels are matched by
-behaviour first: class moments of the model and of the data set are assigned to each
-other so that their similarity is the largest.  "Centred": the mean over the models and
-the mean over the data sets are removed from the vectors.  "Standardised": from the
-similarities of all models with a data set, their mean is subtracted, and they are
-divided by their standard deviation.  "Same number" compares a model with the data sets
-of as many labels only, where chance is higher, as printed.  The same for the models
-that are better than the majority class by more than chance (a one-sided exact test at
-5 % on the rows that describe their task): the others answer as the majority does, or
-at random.
+(recall@1; data sets that are equally near share it), as mean and, for all families
+together, spread over the seeds, for models whose labels keep their names and, the hard
+subset, for models whose labels were renamed to numbers in another order.  There, labels
+are matched by behaviour first: class moments of the model and of the data set are
+assigned to each other so that their similarity is the largest.  "Centred": the mean
+over the models and the mean over the data sets are removed from the vectors.
+"Standardised": from the similarities of all models with a data set, their mean is
+subtracted, and they are divided by their standard deviation.  "Of as many labels":
+among the data sets of as many labels as the model has.
+
+Baselines: the share of labels' names in common, the likeness of the labels' shares, and
+k labelled rows of every data set on which every model is run (200 draws): how many it
+gets right under the best assignment of its labels, above the most frequent label.
+"Worth": the smallest k whose mean recall is no lower.
+
+The same for the models that are better than the majority class by more than chance (a
+one-sided exact test at 5 % on the rows that describe their task): the others answer as
+the majority does, or at random.
 
 Then, for the models that are better than the majority class, how often `match_labels`
 finds out what all of their renamed labels mean, and how sure it says to be.
@@ -25,59 +32,34 @@ finds out what all of their renamed labels mean, and how sure it says to be.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import time
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from beds import FAMILIES, bed_arguments, family, sentences
+from beds import FAMILIES, bed_arguments
+from own_task_bed import (
+    COUNTS,
+    LEVEL,
+    TASKS,
+    OwnTasks,
+    labelled_rows,
+    make_bed,
+    names_in_common,
+    share_distances,
+)
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import binom
 
-from fute_sklearn import (
-    MomentEmbedder,
-    MTEWrapper,
-    Task,
-    TaskVectorizer,
-    match_labels,
-)
-from fute_sklearn.datasets import load_task_file
+from fute_sklearn import MomentEmbedder, Task, TaskVectorizer, match_labels
 
-TASKS = (
-    "agnews banking77 cb clinc10 emotion irony mqp offensive pubmedqa rte scitail "
-    "snli2 sst2 subj trec"
-).split()
-N_TRAIN, N_KNOWN = 2000, 400
 ALPHA = 0.1  # ridge of the whitening, as `MomentEmbedder` has it
-LEVEL = 0.05  # of the test whether a model beats the majority class
-COLUMNS = (
-    "as they come",
-    "centred",
-    "standardised",
-    "renamed",
-    "ren., standardised",
-    "same number",
-)
-
-
-def parts_of(data: Path, rng: np.random.Generator) -> dict[str, dict[str, Task]]:
-    """Cut each task into rows to train on and rows that describe it."""
-    out = {}
-    for name in TASKS:
-        path = data / f"{name}.jsonl.gz"
-        if not path.exists():
-            raise SystemExit(f"{path} is missing: give --data.")
-        task = load_task_file(path)["train"]
-        order = rng.permutation(task.n_samples)
-        known = min(N_KNOWN, task.n_samples // 3)
-        rows = order[known:][:N_TRAIN]
-        out[name] = {"known": task.take(order[:known]), "train": task.take(rows)}
-    return out
+COLUMNS = [*FAMILIES, "all"]
+# Groups of methods, each with its own random choice and labelled rows.
+NAMED, RENAMED, ALIKE = "named", "renamed", "renamed, of as many labels"
+Found = dict[str, dict[str, tuple[np.ndarray, float]]]
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -105,97 +87,81 @@ def matched(model: np.ndarray, data: np.ndarray) -> float:
     return float(products[rows, columns].sum() / norm)
 
 
-def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Recall@1 by family, for named and renamed labels."""
-    rng = np.random.default_rng(seed)
-    parts = parts_of(args.data, rng)
-    pool = sentences(args.archives)
-    texts = [pool[i] for i in rng.permutation(len(pool))[: args.texts]]
-    labelled: list[Task] = []
-    own: list[int] = []
-    families: list[str] = []
-    chances: list[float] = []
-    for place, part in enumerate(parts.values()):
-        for kind in FAMILIES:
-            model = family(kind, seed).fit(list(part["train"].texts), part["train"].y)
-            wrapper = MTEWrapper(model, classes=sorted(set(part["train"].y)))
-            labelled.append(wrapper.label(texts))
-            known = part["known"]
-            right = int(np.sum(model.predict(list(known.texts)) == known.y))
-            majority = known.targets.proba.mean(0).max()
-            chances.append(chance_of(right, known.n_samples, majority))
-            own.append(place)
-            families.append(kind)
-    data_sets = [part["known"] for part in parts.values()]
-    start = time.perf_counter()
-    named = TaskVectorizer(MomentEmbedder(args.surrogate, target_encoding="text"))
-    models = np.asarray(named.fit_transform(labelled), dtype=float)
-    data = np.asarray(named.transform(data_sets), dtype=float)
-    plain = cosines(models, data)
-    centred = cosines(models - models.mean(0), data - data.mean(0))
-    spent = (time.perf_counter() - start) / len(labelled)
-    opaque = [renamed(task, rng) for task in labelled]
-    hard = renamed_similarities(args.surrogate, texts, opaque, data_sets)
-    pairs = [
-        (task, hidden, data_sets[place], chance)
-        for task, hidden, place, chance in zip(
-            labelled, opaque, own, chances, strict=True
-        )
-        if chance < 0.5
-    ]
-    moved = standardised(hard)
-    sizes = np.array([len(task.targets.names) for task in data_sets])
-    alike = sizes[own][:, None] == sizes
-    columns = (
-        plain,
-        centred,
-        standardised(centred),
-        hard,
-        moved,
-        np.where(alike, moved, -np.inf),
-    )
-    sure = np.array(chances) < LEVEL
-    return {
-        "seconds": spent,
-        "matches": [matching(args.surrogate, *pair) for pair in pairs],
-        "chance": (1 / len(TASKS), (1 / alike.sum(1)).mean()),
-        "recalls": [
-            recalls(columns, np.array(own), np.array(families), rows)
-            for rows in (np.ones(len(own), dtype=bool), sure)
-        ],
-        "n_sure": int(sure.sum()),
-    }
-
-
 def standardised(similarities: np.ndarray) -> np.ndarray:
     """Similarities of models (n, m) with data sets, by how all models stand to each."""
     return (similarities - similarities.mean(0)) / similarities.std(0)
 
 
-def chance_of(right: int, n_rows: int, share: float) -> float:
-    """Chance that guessing the majority gets as many right (mid-p, one-sided)."""
-    return float(binom.sf(right, n_rows, share) + 0.5 * binom.pmf(right, n_rows, share))
+def timed(make: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """What a function returns, and the seconds it takes."""
+    start = time.perf_counter()
+    return make(*args), time.perf_counter() - start
 
 
-def recalls(
-    columns: Sequence[np.ndarray],
-    own: np.ndarray,
-    families: np.ndarray,
-    rows: np.ndarray,
-) -> dict[str, dict[str, float]]:
-    """Recall@1 of some rows by column, for each family and for all."""
-    out = {}
-    for label, found in zip(COLUMNS, columns, strict=True):
-        right = found.argmax(1) == own
-        by = {k: right[rows & (families == k)].mean() for k in FAMILIES}
-        out[label] = {**by, "all": right[rows].mean()}
-    return out
+def named_vectors(bed: OwnTasks, surrogate: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of models and of data sets, with the texts of their labels."""
+    made = TaskVectorizer(MomentEmbedder(surrogate, target_encoding="text"))
+    models = made.fit_transform(bed.labelled)
+    data = made.transform(bed.data_sets)
+    return np.asarray(models, dtype=float), np.asarray(data, dtype=float)
 
 
-def renamed(task: Task, rng: np.random.Generator) -> Task:
-    """The same answers, with numbers in another order for labels."""
-    names = rng.permutation(len(task.targets.names)).astype(str).tolist()
-    return Task(task.texts, task.targets.proba, classes=names, origin="model")
+def renamed_similarities(bed: OwnTasks, surrogate: str) -> np.ndarray:
+    """Similarities of models whose labels are numbers, matched by behaviour."""
+    embedder = MomentEmbedder(surrogate, reference=bed.texts)
+    models, data = (
+        [class_moments(task, embedder) for task in tasks]
+        for tasks in (bed.opaque, bed.data_sets)
+    )
+    return np.array([[matched(m, d) for d in data] for m in models])
+
+
+def similarities(bed: OwnTasks, surrogate: str, seed: int) -> Found:
+    """Similarities (n_draws, n_models, n_data) and seconds a model, by method."""
+    (models, data), named_seconds = timed(named_vectors, bed, surrogate)
+    centred = cosines(models - models.mean(0), data - data.mean(0))
+    hard, seconds = timed(renamed_similarities, bed, surrogate)
+    alike = bed.sizes[bed.own][:, None] == bed.sizes
+    n_models, n_data = hard.shape
+    named, seconds = named_seconds / n_models, seconds / n_models
+    same = np.zeros((n_models, n_data))
+    by_shares = share_distances(bed)
+    found: Found = {
+        NAMED: {
+            "random (expected)": (same, 0.0),
+            "names in common": (names_in_common(bed), 0.0),
+            "as they come": (cosines(models, data), named),
+            "centred": (centred, named),
+            "standardised": (standardised(centred), named),
+        },
+        RENAMED: {
+            "random (expected)": (same, 0.0),
+            "labels' shares": (by_shares, 0.0),
+            "matched": (hard, seconds),
+            "matched, standardised": (standardised(hard), seconds),
+        },
+    }
+    for count in COUNTS:
+        rows = labelled_rows(bed, count, seed)
+        spent = bed.seconds * count * n_data
+        found[RENAMED][f"{count} labelled rows"] = rows, spent
+    found[ALIKE] = {
+        method: (np.where(alike, values, -np.inf), spent)
+        for method, (values, spent) in found[RENAMED].items()
+    }
+    return found
+
+
+def recalls(values: np.ndarray, bed: OwnTasks, rows: np.ndarray) -> list[float]:
+    """Recall@1 of some models for each family and for all."""
+    values = values.reshape(-1, *values.shape[-2:])
+    own = np.take_along_axis(values, bed.own[None, :, None], axis=2)
+    first = values == values.max(2, keepdims=True)
+    right = ((own[..., 0] == values.max(2)) / first.sum(2)).mean(0)
+    return [
+        right[rows & ((bed.families == kind) | (kind == "all"))].mean()
+        for kind in COLUMNS
+    ]
 
 
 def matching(
@@ -214,6 +180,62 @@ def matching(
     ]
     whole = all(found for found, _ in each) and len(each) == len(data.targets.names)
     return len(task.targets.names), whole, match.confidence, each, chance
+
+
+def one_seed(args: Any, seed: int) -> dict[str, Any]:
+    """Recall@1 and seconds by group and method, and what `match_labels` finds."""
+    bed = make_bed(args.data, args.archives, args.texts, seed)
+    found = similarities(bed, args.surrogate, seed)
+    chosen = (np.ones(len(bed.own), dtype=bool), bed.chances < LEVEL)
+    print(f" seed {seed}: {len(bed.own)} models, {chosen[1].sum()} sure", flush=True)
+    return {
+        "recalls": [
+            {
+                group: {m: recalls(v, bed, rows) for m, (v, _) in methods.items()}
+                for group, methods in found.items()
+            }
+            for rows in chosen
+        ],
+        "seconds": {
+            group: {m: spent for m, (_, spent) in methods.items()}
+            for group, methods in found.items()
+        },
+        "n_sure": int(chosen[1].sum()),
+        "matches": [
+            matching(
+                args.surrogate,
+                bed.labelled[i],
+                bed.opaque[i],
+                bed.data_sets[bed.own[i]],
+                bed.chances[i],
+            )
+            for i in np.flatnonzero(bed.chances < 0.5)
+        ],
+    }
+
+
+def print_recalls(runs: list[dict[str, Any]], place: int) -> None:
+    """Print the recalls of all models, or of those that are surely good."""
+    heads = [*COLUMNS, "spread", "seconds", "worth"]
+    for group, methods in runs[0]["recalls"][place].items():
+        print(f"{group:24s}" + "".join(f"{head:>14s}" for head in heads))
+        found = {
+            m: np.array([run["recalls"][place][group][m] for run in runs])
+            for m in methods
+        }
+        rows = {c: found.get(f"{c} labelled rows") for c in COUNTS}
+        worths = {c: v[:, -1].mean() for c, v in rows.items() if v is not None}
+        if worths:
+            worths = {0: found["random (expected)"][:, -1].mean()} | worths
+        for method, values in found.items():
+            cells = "".join(f"{value:14.2f}" for value in values.mean(0))
+            spent = np.mean([run["seconds"][group][method] for run in runs])
+            enough = [c for c, v in worths.items() if v >= values[:, -1].mean()]
+            worth = str(min(enough, default=f">{max(COUNTS)}")) if worths else "-"
+            print(
+                f"  {method:22s}{cells}{values[:, -1].std():14.3f}{spent:14.3f}"
+                f"{'' if 'rows' in method else worth:>14s}"
+            )
 
 
 def print_matches(runs: list[dict[str, Any]]) -> None:
@@ -242,18 +264,6 @@ def print_matches(runs: list[dict[str, Any]]) -> None:
         print(f"{low:.1f} to {min(high, 1):.1f}{'':10s}{cells}")
 
 
-def renamed_similarities(
-    surrogate: str, texts: list[str], opaque: list[Task], data_sets: list[Task]
-) -> np.ndarray:
-    """Similarities of models whose labels are numbers, matched by behaviour."""
-    embedder = MomentEmbedder(surrogate, reference=texts)
-    models, data = (
-        [class_moments(task, embedder) for task in tasks]
-        for tasks in (opaque, data_sets)
-    )
-    return np.array([[matched(m, d) for d in data] for m in models])
-
-
 def main() -> None:
     parser = bed_arguments(__doc__)
     parser.add_argument("--surrogate", default="fute-mini")
@@ -263,23 +273,11 @@ def main() -> None:
     shown = {name: str(value) for name, value in vars(args).items()}
     print(json.dumps(shown), flush=True)
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
-    seconds = np.mean([run["seconds"] for run in runs])
-    chance, of_number = np.mean([run["chance"] for run in runs], axis=0)
-    print(
-        f"{len(TASKS)} tasks, chance {chance:.2f}, among tasks of the same number of "
-        f"labels {of_number:.2f}; {seconds:.3f} s a model"
-    )
     sure = np.mean([run["n_sure"] for run in runs])
-    heads = (
-        "all models",
-        f"the {sure:.0f} better than the majority by more than chance",
-    )
-    for place, head in enumerate(heads):
-        print(f"\nrecall@1, {head}")
-        print(f"{'':16s}" + "".join(f"{label:>19s}" for label in COLUMNS))
-        for kind in [*FAMILIES, "all"]:
-            found = [[r["recalls"][place][c][kind] for r in runs] for c in COLUMNS]
-            print(f"{kind:16s}" + "".join(f"{np.mean(f):19.2f}" for f in found))
+    print(f"{len(TASKS)} tasks\n\nrecall@1, all models")
+    print_recalls(runs, 0)
+    print(f"\nrecall@1, the {sure:.0f} better than the majority by more than chance")
+    print_recalls(runs, 1)
     print_matches(runs)
 
 

@@ -1,14 +1,15 @@
 """Compare ways to compare tuned vectors: published, centred, in a metric, for longer.
 
     python benchmarks/tuned_vectors.py [--bed topics] [--data DIR] [--archives DIR]
-        [--texts 2000] [--seeds 1] [--surrogate fute-mini]
+        [--texts 2000] [--seeds 3] [--surrogate fute-mini]
 
 Every row is the cosine between the vector of a model and that of a data set, on a bed
 of ``ranking_bed.py``.  *Products* are the low-rank products by which tuning changed the
 surrogate's weights, *Fisher metric* is their product weighted by the Fisher information
 of undecided answers, which is, to first order, the product of changed answers.
 *Centred* subtracts the mean over the models, and that over the data sets.  Prints the
-rank correlation with accuracy and balanced accuracy, mean over the targets and seeds.
+rank correlation with accuracy and balanced accuracy, mean over the targets (and spread
+over the seeds).
 """
 
 from __future__ import annotations
@@ -167,13 +168,14 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]
 
 
 def main() -> None:
-    args = settings_of(one_bed_arguments(__doc__))
+    args = settings_of(one_bed_arguments(__doc__, seeds=3))
     runs = [one_seed(args, seed) for seed in range(args.seeds)]
     print(f"{'cosine of':48s}" + "".join(f"{gain:>20s}" for gain in GAINS))
     for method in runs[0]["accuracy"]:
-        means = [np.mean([run[gain][method] for run in runs]) for gain in GAINS]
-        print(f"{method:48s}" + "".join(f"{mean:20.2f}" for mean in means))
-    print(f"{'random (expected)':48s}" + "".join(f"{0:20.2f}" for _ in GAINS))
+        found = [[run[gain][method] for run in runs] for gain in GAINS]
+        cells = "".join(f"{np.mean(f):13.2f} ({np.std(f):.2f})" for f in found)
+        print(f"{method:48s}{cells}")
+    print(f"{'random (expected)':48s}" + f"{0:13.2f} (0.00)" * len(GAINS))
 
 
 if __name__ == "__main__":
