@@ -153,6 +153,19 @@ class FeatureSpace:
         values, axes = np.linalg.eigh(second)
         return cls(mean, spread, axes, np.clip(values, 0, None), name, count)
 
+    def blended(self, own: FeatureSums, name: str) -> FeatureSpace:
+        """Return a space about the mean of a task's texts, for its lone student.
+
+        Its second moment is that of the texts and of this space, which counts as much
+        as one text for every feature.
+        """
+        second = (self.axes * self.values) @ self.axes.T
+        second = second * np.outer(self.spread, self.spread)
+        width = len(self.mean)
+        return FeatureSpace.of(
+            own.merged(FeatureSums(width, own.mean, width * second)), name
+        )
+
     def standardised(self, features: np.ndarray) -> np.ndarray:
         """Standardise features (n, d)."""
         return (features - self.mean) / self.spread
