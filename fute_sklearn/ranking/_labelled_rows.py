@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ..models._answer_reading import ABSTAINED
 from ..models._mte_wrapper import MTEWrapper
 from ..tasks._label_spaces import answered_names, answers_as_labels
 from ..tasks._task import Task
+from ..tasks._validation import label_name
 from ._attribute import TableAttribute
 from ._confidence import Evidence, LabelledGroup
 from ._scorer_proxies import LEAST_PROBABILITY
@@ -185,14 +186,16 @@ def _of_rows(found: Predictions, rows: np.ndarray) -> Predictions:
     return Predictions("label", found.names, found.values[rows])
 
 
-def checked_answers(name: str, answers: Task, target: Task, used: Task) -> Task:
+def checked_answers(
+    name: str, answers: Task, target: Task, used: Iterable[str]
+) -> Task:
     """Return answers to labelled rows in the target's labels.
 
-    What neither the target nor the unlabelled texts, as the model ``used`` labels on
-    them, know is an error.
+    What neither the target knows nor the model, as the names that it ``used`` tell, is
+    an error.
     """
     found = answers_as_labels(answers, target.targets)
-    known = {*target.targets.names, ABSTAINED, *used.targets.names}
+    known = {*target.targets.names, ABSTAINED, *used}
     if strange := [one for one in answered_names(found) if one not in known]:
         raise LabelMismatchError(
             f"the model {name!r} answers {strange} to labelled rows, but the target's "
@@ -217,11 +220,29 @@ def ask_rows(
     out = LabelledRows(list(wrapped))
     for i, (name, wrapper) in enumerate(wrapped.items()):
         try:
-            found = checked_answers(name, wrapper.label(texts), target, used[i])
+            found = wrapper.label(texts)
+            found = checked_answers(name, found, target, used[i].targets.names)
             out.take(i, rows[places(found.texts, texts)], found)
         except Exception as error:  # a model may be anybody's
             out.reason = out.reason or f"{name!r}: {error}"
     return out
+
+
+def check_row_labels(
+    answers: Any, wrapped: Mapping[str, MTEWrapper], target: Task
+) -> None:
+    """Refuse a table that `given_rows` would refuse, before any model is asked.
+
+    Labels are checked for the models that tell theirs.
+
+    Raises
+    ------
+    TypeError, ValueError, LabelMismatchError
+        As `given_rows`.
+    """
+    for name, _, found in _given(answers, list(wrapped), target):
+        if (labels := wrapped[name].known_labels()) is not None:
+            checked_answers(name, found, target, map(label_name, labels))
 
 
 def check_rows(
@@ -285,10 +306,24 @@ def given_rows(
     LabelMismatchError
         If a model's answers are no labels of the target.
     """
-    columns, index = check_rows(answers, [*names, *others], target.n_samples)
-    order = sorted(range(len(index)), key=lambda i: index[i])
     out = LabelledRows(names)
-    for model, name in enumerate(names):
+    for name, rows, found in _given(answers, [*names, *others], target):
+        if name in names:
+            model = list(names).index(name)
+            labels = used[model].targets.names
+            out.take(model, rows, checked_answers(name, found, target, labels))
+    if not out.answers:
+        raise ValueError("labelled holds no answer of a model.")
+    return out
+
+
+def _given(
+    answers: Any, names: Sequence[str], target: Task
+) -> Iterator[tuple[str, np.ndarray, Task]]:
+    """By model, the rows of a table that it answered, and its answers."""
+    columns, index = check_rows(answers, names, target.n_samples)
+    order = sorted(range(len(index)), key=lambda i: index[i])
+    for name in names:
         if name not in columns:
             continue
         values = answers[columns[name]].tolist()
@@ -297,11 +332,7 @@ def given_rows(
             rows = np.array([index[i] for i in there])
             y = [values[i] for i in there]
             part = target.take(rows)
-            found = Task(part.texts, y, name=name, kind="label")
-            out.take(model, rows, checked_answers(name, found, target, used[model]))
-    if not out.answers:
-        raise ValueError("labelled holds no answer of a model.")
-    return out
+            yield name, rows, Task(part.texts, y, name=name, kind="label")
 
 
 def places(kept: tuple[str, ...], texts: tuple[str, ...]) -> np.ndarray:

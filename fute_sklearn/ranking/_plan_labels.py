@@ -311,7 +311,7 @@ def settle_ranking(
             texts = target.take(some).texts
             try:
                 found = wrapped[str(name)].label(texts)
-                used = evidence.labelled[model]
+                used = evidence.labelled[model].targets.names
                 found = checked_answers(str(name), found, target, used)
             except Exception as error:  # a model may be anybody's
                 failed.add(str(name))

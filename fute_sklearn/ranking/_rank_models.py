@@ -16,7 +16,7 @@ from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..tasks._task import Task
 from ..tasks._validation import CheckedTexts, check_texts
 from ._add_labels import ranks, score_columns, tell, with_rows
-from ._labelled_rows import ask_rows, check_rows, given_rows
+from ._labelled_rows import ask_rows, check_row_labels, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
 from ._model_scores import Ranking, closed_form_of, make_plan
 from ._score_posterior import ScorePosterior
@@ -276,7 +276,7 @@ def rank_models(
         )
     past = checked_past(past, target, list(wrapped), scoring)
     if labelled is not None:
-        check_rows(labelled, list(wrapped), target.n_samples)
+        check_row_labels(labelled, wrapped, target)
     if hasattr(embedder, "random_state"):
         # One space for models and target, also where every fit would draw a new one.
         embedder.random_state = seed_of(embedder.random_state)

@@ -1,10 +1,13 @@
 """How wrong students are, as past tasks tell."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from fute_sklearn import MomentEmbedder, Task, rank_models
+from fute_sklearn.exceptions import LabelMismatchError
 from fute_sklearn.ranking._student_errors import (
     MEASURED,
     PRIOR_TASKS,
@@ -197,5 +200,10 @@ def test_wrong_tables_are_refused_before_a_model_is_asked():
     ]:
         with pytest.raises(error, match=message):
             rank_models({"never": never}, X, y, texts=X, labelled=labelled)
+    told = SimpleNamespace(predict=never, classes_=["bad", "good"])
+    labelled = pd.DataFrame({"never": ["Good"]})
+    for models in ({"never": told}, {"never": told, "other": never}):
+        with pytest.raises(LabelMismatchError, match="'Good'"):
+            rank_models(models, X, y, texts=X, labelled=labelled)
     with pytest.raises(ValueError, match="y is None: labels are needed"):
         rank_models({"never": never}, X, texts=X, past=[(good, {"never": 0.5})])
