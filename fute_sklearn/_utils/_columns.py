@@ -147,7 +147,7 @@ class Coded:
         found = None
         if isinstance(values, np.ndarray) and is_plain_array(values):
             found = _coded(values)
-        return cls(*factorized(scalars(values))) if found is None else found
+        return _factorized(scalars(values)) if found is None else found
 
     def values(self) -> list[Any]:
         """Return the value of each row."""
@@ -180,11 +180,11 @@ def _coded(values: np.ndarray) -> Coded | None:
 
 def by_distinct(function: Callable[[Any], Found], values: list[Any]) -> list[Found]:
     """Apply a function to many values, once for each that occurs."""
-    levels, places = factorized(values)
-    found = [function(value) for value in levels]
-    if all(value is new for value, new in zip(levels, found, strict=True)):
+    column = _factorized(values)
+    found = [function(value) for value in column.levels]
+    if all(value is new for value, new in zip(column.levels, found, strict=True)):
         return list(values)  # type: ignore[arg-type]
-    return [found[place] for place in places.tolist()]
+    return [found[place] for place in column.places.tolist()]
 
 
 def distinct(values: list[Any]) -> list[Any]:
@@ -202,18 +202,18 @@ def distinct(values: list[Any]) -> list[Any]:
     return [value for _, value in pairs]
 
 
-def factorized(values: list[Any]) -> tuple[list[Any], np.ndarray]:
-    """Return the distinct values, as `distinct`, and each row's place among them."""
+def _factorized(values: list[Any]) -> Coded:
     levels = distinct(values)
     if levels is values:
-        return levels, np.arange(len(values))
+        return Coded(levels, np.arange(len(values)))
     kinds = set(map(type, levels))
     keys, rows = levels, values
     if len(kinds) > 1:
         keys = list(zip(map(type, levels), levels, strict=True))
         rows = list(zip(map(type, values), values, strict=True))
     place = {key: i for i, key in enumerate(keys)}
-    return levels, np.fromiter(map(place.__getitem__, rows), np.intp, len(rows))
+    places = np.fromiter(map(place.__getitem__, rows), np.intp, len(rows))
+    return Coded(levels, places)
 
 
 def column_of(values: Any, name: str) -> list[Any]:

@@ -105,21 +105,21 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
             "y is None; a task embedding is learnt from texts with their targets. Give "
             "labels, class probabilities, numbers or target texts."
         )
-    y = y if isinstance(y, Coded) else plain(y)
     if classes is not None:
         check_label_names(classes := plain(classes))
         classes = [scalar(label) for label in classes]
-    if not isinstance(y, Coded) and is_table(y):
-        if kind not in (None, "label"):
-            raise ValueError(
-                f"y has several columns, which are class probabilities, but "
-                f"kind={kind!r} is asked for; give one column."
-            )
-        return _parse_proba(table_of(y, "y"), column_names(y), classes)
     if isinstance(y, Coded) and are_plain(y.levels):
         column = y
     else:
-        column = Coded.of(column_of(y.values() if isinstance(y, Coded) else y, "y"))
+        y = y.values() if isinstance(y, Coded) else plain(y)
+        if is_table(y):
+            if kind not in (None, "label"):
+                raise ValueError(
+                    f"y has several columns, which are class probabilities, but "
+                    f"kind={kind!r} is asked for; give one column."
+                )
+            return _parse_proba(table_of(y, "y"), column_names(y), classes)
+        column = Coded.of(column_of(y, "y"))
         if classes is None and kind in (None, "label"):
             classes = categories_of(y)
     if kind is None:

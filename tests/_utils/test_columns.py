@@ -9,7 +9,6 @@ from fute_sklearn._utils._columns import (
     MOST_LEVELS,
     Coded,
     by_distinct,
-    factorized,
     is_plain_array,
     label_name,
     scalar,
@@ -34,18 +33,17 @@ def test_by_distinct_is_the_function_of_each(values):
 
 @pytest.mark.parametrize("values", COLUMNS.values(), ids=COLUMNS)
 def test_places_among_the_distinct_values_give_the_values(values):
-    levels, places = factorized(values)
-    found = [levels[place] for place in places]
-    assert repr(found) == repr(values)
-    assert list(map(type, found)) == list(map(type, values))
+    found, plain = Coded.of(values).values(), scalars(values)
+    assert repr(found) == repr(plain)
+    assert list(map(type, found)) == list(map(type, plain))
 
 
 def test_distinct_values_come_as_they_are_seen():
-    levels, places = factorized(["b", "a", "b", " b"])
-    assert levels == ["b", "a", " b"]
-    assert places.tolist() == [0, 1, 0, 2]
-    assert factorized([1, True, 1, True])[1].tolist() == [0, 1, 0, 1]
-    assert factorized([])[0] == []
+    column = Coded.of(["b", "a", "b", " b"])
+    assert column.levels == ["b", "a", " b"]
+    assert column.places.tolist() == [0, 1, 0, 2]
+    assert Coded.of([1, True, 1, True]).places.tolist() == [0, 1, 0, 1]
+    assert Coded.of([]).levels == []
 
 
 def test_by_distinct_asks_once():
