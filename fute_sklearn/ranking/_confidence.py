@@ -131,6 +131,21 @@ class Evidence(TableAttribute):
         more = self.errors.gain - 1
         return more * max(float(known.mean()), 0.0) if len(known) else 0.0
 
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Scores of answering every row wrongly, if that is known, and rightly.
+
+        The lower one comes first, as there are scorers of errors.
+        """
+        linear, least = self.scorer.linear_loss(), -np.inf
+        if linear is not None:
+            wrong = np.zeros(len(linear.losses))
+            least = (
+                round(linear.of(wrong), 12) + 0.0
+            )  # errors of the sum are none of it
+        best = perfect_score(self.scorer)
+        return min(least, best), max(least, best)
+
     def posterior(self, labelled: Sequence[LabelledGroup] = ()) -> ScorePosterior:
         """Return the distribution of the true scores.
 
@@ -162,7 +177,9 @@ class Evidence(TableAttribute):
             kept[:, seen] -= weights
             covariance = kept @ covariance @ kept.T + weights @ noise @ weights.T
             simple = kept @ simple
-        return ScorePosterior(self.names, mean, (covariance + covariance.T) / 2)
+        return ScorePosterior(
+            self.names, mean, (covariance + covariance.T) / 2, self.bounds
+        )
 
     def _texts_error(self) -> tuple[float, float]:
         """Variances by other unlabelled texts: of each model alone, and shared."""

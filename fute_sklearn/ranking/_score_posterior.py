@@ -37,6 +37,8 @@ class ScorePosterior(TableAttribute):
         Expected scores, in the scorer's unit; NaN for models without one.
     covariance : ndarray (n_models, n_models)
         Covariance of the true scores.
+    bounds : tuple of float, default=(-inf, inf)
+        Lowest and highest score that the scorer can give, as far as they are known.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class ScorePosterior(TableAttribute):
     names: tuple[str, ...]
     mean: np.ndarray
     covariance: np.ndarray
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ScorePosterior:
         return self  # tables copy their attrs all the time
@@ -73,7 +76,7 @@ class ScorePosterior(TableAttribute):
         Returns
         -------
         low, high : ndarray (n_models,)
-            The ends; NaN for models without a score.
+            The ends, within the scorer's bounds; NaN for models without a score.
 
         Raises
         ------
@@ -81,7 +84,11 @@ class ScorePosterior(TableAttribute):
             If ``level`` is not between 0 and 1.
         """
         half = norm.ppf((1 + checked_level(level)) / 2) * self.deviation
-        return self.mean - half, self.mean + half
+        low, high = (
+            np.minimum(self.bounds[0], self.mean),  # a mean may lie beyond them
+            np.maximum(self.bounds[1], self.mean),
+        )
+        return np.maximum(self.mean - half, low), np.minimum(self.mean + half, high)
 
     @cached_property
     def p_best(self) -> np.ndarray:

@@ -334,6 +334,24 @@ def test_models_that_are_mostly_wrong_are_called_useless(films):
     assert "none is better" in table.attrs["verdict"]
 
 
+def test_intervals_end_where_the_scorer_does(films):
+    models = {"right": Noisy(0.0, 0), "wrong": Noisy(1.0, 1)}
+    table = ranked(models, films)
+    assert table["high"].max() == 1.0
+    assert table["low"].min() == 0.0
+    losses = ranked(models, films, scoring="neg_log_loss")
+    assert losses["high"].max() <= 0
+    assert losses["low"].min() < -1
+    free = table.attrs["posterior"]
+    free = ScorePosterior(free.names, free.mean, free.covariance)
+    low, high = free.interval()
+    assert high.max() > 1
+    assert low.min() < 0
+    beyond = ScorePosterior(("a",), np.array([1.1]), np.array([[0.01]]), (0.0, 1.0))
+    low, high = beyond.interval()
+    assert low[0] < high[0] == 1.1
+
+
 def test_labelled_answers_move_the_scores_and_narrow_them(films):
     models = {"right": Noisy(0.1, 0), "other": Noisy(0.12, 1), "third": Noisy(0.14, 2)}
     plain = ranked(models, films)
