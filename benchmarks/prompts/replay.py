@@ -329,7 +329,7 @@ def report(title: str, runs: list[list[Clock]], gains: list[list[np.ndarray]]) -
     for method, values in cells.items():
         low, high = interval((values - cells["GlobalE"])[..., 0].ravel())
         rate, ndcg, rho = np.nanmean(values, axis=(0, 1))
-        enough = [count for count, mean in rows.items() if mean >= rate]
+        enough = [count for count, mean in rows.items() if mean > rate - 1e-9]
         worth = "" if "rows" in method else str(min(enough, default=f">{max(rows)}"))
         seconds = np.mean([clock.seconds[method] for row in runs for clock in row])
         print(
