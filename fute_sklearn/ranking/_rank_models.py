@@ -253,18 +253,14 @@ def rank_models(
     embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
     if target is None:
         has_past = not isinstance(past, Sequence) or len(past) > 0
-        if to_match or wanted or n_labelled or labelled is not None or has_past:
-            raise ValueError(
-                "y is None: labels are needed to match labels, for baselines, labelled "
-                "rows and past tasks; give y, or leave these out."
-            )
-        known = checked_training_texts(training_texts, list(wrapped))
+        needs = to_match or wanted or n_labelled or labelled is not None or has_past
+        _refuse_without_labels(bool(needs))
         return table_without_labels(
             wrapped,
             given,
             check_texts(X),
             closed_form_of(embedder),
-            known,
+            checked_training_texts(training_texts, list(wrapped)),
             on_error=on_error,
             n_jobs=n_jobs,
             callbacks=callbacks,
@@ -295,16 +291,11 @@ def rank_models(
     names = list(answered.wrapped)
     work = Ranking(names, answered.tasks, target, scoring, plan, balanced, callbacks)
     settings = {
-        "surrogate": str(embedder.surrogate),
-        "embedder": repr(embedder),
         "scoring": str(scoring),
         "students": plan.taken,
         "forecast_seconds": plan.seconds,
         "class_weight": "balanced" if balanced else None,
-        "n_texts": len(texts),
-        "n_samples": target.n_samples,
-        "unreadable_texts": embedder.unreadable_share(texts),
-        "unreadable_samples": embedder.unreadable_share(target.texts),
+        **_facts_of_texts(embedder, texts, target),
     }
     table = _ranked(work, answered, wanted, past, list(wrapped), settings)
     if labelled is not None:
@@ -316,6 +307,27 @@ def rank_models(
         )
         return with_rows(table, rows, complete=True)
     return table
+
+
+def _refuse_without_labels(needed: bool) -> None:
+    if needed:
+        raise ValueError(
+            "y is None: labels are needed to match labels, for baselines, labelled "
+            "rows and past tasks; give y, or leave these out."
+        )
+
+
+def _facts_of_texts(
+    embedder: SurrogateEmbedder, texts: Sequence[str], target: Task
+) -> dict[str, Any]:
+    return {
+        "surrogate": str(embedder.surrogate),
+        "embedder": repr(embedder),
+        "n_texts": len(texts),
+        "n_samples": target.n_samples,
+        "unreadable_texts": embedder.unreadable_share(texts),
+        "unreadable_samples": embedder.unreadable_share(target.texts),
+    }
 
 
 def _ranked(
