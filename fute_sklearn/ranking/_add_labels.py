@@ -130,14 +130,17 @@ def score_columns(posterior: ScorePosterior) -> dict[str, np.ndarray]:
 
 
 def tell(
-    table: pd.DataFrame, posterior: ScorePosterior, rise: float, n_labelled: int
+    table: pd.DataFrame,
+    posterior: ScorePosterior,
+    rises: np.ndarray | float,
+    n_labelled: int,
 ) -> None:
     """Set the attrs that follow from the posterior."""
     attrs = table.attrs
-    best = np.nanmax([*posterior.mean, -np.inf]) + rise
+    best = np.nanmax([*(posterior.mean + rises), -np.inf])
     known = [attrs["majority_score"], attrs["prior_score"]]
     attrs["n_labelled"] = n_labelled
     attrs["posterior"] = posterior
     attrs["shortlist"] = posterior.shortlist()
     attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
-    attrs["verdict"] = verdict(posterior, attrs["majority_score"], rise)
+    attrs["verdict"] = verdict(posterior, attrs["majority_score"], rises)

@@ -120,16 +120,16 @@ class Evidence(TableAttribute):
         return blind_scores(self.predictions, self.scorer)
 
     @property
-    def rise(self) -> float:
-        """How far true scores lie above the expected ones, over all models.
+    def rises(self) -> np.ndarray:
+        """How far the models' true scores lie above the expected ones (n_models,).
 
-        That is a share of what the students gain by telling rows apart; nothing where
-        they learnt nothing.
+        That is a share of what students gain by telling rows apart, over all models;
+        no more than of a model's own gain, as one that tells none apart is known.
         """
         gains = self.expected - self.blind
         known = gains[~np.isnan(gains)]
-        more = self.errors.gain - 1
-        return more * max(float(known.mean()), 0.0) if len(known) else 0.0
+        usual = max(float(known.mean()), 0.0) if len(known) else 0.0
+        return (self.errors.gain - 1) * np.clip(gains, 0.0, usual)
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
@@ -236,16 +236,18 @@ def range_of(scorer: TargetScorer, prior_score: float) -> float:
     return float(found) if np.isfinite(found) and found > 0 else 1.0
 
 
-def verdict(posterior: ScorePosterior, majority: float, rise: float = 0.0) -> str:
+def verdict(
+    posterior: ScorePosterior, majority: float, rises: np.ndarray | float = 0.0
+) -> str:
     """Say in words which model may be taken.
 
-    ``majority`` is the score of always answering the most common class; ``rise`` is how
-    far true scores lie above the expected ones.
+    ``majority`` is the score of always answering the most common class; ``rises``
+    (n_models,) are how far true scores lie above the expected ones.
     """
     if np.isnan(posterior.mean).all():
         return "no model has a score"
     best = int(np.nanargmax(posterior.mean))
-    gap = posterior.mean[best] + rise - majority
+    gap = (posterior.mean + rises)[best] - majority
     sure = float(norm.cdf(gap / max(posterior.deviation[best], 1e-12)))
     chosen = posterior.shortlist()
     if sure < MORE_LIKELY_THAN_NOT:

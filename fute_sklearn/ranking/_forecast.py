@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
@@ -171,7 +171,7 @@ def _taken(given: Any, rows: np.ndarray) -> Any:
 
 
 def _in_labels_of(
-    target: Task, tasks: dict[str, Task], to_match: set[str], plan: Plan
+    target: Task, tasks: dict[str, Task], to_match: Collection[str], plan: Plan
 ) -> list[Task]:
     """Labelled samples in the target's labels, as students are fitted to them."""
     names = target.targets.names
@@ -186,7 +186,7 @@ def _in_labels_of(
         recorded, _ = wrap_models({name: task}, None, "drop")
         found = label_texts(
             recorded,
-            set(),
+            {},
             list(task.texts),
             target,
             plan.closed,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from ..tasks._task import Task
 from ..tasks._validation import label_name
 
 MATCH = "match"
+NUMBER = re.compile(r"(label_?)?-?\d+", re.IGNORECASE)
 LEAST_CONFIDENCE = 0.9
 # What becomes of abstentions, as `MTEWrapper` does it.
 ABSTENTIONS = {"wrong": "keep", "drop": "drop"}
@@ -56,10 +58,11 @@ class Labelled:
 
 def wrap_models(
     models: Any, label_names: Mapping[str, Any] | str | None, abstentions: str
-) -> tuple[dict[str, MTEWrapper], set[str]]:
+) -> tuple[dict[str, MTEWrapper], dict[str, bool]]:
     """Wrap the models under distinct names, with what their labels are called.
 
-    Also returns the names of those whose labels are to be matched.
+    Also returns those whose labels are to be matched: in any case, or if they differ
+    from the target's.
     """
     alone = hasattr(models, "predict") or callable(models)
     if alone or isinstance(models, (str, os.PathLike)) or has(models, "columns"):
@@ -85,8 +88,8 @@ def wrap_models(
                 f"label_names={label_names!r}, expected {MATCH!r}, or a dict by the "
                 "names of the models."
             )
-        return out, set(out)
-    return out, _name_labels(out, dict(label_names or {}))
+        return out, dict.fromkeys(out, False)
+    return out, dict.fromkeys(_name_labels(out, dict(label_names or {})), True)
 
 
 def _pairs(models: Any) -> list[tuple[Any, Any]]:
@@ -136,7 +139,7 @@ class _Progress(CallbackSupportMixin, BaseEstimator):
 
 
 def check_known_labels(
-    wrapped: dict[str, MTEWrapper], to_match: set[str], names: tuple[str, ...]
+    wrapped: dict[str, MTEWrapper], to_match: Collection[str], names: tuple[str, ...]
 ) -> dict[str, list[str]]:
     """Refuse models whose labels are not the target's, before any is asked.
 
@@ -153,7 +156,7 @@ def check_known_labels(
 
 def label_texts(
     wrapped: dict[str, MTEWrapper],
-    to_match: set[str],
+    to_match: Mapping[str, bool],
     texts: Any,
     target: Task,
     closed: MomentEmbedder,
@@ -175,7 +178,10 @@ def label_texts(
         answers_of_models(wrapped, texts, n_jobs, on_error, callbacks)
     ) as answers:
         for name, found in answers:
-            if name in to_match and isinstance(found, Task):
+            matching = False
+            if isinstance(found, Task) and name in to_match:
+                matching = to_match[name] or _differ(found, names)
+            if isinstance(found, Task) and matching:
                 try:
                     found, out.matches[name], names_of = _matched(found, target, closed)
                     # For whatever it is asked from here on.
@@ -190,7 +196,7 @@ def label_texts(
                 continue
             if share := _abstained(found, len(texts)):
                 out.abstained[name] = share
-            if name not in known and name not in to_match:
+            if name not in known and not matching:
                 refuse_many_labels(found, target.targets)
                 found = answers_as_labels(found, target.targets)
                 try:
@@ -246,6 +252,17 @@ def answers_of_models(
         for name, one in zip(wrapped, found, strict=True):
             with group(0):
                 yield name, one
+
+
+def _differ(task: Task, names: tuple[str, ...]) -> bool:
+    """Whether a model's labels are others than the target's names.
+
+    Numbers say nothing, and may mean something else even where they are the same.
+    """
+    if task.targets.kind != "label":
+        return True
+    found = _names(task)
+    return not set(found) <= set(names) or all(map(NUMBER.fullmatch, found))
 
 
 def _names(task: Task) -> list[str]:

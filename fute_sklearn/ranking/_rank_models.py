@@ -90,7 +90,8 @@ def rank_models(
         The target's labels by the model's labels, for each model's name, as
         ``{"svm": {"LABEL_0": "negative", "LABEL_1": "positive"}}``; see `MTEWrapper`.
         ``"match"``, for one model or for all, finds out by behaviour, see
-        `match_labels`; a model for which it is less sure than .9 counts as failed.
+        `match_labels`; a model for which it is less sure than .9 counts as failed.  For
+        all, it leaves models alone that answer in the target's words.
     embedder : embedder, optional
         Makes the tuned students; ``TuPaTEEmbedder()`` by default.  The closed form
         uses the same surrogate.  With a `MomentEmbedder` there is the closed form only.
@@ -357,7 +358,7 @@ def _ranked(
         "student_errors": asdict(evidence.errors),
         **facts,
     }
-    tell(table, posterior, evidence.rise, 0)
+    tell(table, posterior, evidence.rises, 0)
     warn_if_unstable(table.attrs["stability"], settings["n_texts"])
     return table
 

@@ -239,14 +239,33 @@ def test_many_rows_settle_what_students_cannot(rng):
 def test_true_scores_lie_above_expected_ones_where_something_was_learnt(rng):
     found, right = evidence(rng)
     gain = (right.mean() - 0.5) * 0.75
-    assert found.rise == pytest.approx(gain, abs=0.01)
+    mean = found.expected - found.blind
+    np.testing.assert_allclose(
+        found.rises, gain * np.minimum(mean, mean.mean()) / mean.mean(), atol=0.01
+    )
+    assert found.rises.max() == pytest.approx(gain, abs=0.01)
     flat = [
         Predictions("label", ("0", "1"), np.log(np.full((400, 2), 0.5)))
         for _ in range(3)
     ]
-    assert replace(found, predictions=flat, expected=np.full(3, 0.5)).rise == 0
-    assert replace(found, expected=np.full(3, np.nan)).rise == 0
+    assert replace(found, predictions=flat, expected=np.full(3, 0.5)).rises.max() == 0
+    assert np.isnan(replace(found, expected=np.full(3, np.nan)).rises).all()
     assert verdict(posterior([0.48]), 0.5, 0.05).startswith("take 'm0'")
+
+
+def test_a_constant_model_does_not_beat_the_majority_class(films):
+    """Whatever the others of the zoo gain by telling rows apart."""
+    models = {"constant": lambda texts: ["good"] * len(texts), "right": right}
+    (texts, _), (X, y) = films
+    rows = [i for i, one in enumerate(y) if one == "good"][:60]
+    rows += [i for i, one in enumerate(y) if one == "bad"][:20]
+    # Answers that "right" gets wrong half of the time, so that the constant is best.
+    target = [X[i] for i in rows], ["good"] * 60 + ["bad"] * 20
+    swapped = [X[i] for i in rows[::-1]]
+    table = rank_models(models, swapped, target[1], texts=texts, quick=True)
+    assert table.index[0] == "constant"
+    assert not table.attrs["worth_taking"]
+    assert "none is better" in table.attrs["verdict"]
 
 
 def test_verdicts():

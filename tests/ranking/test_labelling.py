@@ -162,8 +162,8 @@ def test_labels_are_matched_by_behaviour(films):
     table = ranked(models, films, label_names={"opaque": "match"})
     assert table.loc["opaque", "score"] == table.loc["right", "score"]
     assert table.attrs["matches"]["opaque"].names == match.names
-    # For all models: one that is always wrong is then right.
-    table = ranked(models, films, label_names="match")
+    # One that is always wrong is then right, if it is named.
+    table = ranked(models, films, label_names=dict.fromkeys(models, "match"))
     assert len(set(table["score"].round(9))) == 1
 
 
@@ -298,6 +298,38 @@ def test_a_constant_model_that_cannot_be_matched_stops_no_other(films):
     assert "answers with numbers" in table.loc["numbers", "error"]
     with pytest.raises(LabelMismatchError, match="always"):
         ranked(models, films, label_names="match", on_error="raise")
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_constant_with_two_labels_is_not_matched(share, films):
+    """Nothing tells which label is which."""
+    texts, y = films
+    table = np.tile([share, 1 - share], (len(texts), 1))
+    model = Task(texts, table, classes=["LABEL_0", "LABEL_1"], origin="model")
+    match = match_labels(model, Task(texts[:100], y[:100]))
+    assert match.confidence < 0.65
+    assert max(match.confidences.values()) < 0.65
+
+
+def test_matching_for_all_leaves_models_alone_that_speak_the_targets_words(films):
+    models = {"right": right, "wrong": wrong, "hidden": opaque}
+    table = ranked(models, films, label_names="match")
+    assert table["score"]["right"] > 0.6 > 0.4 > table["score"]["wrong"]
+    assert table["score"]["hidden"] > 0.6
+    assert list(table.attrs["matches"]) == ["hidden"]
+    def numbered(text: str) -> int:
+        return int(right(text) == "bad")
+
+    X, y = films
+    numbers = rank_models(
+        {"numbered": numbered},
+        X[:100],
+        [int(one == "good") for one in y[:100]],
+        texts=X,
+        label_names="match",
+        quick=True,
+    )
+    assert numbers["score"]["numbered"] > 0.6
 
 
 def test_the_share_of_abstentions_is_told_where_they_are_left_out(films):
