@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._utils._columns import column_names, column_of, plain, typed_array
 from .._utils._config import expanded
 from .._utils._store import write_atomically
-from ..tasks._targets import parse_targets
+from ..tasks._targets import parse_targets, refuse_numbers
 from ..tasks._validation import check_same_length, label_name
 
 if TYPE_CHECKING:
@@ -338,6 +338,30 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
     """
 
     _kind = "label"
+
+    def fit(self, X: Any, y: Any) -> StudentClassifier:
+        """Fit the student to texts X and labels y.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            The texts.
+        y : sequence of length n_samples
+            Their labels.
+
+        Returns
+        -------
+        self : object
+            The fitted student.
+
+        Raises
+        ------
+        ValueError
+            If y holds numbers that are not all whole.
+        """
+        refuse_numbers(y := plain(y))
+        super().fit(X, y)
+        return self
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return log-probabilities of the classes.

@@ -251,7 +251,9 @@ class MTEWrapper(BaseEstimator):
     def _model(self) -> AdaptedModel:
         if self.estimator is None:
             raise ValueError(
-                "the model is not part of a pickle: set_params(estimator=model) first."
+                f"MTEWrapper(estimator=None, name={self.name!r}) has no model; give a "
+                "fitted one. The model is not part of a pickle "
+                "either: there, set_params(estimator=model) first."
             )
         classes = None if self.classes is None else self._reading.more_classes
         return adapt(self.estimator, Options(self.tokenizer, classes))

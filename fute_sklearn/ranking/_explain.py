@@ -28,6 +28,7 @@ def explain(
     An expected score is a sum over the target's rows, so that the difference of two is
     a sum of contributions.  Each rests on what the models answered to the unlabelled
     texts, of which those count most on which they differ and which are like the row.
+    Labelled rows that moved the scores since (`add_labels`) are not in it.
 
     Parameters
     ----------

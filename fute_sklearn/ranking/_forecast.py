@@ -12,17 +12,16 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
 
 from ..embedders._surrogate_embedder import SurrogateEmbedder
-from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..exceptions import ModelLabelError
 from ..models._mte_wrapper import MTEWrapper
 from ..tasks._task import Task
 from ..tasks._validation import check_texts
 from ._labelling import check_known_labels, label_texts, wrap_models
 from ._model_scores import Plan, Ranking, make_plan
-from ._rank_models import check_settings, checked_target
+from ._rank_models import check_settings, checked_embedder, checked_target
+from ._student_errors import check_scorer
 from ._target_scorer import is_balanced
 
 if TYPE_CHECKING:
@@ -122,11 +121,12 @@ def forecast(
         raise ValueError(f"n_sample={n_sample!r}, expected an int of at least 12.")
     check_settings(students, max_seconds, "auto", 0, scoring)
     target = checked_target(X, y, kind, classes)
+    check_scorer(target, scoring)
     wrapped, to_match = wrap_models(models, label_names, "wrong")
     check_known_labels(wrapped, to_match, target.targets.names)
     given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
     texts = check_texts(given, "texts")
-    embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
+    embedder = checked_embedder(embedder)
     plan = make_plan(embedder, len(wrapped), len(texts), students, quick, max_seconds)
     distinct = list({text: i for i, text in reversed(list(enumerate(texts)))}.values())
     order = np.random.default_rng(0).permutation(distinct)

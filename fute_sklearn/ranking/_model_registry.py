@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ..embedders._surrogate_embedder import SurrogateEmbedder
-from ..embedders._tupate_embedder import TuPaTEEmbedder
 from ..exceptions import LabelMismatchError
 from ..models._mte_wrapper import MTEWrapper
 from ..models.adapters._recorded import is_recorded
@@ -25,7 +23,7 @@ from ..tasks._label_spaces import nearly_equal
 from ..tasks._task import Task
 from ..tasks._validation import check_texts
 from ._answer_drift import AnswerDrift
-from ._rank_models import checked_target, rank_models
+from ._rank_models import checked_embedder, checked_target, rank_models
 from ._registry_answers import RegistryAnswers
 from ._registry_files import Entry
 from ._registry_store import RegistryStore
@@ -121,7 +119,7 @@ class ModelRegistry:
         given = None if texts is None else check_texts(texts, "texts")
         self._store = RegistryStore(self.folder, given)
         self.texts = self._store.texts
-        self.embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
+        self.embedder = checked_embedder(embedder)
         self._vectors = RegistryVectors(self._store, self.folder, self.embedder)
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from ._labelled_rows import ask_rows, check_row_labels, given_rows
 from ._labelling import ABSTENTIONS, Labelled, label_texts, wrap_models
 from ._model_scores import Ranking, closed_form_of, make_plan
 from ._score_posterior import ScorePosterior
-from ._student_errors import checked_past
+from ._student_errors import check_scorer, checked_past
 from ._target_scorer import is_balanced, scorer_of
 from ._text_sufficiency import warn_if_unstable
 from ._without_labels import checked_training_texts, table_without_labels
@@ -119,7 +119,8 @@ def rank_models(
         rank).
     n_labelled : int, default=0
         Number of labelled rows, drawn at random, to which every model is asked for its
-        answers.  Their scores, ``labelled_score``, are combined with the expected ones.
+        answers; all rows if there are fewer.  Their scores, ``labelled_score``, are
+        combined with the expected ones.
     labelled : DataFrame, optional
         Answers to labelled rows that exist already, in the target's labels: a column
         for each model, indexed by the positions of the rows in X; see `add_labels`,
@@ -251,7 +252,7 @@ def rank_models(
     texts = check_texts(given := texts, "texts")
     if not hasattr(given, "iloc"):
         given = CheckedTexts(texts)
-    embedder = TuPaTEEmbedder() if embedder is None else clone(embedder)
+    embedder = checked_embedder(embedder)
     if target is None:
         has_past = not isinstance(past, Sequence) or len(past) > 0
         needs = to_match or wanted or n_labelled or labelled is not None or has_past
@@ -271,6 +272,7 @@ def rank_models(
             "training_texts are of use without labels only: with y, scores tell which "
             "model is better; leave them out."
         )
+    check_scorer(target, scoring)
     past = checked_past(past, target, list(wrapped), scoring)
     if labelled is not None:
         check_row_labels(labelled, wrapped, target)
@@ -385,10 +387,11 @@ def checked_target(X: Any, y: Any, kind: str | None, classes: Any) -> Task:
     else:
         target = Task(X, y, name="target", kind=kind, classes=classes)
     if target.targets.kind != "label":
+        told = "as kind says" if kind is not None else "as far as can be told"
         raise ValueError(
-            f"y holds targets of kind {target.targets.kind!r}, as far as can be told; "
-            "rank_models ranks classifiers. If these are labels, say kind='label'; for "
-            "numbers use StudentRanker with a regression scorer."
+            f"y holds targets of kind {target.targets.kind!r}, {told}; rank_models "
+            "ranks classifiers. If these are labels, say kind='label'; for numbers use "
+            f"StudentRanker with a regression scorer.{_if_swapped(target)}"
         )
     if len(target.targets.names) < 2:
         raise ValueError(
@@ -397,6 +400,29 @@ def checked_target(X: Any, y: Any, kind: str | None, classes: Any) -> Task:
             "classes=[...]."
         )
     return target
+
+
+def _if_swapped(target: Task) -> str:
+    distinct = len(set(target.texts))
+    if target.targets.kind != "text" or distinct * 2 > len(set(target.targets.texts)):
+        return ""
+    return (
+        f" X and y look swapped: X holds {distinct} different values, y "
+        f"{len(set(target.targets.texts))}."
+    )
+
+
+def checked_embedder(embedder: Any) -> SurrogateEmbedder:
+    """Return a copy of an embedder over a surrogate, `TuPaTEEmbedder` if it is None."""
+    if embedder is None:
+        return TuPaTEEmbedder()
+    if not isinstance(embedder, SurrogateEmbedder):
+        shown = embedder.__name__ if isinstance(embedder, type) else repr(embedder)
+        raise TypeError(
+            f"embedder={shown}, expected an embedder over a surrogate, as "
+            "MomentEmbedder() or TuPaTEEmbedder('google-t5/t5-base')."
+        )
+    return clone(embedder)
 
 
 def _check_choice(name: str, value: Any, choices: Iterable[str]) -> None:

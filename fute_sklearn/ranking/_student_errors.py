@@ -21,6 +21,7 @@ PRIOR_TASKS = 2.0  # past tasks that the measured errors count for
 # telling rows apart; as shares of the range, from the same script.
 MEASURED_SPREAD = 0.62**2
 MEASURED_GAIN = 0.087**2
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -226,10 +227,27 @@ def _checked_scores(scores: Any, best: float, place: str) -> dict[str, float]:
 
 def perfect_score(scorer: TargetScorer) -> float:
     """Score of answering every row rightly; infinite where the scorer fails on it."""
+    try:
+        return _score_of_truth(scorer)
+    except Exception:  # a scorer may raise anything; reported with the students
+        return math.inf
+
+
+def check_scorer(target: Task, scoring: Any) -> None:
+    """Refuse a scorer that fails on the target's own labels, before the work."""
+    try:
+        _score_of_truth(TargetScorer(target, scoring))
+    except Exception as error:  # a scorer may raise anything
+        raise ValueError(
+            f"scoring={scoring!r} fails on the target's own labels, "
+            f"{list(target.targets.names)[:SHOWN]}: {type(error).__name__}: {error}. "
+            "'f1' and its like need the labels 0 and 1, where 'f1_macro' takes any; or "
+            "give make_scorer(metric, pos_label=...)."
+        ) from error
+
+
+def _score_of_truth(scorer: TargetScorer) -> float:
     targets = scorer.task.targets
     rows = np.full(targets.proba.shape, 1e-9)
     rows[np.arange(len(rows)), targets.proba.argmax(1)] = 1.0
-    try:
-        return scorer.score(Predictions("label", targets.names, np.log(rows)))
-    except Exception:  # a scorer may raise anything; reported with the students
-        return math.inf
+    return scorer.score(Predictions("label", targets.names, np.log(rows)))

@@ -228,7 +228,13 @@ class StudentRanker(BaseRanker):
             f"{name!r}: {error}"
         )
         if len(failed) == len(self.students_):
-            raise ValueError(message) from error
+            kinds = {student.target_kind_ for student in self.students_}
+            remedy = {
+                "number": " Numbers need a scorer of numbers, as scoring='r2'.",
+                "text": " Free texts need scoring='exact_match' or 'token_f1'.",
+            }
+            more = remedy.get(kinds.pop(), "") if len(kinds) == 1 else ""
+            raise ValueError(f"{message}.{more}") from error
         warnings.warn(
             f"{message}. Their scores are NaN, and they are ranked last",
             stacklevel=find_stack_level(),

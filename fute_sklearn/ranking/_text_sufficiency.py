@@ -93,9 +93,7 @@ def learning_curve(
         fitted = fitted_to_target(states, names, encoded_target, targets, weights)
         return np.array(
             [
-                scorer.score(
-                    Predictions("label", n, state.log_proba(encoded_target, n))
-                )
+                _or_nan(scorer, n, state.log_proba(encoded_target, n))
                 for n, state in zip(names, fitted, strict=True)
             ]
         )
@@ -110,9 +108,18 @@ def learning_curve(
         first, second = (
             scores(slice(start, start + half), models) for start in (0, half)
         )
-        if len(labelled) > 2:
+        if len(labelled) > 2 and not np.isnan([*first, *second]).any():
             curve[2 * half * count // N_PARTS] = spearman_score(first, second)
     return curve, np.array([first, second])
+
+
+def _or_nan(
+    scorer: TargetScorer, names: tuple[str, ...], log_proba: np.ndarray
+) -> float:
+    try:
+        return scorer.score(Predictions("label", names, log_proba))
+    except Exception:  # a scorer may be anybody's; reported with the students
+        return float("nan")
 
 
 def stability_of(curve: dict[int, float]) -> float:
@@ -146,8 +153,8 @@ def warn_if_constant(names: Sequence[str], count: int) -> None:
             f"the unlabelled texts tell nothing of {len(names)} of {count} models, as "
             f"{list(names)[:SHOWN]}: their students give nearly the same answer to all "
             "of the target's texts, and are ranked by how often these models give each "
-            "label. Remedy: more unlabelled texts, similar to the models' training "
-            "texts",
+            "label. That is right for models that are constant; the remedy for others: "
+            "more unlabelled texts, similar to the models' training texts",
             UnlabelledTextsWarning,
             stacklevel=find_stack_level(),
         )

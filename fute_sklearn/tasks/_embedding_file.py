@@ -68,6 +68,8 @@ def save_embeddings(
         )
     _check_finite(array)
     index = index_names(embeddings)
+    if isinstance(names, (str, bytes)):
+        raise TypeError(f"names={names!r}; expected a sequence, one name for each row.")
     names = index if names is None else aligned_column(names, index, "names")
     found = check_names(names, len(array))
     metadata = {"names": json.dumps(list(found))}

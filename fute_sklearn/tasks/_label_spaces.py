@@ -124,13 +124,19 @@ def _mismatch(
         what = "and they share no label"
         example = ", ".join(f"{label!r}: ..." for label in list(labels)[:SHOWN])
     message = (
-        f"the model {name!r} answers {list(labels)}, the target has {target}, {what}. "
+        f"the model {name!r} answers {_some(labels)}, the target has {_some(target)}, "
+        f"{what}. "
         "Labels are compared by name; say which of the model's stands for which of the "
         f"target's: {remedy.format(example=example, name=name, target=target)}."
     )
     if others := [other for other, _, _ in wrong[1:]]:
         message += f" The same holds for {len(others)} more, as {others[:SHOWN]}."
     return message
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MAX_STRANGE} more" if len(labels) > MAX_STRANGE else ""
+    return f"{list(labels)[:MAX_STRANGE]}{more}"
 
 
 def answered_names(task: Task) -> list[str]:

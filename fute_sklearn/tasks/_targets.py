@@ -131,11 +131,27 @@ def parse_targets(y: Any, classes: Any = None, kind: str | None = None) -> Targe
     return _parse_labels(column.levels, column.places, classes)
 
 
+def refuse_numbers(y: Any) -> None:
+    """Raise if one column holds floats that are not all whole, which are no labels."""
+    if y is None or is_table(y):
+        return  # refused elsewhere, or probabilities
+    if _are_fractions(Coded.of(column_of(y, "y")).levels):
+        raise ValueError(
+            "Unknown label type: y holds numbers that are not all whole. Numbers are "
+            "for StudentRegressor; if they are labels, make them strings."
+        )
+
+
+def _are_fractions(levels: list[Any]) -> bool:
+    if not levels or not all(isinstance(v, float) for v in levels):
+        return False
+    return not all(math.isfinite(v) and v == round(v) for v in levels)
+
+
 def _kind_of(column: Coded) -> str:
     levels, count = column.levels, len(column)
-    if levels and all(isinstance(v, float) for v in levels):
-        if not all(math.isfinite(v) and v == round(v) for v in levels):
-            return "number"
+    if _are_fractions(levels):
+        return "number"
     if not _mostly_unique(levels, column.places):
         return "label"
     if all(isinstance(v, str) and v.strip() for v in levels):

@@ -193,7 +193,8 @@ def check_spaces(spaces: Mapping[Any, tuple[str, ...] | None]) -> None:
         )
     raise FingerprintMismatchError(
         f"embeddings of different spaces {sorted(known)} cannot be compared: "
-        "surrogate, embedder, its parameters (random_state too) and, for label-wise "
-        "moment embeddings, the label names must be the same. Embed all of them with "
-        "one embedder."
+        "surrogate, embedder, its parameters (random_state too), the reference texts "
+        "and, for label-wise moment embeddings, the label names must be the same. "
+        "Embed all of them with one embedder; in another process with a fitted "
+        "TaskVectorizer that was pickled, or MomentEmbedder(reference=models' texts)."
     )

@@ -3,6 +3,7 @@
 from functools import reduce
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
@@ -11,6 +12,7 @@ from fute_sklearn import (
     ModelRanker,
     MomentEmbedder,
     MTEWrapper,
+    StudentClassifier,
     StudentRanker,
     StudentRegressor,
     Task,
@@ -117,6 +119,20 @@ def test_a_lone_student_blends_the_statistics_for_labels_only(many, rng):
     stock = stock_ridge(features_of(texts), numbers)
     found = embedder.fit(texts, numbers).student_.predict(texts)
     np.testing.assert_allclose(found, stock(features_of(texts)), rtol=1e-6)
+
+
+def test_numbers_are_no_labels(many):
+    texts, labels = many
+    student = StudentClassifier(MomentEmbedder(TINY, reference=texts))
+    numbers = np.arange(len(texts)) / 7
+    with pytest.raises(ValueError, match=r"Unknown label type.*StudentRegressor"):
+        student.fit(texts, numbers)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        student.fit(texts, iter(numbers.tolist()))
+    whole = student.fit(texts, [float(label == "pos") for label in labels])
+    assert whole.classes_.tolist() == [0.0, 1.0]
+    table = pd.DataFrame({"a": 0.25, "b": 0.75}, index=range(len(texts)))
+    assert len(student.fit(texts, table).classes_) == 2
 
 
 def test_lone_students_of_numbers_do_not_overshoot():

@@ -140,7 +140,7 @@ def test_models_with_locks_are_kept_by_reference(texts):
     again = pickle.loads(pickle.dumps(wrapper))
     assert again.estimator is None
     np.testing.assert_array_equal(again.embedding_, wrapper.embedding_)
-    with pytest.raises(ValueError, match="not part of a pickle"):
+    with pytest.raises(ValueError, match="has no model; give"):
         again.label(texts)
 
 
@@ -243,7 +243,9 @@ def test_the_model_gets_its_own_type_of_input(texts):
 
 
 def test_no_model(texts):
-    with pytest.raises(TypeError, match="str is no model that is known"):
+    with pytest.raises(
+        TypeError, match="which is no csv, jsonl or parquet file, is no model"
+    ):
         MTEWrapper("no model").label(texts)
 
 

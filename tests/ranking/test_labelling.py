@@ -317,6 +317,7 @@ def test_matching_for_all_leaves_models_alone_that_speak_the_targets_words(films
     assert table["score"]["right"] > 0.6 > 0.4 > table["score"]["wrong"]
     assert table["score"]["hidden"] > 0.6
     assert list(table.attrs["matches"]) == ["hidden"]
+
     def numbered(text: str) -> int:
         return int(right(text) == "bad")
 

@@ -18,6 +18,7 @@ from fute_sklearn import (
     rank_models,
 )
 from fute_sklearn.exceptions import (
+    LabelMismatchError,
     LabelMismatchWarning,
     ModelLabelError,
     UnknownTokensWarning,
@@ -151,7 +152,9 @@ def test_a_column_that_cannot_be_computed_is_nan(zoo, texts, labels):
     assert table["score"].notna().all()
 
     def broken(estimator, X, y):
-        raise RuntimeError("a scorer of one's own")
+        if list(estimator.predict(X)) != list(y):
+            raise RuntimeError("a scorer of one's own")
+        return 1.0
 
     with pytest.warns(UserWarning, match="'score'.*of one's own"):
         table = rank_models(zoo, texts, labels, scoring=broken, **options)
@@ -176,6 +179,25 @@ def test_a_column_that_cannot_be_computed_is_nan(zoo, texts, labels):
 def test_wrong_numbers_of_labelled_rows_are_refused(zoo, texts, labels):
     with pytest.raises(ValueError, match="n_labelled=-1"):
         rank_models(zoo, texts, labels, texts=texts, n_labelled=-1)
+
+
+def test_what_newcomers_mix_up_is_named(zoo, texts, labels):
+    many = [f"{text} {i}" for text in texts for i in range(8)]
+    answers = [label for label in labels for _ in range(8)]
+    with pytest.raises(ValueError, match=r"X and y look swapped: X holds 2 different"):
+        rank_models(zoo, answers, many, texts=texts)
+    with pytest.raises(ValueError, match="kind 'number', as kind says"):
+        rank_models(zoo, texts, range(len(texts)), texts=texts, kind="number")
+    for wrong, shown in (("t5", "embedder='t5'"), (MomentEmbedder, "=MomentEmbedder")):
+        with pytest.raises(TypeError, match=f"{shown}, expected an embedder over"):
+            rank_models(zoo, texts, labels, texts=texts, embedder=wrong)
+    with pytest.raises(
+        ValueError, match="scoring='f1' fails on the target's own.*f1_macro"
+    ):
+        rank_models({"never": None}, texts, labels, texts=texts, scoring="f1")
+    with pytest.raises(LabelMismatchError) as found:
+        rank_models(zoo, answers, many, texts=texts, kind="label")
+    assert f"and {len(many) - 20} more" in str(found.value)
 
 
 def test_iterators_are_read_once(zoo, texts, labels):

@@ -16,6 +16,8 @@ from ._adapted import (
 )
 from ._recorded import RecordedAnswers, is_recorded
 
+SHOWN = 60
+
 Adapter = Callable[[Any, Options], AdaptedModel]
 
 
@@ -112,8 +114,11 @@ def adapt(model: Any, options: Options) -> AdaptedModel:
     for recognises, adapter in KINDS:
         if recognises(model):
             return adapter(model, options)
+    shown = type(model).__name__
+    if isinstance(model, str):
+        shown = f"{model[:SHOWN]!r}, which is no csv, jsonl or parquet file,"
     raise TypeError(
-        f"{type(model).__name__} is no model that is known: expected an object with "
+        f"{shown} is no model that is known: expected an object with "
         f"one of {RESPONSES}, a function of texts, a model or pipeline of "
         "transformers, peft, spaCy, fastText, Keras, onnxruntime, CatBoost or "
         "LangChain, steps (vectorizer, model), or answers that exist already. Write a "
