@@ -25,7 +25,7 @@ from ._normal_equations import (
     RidgeSolution,
     TargetSums,
 )
-from ._reference_texts import ReferenceTexts, shared_texts
+from ._reference_texts import DataTexts, ReferenceTexts, shared_texts
 from ._student import StudentState
 from ._surrogate_embedder import SURROGATE_CONSTRAINTS, SurrogateEmbedder
 
@@ -220,9 +220,26 @@ class MomentEmbedder(SurrogateEmbedder):
         ----------
         tasks : sequence of Task
             Tasks that will be compared.
+
+        Warns
+        -----
+        UnlabelledTextsWarning
+            If no model labelled them and they are fewer than the surrogate's features.
         """
-        if self.reference is None:
-            self.reference = shared_texts(tasks)
+        if self.reference is not None:
+            return
+        self.reference = shared_texts(tasks)
+        if isinstance(self.reference, DataTexts):
+            width = self.load_surrogate().architecture.d_model
+            if len(self.reference) < width:
+                warnings.warn(
+                    f"the tasks' own {len(self.reference)} texts are the reference, as "
+                    f"no model has labelled any; they are fewer than the surrogate's "
+                    f"{width} features, which makes embeddings unsteady. Give "
+                    "reference=texts, thousands of any that are like them",
+                    UnlabelledTextsWarning,
+                    stacklevel=find_stack_level(),
+                )
 
     def feature_space(self) -> FeatureSpace:
         """Return the statistics that define the space.
@@ -298,7 +315,7 @@ class MomentEmbedder(SurrogateEmbedder):
             state = MomentState.of_alpha(kept, self.alpha)
             if targets.kind == "number":
                 state.scale = _mean_and_spread(targets.values)
-            if task.origin == "data" and isinstance(self.reference, ReferenceTexts):
+            if task.origin == "data" and type(self.reference) is ReferenceTexts:
                 warn_if_unlike(space, encoded.pooled(), task.name or "the data set")
             found.append(({"embedding_": matrix.ravel(order="F")}, state))
         return found

@@ -35,11 +35,19 @@ class ReferenceTexts(tuple[str, ...]):
         return ReferenceTexts(sorted(distinct[:count]))
 
 
+class DataTexts(ReferenceTexts):
+    """Texts of data sets, where no task is what a model answered."""
+
+    __slots__ = ()
+
+
 def shared_texts(tasks: Sequence[Task]) -> ReferenceTexts:
     """Texts that most tasks have; where no two have the same, those of all tasks."""
+    labelled = any(task.origin == "model" for task in tasks)
+    kind = ReferenceTexts if labelled else DataTexts
     counts = Counter(task.text_key for task in tasks)
     key, count = counts.most_common(1)[0]
     if count > 1 or len(counts) == 1:
         texts = next(task.texts for task in tasks if task.text_key == key)
-        return ReferenceTexts(sorted(texts))
-    return ReferenceTexts(sorted(text for task in tasks for text in task.texts))
+        return kind(sorted(texts))
+    return kind(sorted(text for task in tasks for text in task.texts))

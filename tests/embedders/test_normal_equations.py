@@ -135,6 +135,16 @@ def test_numbers_are_no_labels(many):
     assert len(student.fit(texts, table).classes_) == 2
 
 
+def test_data_sets_alone_are_told_that_they_are_few(many):
+    """Nobody let a model label texts, so that no warning speaks of unlabelled ones."""
+    texts, labels = many
+    tasks = [Task(texts[i::9], labels[i::9]) for i in range(3)]
+    with pytest.warns(UnlabelledTextsWarning, match="tasks' own 30 texts") as found:
+        vectorizer = TaskVectorizer(MomentEmbedder(TINY)).fit(tasks)
+        vectorizer.transform([Task(["so unlike"] * 4, ["pos", "neg"] * 2)])
+    assert len(found) == 1
+
+
 def test_lone_students_of_numbers_do_not_overshoot():
     """With the shipped statistics alone, explained variance was -62 here."""
     rng = np.random.default_rng(0)
