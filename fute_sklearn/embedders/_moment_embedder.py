@@ -113,9 +113,9 @@ class MomentEmbedder(SurrogateEmbedder):
         a lone ``fit`` takes the statistics shipped with the surrogate (``"fute-mini"``
         has them; others need texts here).  The student of a lone data set blends the
         reference's second moment, which counts as much as one text for every feature,
-        with that of its own texts if it learns labels; with 100 labelled rows that is
-        better than either (SST-2: .65 instead of .61 with the rows' own), with 2,000 it
-        costs nothing (.77, .76).  For numbers, which shipped statistics overshoot far
+        with that of its own texts if it learns labels: with 100 labelled rows that is
+        better than the rows' own alone (SST-2: .65 instead of .61), with 2,000 it costs
+        nothing (.77, .76).  For numbers, which shipped statistics overshoot far
         where texts vary more than those, it takes its own texts' alone.
         The same reference must be used for all embeddings that are compared.
     target_encoding : {"label", "text"}, default="label"

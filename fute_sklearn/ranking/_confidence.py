@@ -139,10 +139,8 @@ class Evidence(TableAttribute):
         """
         linear, least = self.scorer.linear_loss(), -np.inf
         if linear is not None:
-            wrong = np.zeros(len(linear.losses))
-            least = (
-                round(linear.of(wrong), 12) + 0.0
-            )  # errors of the sum are none of it
+            # Without the rounding errors of a sum over the rows.
+            least = round(linear.of(np.zeros(len(linear.losses))), 12) + 0.0
         best = perfect_score(self.scorer)
         return min(least, best), max(least, best)
 
