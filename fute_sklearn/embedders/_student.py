@@ -112,7 +112,14 @@ class BaseStudent(BaseEstimator):
         -------
         self : object
             The fitted student.
+
+        Raises
+        ------
+        ValueError
+            If labels are expected and y holds numbers that are not all whole.
         """
+        if self._kind == "label":
+            refuse_numbers(y := plain(y))
         fitted = clone(self.embedder).fit(X, y, kind=self._kind)
         self.__dict__.update(
             (name, value)
@@ -338,30 +345,6 @@ class StudentClassifier(ClassifierMixin, BaseStudent):
     """
 
     _kind = "label"
-
-    def fit(self, X: Any, y: Any) -> StudentClassifier:
-        """Fit the student to texts X and labels y.
-
-        Parameters
-        ----------
-        X : sequence of str of length n_samples
-            The texts.
-        y : sequence of length n_samples
-            Their labels.
-
-        Returns
-        -------
-        self : object
-            The fitted student.
-
-        Raises
-        ------
-        ValueError
-            If y holds numbers that are not all whole.
-        """
-        refuse_numbers(y := plain(y))
-        super().fit(X, y)
-        return self
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return log-probabilities of the classes.
