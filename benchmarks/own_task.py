@@ -27,7 +27,8 @@ one-sided exact test at 5 % on the rows that describe their task): the others an
 the majority does, or at random.
 
 Then, for the models that are better than the majority class, how often `match_labels`
-finds out what all of their renamed labels mean, and how sure it says to be.
+finds out what all of their renamed labels mean, and how sure it says to be; beside it,
+how often k labelled rows do on which the model is run (200 draws).
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from own_task_bed import (
     labelled_rows,
     make_bed,
     names_in_common,
+    rows_match,
     share_distances,
 )
 from scipy.optimize import linear_sum_assignment
@@ -165,9 +167,9 @@ def recalls(values: np.ndarray, bed: OwnTasks, rows: np.ndarray) -> list[float]:
 
 
 def matching(
-    surrogate: str, task: Task, hidden: Task, data: Task, chance: float
-) -> tuple[int, bool, float, list[tuple[bool, float]], float]:
-    """Number of labels, whether all are right, confidence, per label, and chance."""
+    surrogate: str, task: Task, hidden: Task, data: Task
+) -> tuple[int, bool, float, list[tuple[bool, float]]]:
+    """Number of labels, whether all are right, confidence, and both per label."""
     match = match_labels(hidden, data, embedder=MomentEmbedder(surrogate))
     columns = hidden.targets.proba.T
     true = {}
@@ -179,7 +181,7 @@ def matching(
         for old, new in match.names.items()
     ]
     whole = all(found for found, _ in each) and len(each) == len(data.targets.names)
-    return len(task.targets.names), whole, match.confidence, each, chance
+    return len(task.targets.names), whole, match.confidence, each
 
 
 def one_seed(args: Any, seed: int) -> dict[str, Any]:
@@ -202,11 +204,14 @@ def one_seed(args: Any, seed: int) -> dict[str, Any]:
         },
         "n_sure": int(chosen[1].sum()),
         "matches": [
-            matching(
-                args.surrogate,
-                bed.labelled[i],
-                bed.opaque[i],
-                bed.data_sets[bed.own[i]],
+            (
+                *matching(
+                    args.surrogate,
+                    bed.labelled[i],
+                    bed.opaque[i],
+                    bed.data_sets[bed.own[i]],
+                ),
+                [rows_match(bed, i, count, seed) for count in COUNTS],
                 bed.chances[i],
             )
             for i in np.flatnonzero(bed.chances < 0.5)
@@ -252,11 +257,14 @@ def print_matches(runs: list[dict[str, Any]]) -> None:
         share = np.mean([whole for _, whole, *_ in some])
         print(f"\nmodels better than the majority, {label}: {len(some)}")
         print(f"all labels matched right: {share:.3f}")
+        by_rows = np.mean([rows for *_, rows, _ in some], axis=0)
+        for count, mean in zip(COUNTS, by_rows, strict=True):
+            print(f"  by {count} labelled rows on which it is run: {mean:.3f}")
     heads = ("models", "stated", "right", "labels", "stated", "right")
     print(f"{'stated confidence':20s}" + "".join(f"{head:>8s}" for head in heads))
     for low, high in itertools.pairwise((0.0, 0.5, 0.8, 0.9, 1.01)):
         wholes = [(c, w) for _, w, c, *_ in found if low <= c < high]
-        each = [(c, w) for *_, e, _ in found for w, c in e if low <= c < high]
+        each = [(c, w) for _, _, _, e, *_ in found for w, c in e if low <= c < high]
         cells = ""
         for some in (wholes, each):
             stated, right = np.mean(some, axis=0) if some else (np.nan, np.nan)

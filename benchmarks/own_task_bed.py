@@ -132,6 +132,26 @@ def share_distances(bed: OwnTasks) -> np.ndarray:
     return np.array([-np.abs(shares(m) - data).sum(1) for m in bed.labelled])
 
 
+def rows_match(bed: OwnTasks, model: int, count: int, seed: int) -> float:
+    """How often labelled rows, on which a model is run, tell what all its labels mean.
+
+    Labels that suit alike are drawn.
+    """
+    task = bed.data_sets[bed.own[model]]
+    ours, theirs = task.targets.names, bed.labelled[model].targets.names
+    true = np.array([ours.index(name) if name in ours else -1 for name in theirs])
+    y, found = task.targets.proba.argmax(1), bed.answers[model][bed.own[model]]
+    rng = np.random.default_rng(seed)
+    right = []
+    for rows in draws(len(y), count, N_DRAWS, seed):
+        table = np.zeros((len(theirs), len(ours)))
+        np.add.at(table, (found[rows], y[rows]), 1)
+        order = rng.permutation(len(ours))
+        places, columns = linear_sum_assignment(-table[:, order])
+        right.append(np.array_equal(true[places], order[columns]))
+    return float(np.mean(right))
+
+
 def labelled_rows(bed: OwnTasks, count: int, seed: int) -> np.ndarray:
     """Likeness (n_draws, n_models, n_data) by rows on which every model is run.
 

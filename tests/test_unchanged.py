@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from tests.reference_embeddings import STEADY, STORED, embeddings, where_made
 
 
+@pytest.mark.filterwarnings("ignore:the tasks' own 6 texts")
 def test_embeddings_are_those_that_are_stored():
     """Bit for bit on one machine (see the script); to a tolerance on any.
 
