@@ -321,9 +321,8 @@ class MomentEmbedder(SurrogateEmbedder):
         return found
 
     def _is_lone(self, task: Task) -> bool:
-        """Whether a data set is no part of a zoo, which nobody asks its student."""
-        learned = isinstance(self.reference, ReferenceTexts)
-        return task.origin == "data" and not learned and not self._is_reference(task)
+        """Whether a data set is compared with no zoo, so that its student counts."""
+        return task.origin == "data" and not isinstance(self.reference, ReferenceTexts)
 
     def _is_reference(self, task: Task) -> bool:
         return self.reference is not None and self._reference_texts() == task.texts

@@ -129,7 +129,7 @@ class Evidence(TableAttribute):
         gains = self.expected - self.blind
         known = gains[~np.isnan(gains)]
         usual = max(float(known.mean()), 0.0) if len(known) else 0.0
-        return (self.errors.gain - 1) * np.clip(gains, 0.0, usual)
+        return (self.errors.gain - 1) * np.clip(np.nan_to_num(gains), 0.0, usual)
 
     @cached_property
     def bounds(self) -> tuple[float, float]:

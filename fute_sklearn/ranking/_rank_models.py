@@ -255,8 +255,11 @@ def rank_models(
     embedder = checked_embedder(embedder)
     if target is None:
         has_past = not isinstance(past, Sequence) or len(past) > 0
-        needs = to_match or wanted or n_labelled or labelled is not None or has_past
-        _refuse_without_labels(bool(needs))
+        if to_match or wanted or n_labelled or labelled is not None or has_past:
+            raise ValueError(
+                "y is None: labels are needed to match labels, for baselines, labelled "
+                "rows and past tasks; give y, or leave these out."
+            )
         return table_without_labels(
             wrapped,
             given,
@@ -310,14 +313,6 @@ def rank_models(
         )
         return with_rows(table, rows, complete=True)
     return table
-
-
-def _refuse_without_labels(needed: bool) -> None:
-    if needed:
-        raise ValueError(
-            "y is None: labels are needed to match labels, for baselines, labelled "
-            "rows and past tasks; give y, or leave these out."
-        )
 
 
 def _facts_of_texts(
