@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,8 @@ class _Segment:
             raise ValueError("its size differs")
         flat: np.ndarray
         if self.n_bytes > MAPPED_BYTES:
-            flat = np.memmap(self.data, self.dtype, mode="r")
+            # As a plain array: to cut a memory map costs as much as to read a text.
+            flat = np.asarray(np.memmap(self.data, self.dtype, mode="r"))
         else:
             flat = np.fromfile(self.data, self.dtype)
         return flat.reshape(-1, self.width)
@@ -218,7 +219,8 @@ class EncoderCache:
         if self._index is None or not states:
             return
         try:
-            segment = self._write(list(states), iter(states.values()))
+            checks = [_check(key, rows) for key, rows in states.items()]
+            segment = self._write(list(states), list(states.values()), checks)
             rows = self._open[segment.path] = segment.load()
             # Memory maps take the place of what was computed.
             for i, key in enumerate(states):
@@ -228,23 +230,24 @@ class EncoderCache:
         except (OSError, ValueError) as error:
             warn_unusable(self._index.folder, error)
 
-    def _write(self, keys: list[str], states: Iterator[np.ndarray]) -> _Segment:
+    def _write(
+        self, keys: list[str], blocks: list[np.ndarray], checks: list[int]
+    ) -> _Segment:
         """Write a segment; nothing of it stays if that fails."""
         assert self._index is not None
         path = self._index.folder / f"{uuid.uuid4().hex}.index"
         data, partial = path.with_suffix(".states"), path.with_suffix(".partial")
-        lengths, checks = [], []
+        dtype, width = blocks[0].dtype, blocks[0].shape[1]
+        lengths = [len(block) for block in blocks]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(partial, "wb") as file:
-                for key, rows in zip(keys, states, strict=True):
-                    file.write(np.ascontiguousarray(rows).tobytes())
-                    lengths.append(len(rows))
-                    checks.append(_check(key, rows))
+                for block in blocks:
+                    file.write(np.ascontiguousarray(block).data)
             os.replace(partial, data)
             record = {
-                "dtype": rows.dtype.str,
-                "width": rows.shape[1],
+                "dtype": dtype.str,
+                "width": width,
                 "keys": keys,
                 "lengths": lengths,
                 "checks": checks,
@@ -256,7 +259,7 @@ class EncoderCache:
                 discard(one)
             raise
         starts = np.cumsum([0, *lengths])
-        segment = _Segment(path, rows.dtype, rows.shape[1], lengths, checks, starts)
+        segment = _Segment(path, dtype, width, lengths, checks, starts)
         self._index.add(segment, keys)
         return segment
 
@@ -279,29 +282,48 @@ class EncoderCache:
             return
 
     def _merge(self, segments: list[_Segment]) -> None:
-        assert self._index is not None
-        where = self._index.where
         kinds = {(one.dtype, one.width) for one in segments}
         for kind in kinds:
             alike = [one for one in segments if (one.dtype, one.width) == kind]
-            keys = [
-                key
-                for one in alike
-                for key in self._index.segments[one.path.name][1]
-                if where.get(key, (None,))[0] is one
-            ]
-            sound = {key: rows for key in keys if (rows := self.get(key)) is not None}
-            if sound:
-                merged = self._write(list(sound), iter(sound.values()))
-                self._open[merged.path] = merged.load()
-                for i, key in enumerate(sound):
-                    start, end = merged.starts[i : i + 2]
-                    self._kept[key] = self._open[merged.path][start:end]
-            for one in alike:
-                self._open.pop(one.path, None)
-                self._index.forget(one)
-                discard(one.path)
-                discard(one.data)
+            self._merge_alike(alike)
+
+    def _merge_alike(self, segments: list[_Segment]) -> None:
+        """Write what is sound of segments of one form as one."""
+        assert self._index is not None
+        found = [text for one in segments for text in self._sound(one)]
+        if found:
+            keys, blocks, checks = map(list, zip(*found, strict=True))
+            merged = self._write(keys, blocks, checks)
+            rows = self._open[merged.path] = merged.load()
+            for i, key in enumerate(keys):
+                if key in self._kept:  # its old rows keep a removed file open
+                    self._kept[key] = rows[merged.starts[i] : merged.starts[i + 1]]
+        for one in segments:
+            self._open.pop(one.path, None)
+            self._index.forget(one)
+            discard(one.path)
+            discard(one.data)
+
+    def _sound(self, segment: _Segment) -> list[tuple[str, np.ndarray, int]]:
+        """Return key, rows and checksum of sound texts that the index still has."""
+        assert self._index is not None
+        found = []
+        try:
+            rows = self._open.get(segment.path)
+            rows = segment.load() if rows is None else rows
+            for i, key in enumerate(self._index.segments[segment.path.name][1]):
+                block = rows[segment.starts[i] : segment.starts[i + 1]]
+                if self._index.where.get(key, (None,))[0] is segment:
+                    found.append((key, block, segment.checks[i]))
+        except FileNotFoundError:  # removed by another process
+            return []
+        except ValueError as error:
+            warn_damaged(segment.data, error)
+            return []
+        sound = [one for one in found if _check(*one[:2]) == one[2]]
+        if len(sound) < len(found):
+            warn_damaged(segment.data, "checksums differ")
+        return sound
 
     def _remove_stale(self) -> None:
         """Remove files that killed processes and earlier versions have left."""
@@ -319,4 +341,4 @@ class EncoderCache:
 def _check(key: str, rows: np.ndarray) -> int:
     """Return the checksum of a text's states, their form, and the text they are of."""
     form = f"{key} {rows.dtype.str} {rows.shape}"
-    return zlib.crc32(rows.tobytes(), zlib.crc32(form.encode()))
+    return zlib.crc32(np.ascontiguousarray(rows).data, zlib.crc32(form.encode()))

@@ -151,6 +151,22 @@ def test_many_small_segments_become_one(tmp_path):
             np.testing.assert_array_equal(read.get(f"k{i}"), np.full((i + 1, 4), i))
 
 
+def test_damage_does_not_spread_when_segments_are_merged(tmp_path):
+    first = EncoderCache(tmp_path)
+    for i in range(20):
+        first.put({f"k{i}": np.full((2, 4), i, np.float32)})
+    place = first._index.where["k7"][0].data  # noqa: SLF001
+    place.write_bytes(place.read_bytes()[:-1] + b"\xff")
+    cache = EncoderCache(tmp_path)
+    for i in range(20, 32):
+        cache.put({f"k{i}": np.full((2, 4), i, np.float32)})
+    with pytest.warns(DamagedCacheWarning, match=place.name):
+        cache.put({"k32": np.ones((2, 4), np.float32)})
+    assert len(list(tmp_path.glob("*.states"))) == 1
+    read = EncoderCache(tmp_path)
+    assert [i for i in range(33) if read.get(f"k{i}") is None] == [7]
+
+
 def test_segments_that_another_process_merged_are_found(tmp_path):
     reader = EncoderCache(tmp_path)
     run_forked(WRITER.format(folder=str(tmp_path), start=0, end=3))
