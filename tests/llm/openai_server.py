@@ -165,15 +165,21 @@ def chat_server(answer):
     return Server(respond)
 
 
-def force_server(model, raw=True):
+def force_server(model, raw=True, copied=None):
     """Serve completions and chat without echo, whose tokens can be forced.
 
     The log-probabilities are those before the bias, as llama-server gives them; with
-    ``raw=False`` those after it, as OpenAI gives them.
+    ``raw=False`` those after it, as OpenAI gives them.  With ``copied``, the
+    log-probability of a token that a grammar of characters spells, it is a proxy that
+    has no path for tokens.
     """
 
     def choice(prompt, body):
         names = model.tokenizer.convert_ids_to_tokens
+        spelled = re.fullmatch('root ::= "(.*)"', body.get("grammar", ""))
+        if spelled:
+            words = re.findall(r"\s*\S+", spelled[1])
+            return spelled[1], [(word, copied) for word in words]
         forced = [int(one) for one in body.get("logit_bias", {})]
         forced += [
             int(one) for one in re.findall(r"<\[(\d+)\]>", body.get("grammar", ""))
@@ -193,17 +199,25 @@ def force_server(model, raw=True):
         return "".join(tokens), list(zip(tokens, values, strict=True))
 
     def respond(path, body):
-        if path == "/tokenize":
+        if path.endswith("/tokenize"):
+            if copied is not None:
+                return 404, "application/json", {"error": {"message": "no such path"}}
             return {"tokens": model.tokenizer(body["content"])["input_ids"]}
         chat = path.endswith("/chat/completions")
         prompt = body["messages"][0]["content"] if chat else body["prompt"]
         if not isinstance(prompt, str):
             prompt = prompt[0]
         text, path_ = choice(prompt, body)
+        number = model.tokenizer.convert_tokens_to_ids
         if chat:
             found = chat_choice(text, path_[:1], path=path_)
+            for token in found["logprobs"]["content"]:
+                token["id"] = number(token["token"].strip())
             return whole([found], kind="chat.completion")
-        content = [{"token": token, "logprob": value} for token, value in path_]
+        content = [
+            {"token": token, "logprob": value, "id": number(token.strip())}
+            for token, value in path_
+        ]
         found = {"index": 0, "finish_reason": "length", "text": text}
         return whole([{**found, "logprobs": {"content": content}}])
 

@@ -49,7 +49,8 @@ EXPECTED = {
         "continued": ("continued, text only", None),
     },
     "litellm": {
-        "auto": ("chat, top-k with bounds", None),
+        "auto": ("completions, forced", EXACT),
+        "chat": ("chat, forced", EXACT),
         "text": ("text, text only", None),
         "continued": ("continued, text only", None),
     },

@@ -91,6 +91,23 @@ def test_chats_are_made_to_answer_with_the_labels(serve, model):
     assert client.fingerprint != client_of(server).fingerprint
 
 
+@pytest.mark.parametrize("interface", ["completions", "chat"])
+def test_proxies_tell_tokens_by_copying(interface, serve, model):
+    server = serve(force_server(model, copied=-0.4))
+    client = client_of(server, interface=interface)
+    assert client.fidelity == "forced"
+    found = client.score(["a fine film"], [[*OPTIONS, " fine film"]])[0]
+    expected = model.score(["a fine film"], [[*OPTIONS, " fine film"]])[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_tokens_of_uncertain_copies_are_not_taken(serve, model):
+    server = serve(force_server(model, copied=-4.0))
+    client = client_of(server, interface="completions")
+    with pytest.raises(LanguageModelServerError, match="told to copy ' Paris'"):
+        client.score(["a fine film"], [OPTIONS])
+
+
 def test_log_probabilities_after_the_bias_are_not_taken_for_scores(serve, model):
     server = serve(force_server(model, raw=False))
     assert client_of(server, interface="chat").fidelity == "top-k with bounds"

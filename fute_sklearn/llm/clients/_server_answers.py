@@ -18,6 +18,7 @@ from ...exceptions import LanguageModelServerError
 
 PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
+SURE_COPY = math.log(0.05)  # other tokens that spell the same are far less likely
 
 
 def _fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServerError:
@@ -164,21 +165,23 @@ def text_score(choices: Sequence[Any], text: str) -> list[float]:
 
 
 def generated_tokens(choices: Sequence[Any]) -> list[list[Any]]:
-    """Return the tokens that were generated with their log-probabilities."""
+    """Return the generated tokens, their log-probabilities, and numbers if told."""
     found = choices[0].logprobs
     content = _part(found, "content")
     if content:  # as in chats
-        pairs = [[_part(one, "token"), _part(one, "logprob")] for one in content]
+        names = ("token", "logprob", "id")
+        rows = [[_part(one, name) for name in names] for one in content]
     else:
         tokens, values = _part(found, "tokens"), _part(found, "token_logprobs")
-        pairs = [list(pair) for pair in zip(tokens or [], values or [], strict=True)]
-    if not pairs or not all(isinstance(token, str) for token, _ in pairs):
+        pairs = zip(tokens or [], values or [], strict=True)
+        rows = [[*pair, None] for pair in pairs]
+    if not rows or not all(isinstance(row[0], str) for row in rows):
         raise _fault(
             "no logprobs",
             "the server gave no log-probabilities of the tokens that it generated.",
         )
-    _sound([value for _, value in pairs])
-    return pairs
+    _sound([value for _, value, _ in rows])
+    return rows
 
 
 def _part(found: Any, name: str) -> Any:
@@ -188,16 +191,16 @@ def _part(found: Any, name: str) -> Any:
 
 def forced_values(choices: Sequence[Any], option: str, count: int) -> list[float]:
     """Return the log-probability of each token that the server had to generate."""
-    pairs = generated_tokens(choices)[:count]
+    rows = generated_tokens(choices)[:count]
     said = getattr(choices[0], "message", None)
     # The whole text, as a token may be a part of a character.
     written = (choices[0].text if said is None else said.content) or ""
-    if written.strip() != option.strip() or len(pairs) < count:
+    if written.strip() != option.strip() or len(rows) < count:
         raise _fault(
             "not forced",
             f"the server was told to generate {option!r}, and wrote {written!r:.60}.",
         )
-    return _sound([value for _, value in pairs])
+    return _sound([value for _, value, _ in rows])
 
 
 def forced_score(choices: Sequence[Any], option: str, count: int) -> list[float]:
@@ -211,6 +214,23 @@ def token_numbers(found: Any) -> list[int]:
     if not tokens or not all(type(token) is int and token >= 0 for token in tokens):
         raise _fault("no tokenizer", f"{found!r:.80} are no numbers of tokens.")
     return list(tokens)
+
+
+def copied_tokens(choices: Sequence[Any], option: str) -> list[int]:
+    """Return the numbers of the tokens of a string that was copied for sure."""
+    spelled, numbers, total = "", [], 0.0
+    for token, value, number in generated_tokens(choices):
+        if spelled == option:  # what follows ends the text
+            break
+        spelled, total = spelled + token, total + value
+        numbers.append(number)
+    if spelled != option or total < SURE_COPY:
+        raise _fault(
+            "no tokenizer",
+            f"told to copy {option!r}, the server wrote {spelled!r:.60} with "
+            f"log-probability {total:.2f}, so that its tokens are in doubt.",
+        )
+    return token_numbers({"tokens": numbers})
 
 
 def continued_texts(choices: Sequence[Any]) -> list[str]:

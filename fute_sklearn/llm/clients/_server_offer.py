@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +20,8 @@ CONTEXT, QUESTION = "The capital of France is", "What is the capital of France?"
 KNOWN, NOISE, PERMUTED = " Paris", " purple zebra", " zebra purple"
 AGREEMENT = 0.1  # nats between two requests for the same number; batches round
 TOKENIZERS = (("/tokenize", "content"), ("/extras/tokenize", "input"))
+COPIED = len(TOKENIZERS)  # no path: read off what the server copies
+COPIES = 8
 # Faults of the connection or the account, which tell nothing of what a server offers.
 UNRELATED = {
     "APIConnectionError",
@@ -59,7 +62,7 @@ class Offer:
     lists : bool
         Whether a request may hold several prompts, or ask for several answers.
     tokenizer : int or None
-        Index of the path in TOKENIZERS that splits texts into tokens.
+        Index of the path in TOKENIZERS that splits texts into tokens, or COPIED.
     """
 
     interface: str
@@ -129,11 +132,14 @@ class OfferFinder:
 
     # Requests -------------------------------------------------------------------
 
-    async def _generated(self, request: Request) -> tuple[str, float, str]:
-        """Return a generated token, its log-probability, and what to score for it."""
-        token, value = (await self.send(request))[0]
+    async def _generated(self, request: Request) -> tuple[str, float, str, bool]:
+        """Return a generated token, its log-probability, and what to score for it.
+
+        Last comes whether the server tells the token's number.
+        """
+        token, value, number = (await self.send(request))[0]
         # A blank may become part of the next token.
-        return token, value, token if token.strip() else KNOWN
+        return token, value, token if token.strip() else KNOWN, number is not None
 
     async def _echoed(self, known: str, lists: bool) -> list[float]:
         """Return the log-likelihoods of ``known``, NOISE and PERMUTED, from echoes."""
@@ -166,7 +172,7 @@ class OfferFinder:
             found.append(await self.send(replace(request, read=read)))
         return [sum(found[0]), sum(found[1][:first]), sum(found[1][first:])]
 
-    async def tokens(self, text: str, tokenizer: int) -> list[int]:
+    async def _tokens(self, text: str, tokenizer: int) -> list[int]:
         """Return a text's tokens by one of the server's paths."""
         return await self.send(tokens_request(self.request, text, tokenizer))
 
@@ -176,7 +182,7 @@ class OfferFinder:
         """Score by echoed prompts."""
         offer = Offer("completions", "echo")
         body = {"prompt": CONTEXT, "max_tokens": 1, "logprobs": 1}
-        token, value, known = await self._generated(
+        token, value, known, _ = await self._generated(
             self.request("completions", body, answers.generated_tokens)
         )
         try:
@@ -203,8 +209,8 @@ class OfferFinder:
     async def _proved_force(
         self, interface: str, context: str, request: Request
     ) -> Offer:
-        token, value, known = await self._generated(request)
-        offer = Offer(interface, "forced", tokenizer=await self._splits())
+        token, value, known, numbered = await self._generated(request)
+        offer = Offer(interface, "forced", tokenizer=await self._splits(numbered))
         scores = await self._forced(offer, context, known)
         self._prove("a forced token", token, value, scores)
         return offer
@@ -248,30 +254,35 @@ class OfferFinder:
             body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return self.request("chat", body, read, rows)
 
-    async def _splits(self) -> int:
-        """Return the index of the path that splits texts into tokens."""
-        reason: Exception | None = None
-        for i in range(len(TOKENIZERS)):
+    async def _splits(self, numbered: bool) -> int:
+        """Return the index of the way in which texts are split into tokens."""
+        reasons = []
+        for i in range(COPIED + numbered):
             try:
-                await self.tokens(KNOWN, i)
+                if i == COPIED:
+                    await self.send(copied_request(self.request, KNOWN))
+                else:
+                    await self._tokens(KNOWN, i)
                 return i
             except LanguageModelServerError as error:
                 if error.kind in UNRELATED:
                     raise
-                reason = error
+                reasons.append(str(error))
         raise LanguageModelServerError(
-            f"the server does not tell the tokens of a text: {reason}",
+            f"the server does not tell the tokens of a text: {' | '.join(reasons)}",
             "no tokenizer",
         )
 
     async def option_tokens(self, offer: Offer, option: str) -> list[int]:
         """Return the tokens of a string in the place where it is scored."""
         assert offer.tokenizer is not None
+        if offer.tokenizer == COPIED:
+            return await self.send(copied_request(self.request, option))
         if offer.interface == "chat":
-            return await self.tokens(option, offer.tokenizer)
+            return await self._tokens(option, offer.tokenizer)
         # After a word, as some tokenizers add a blank to the start of a text.
-        before = await self.tokens("it", offer.tokenizer)
-        whole = await self.tokens(f"it{option}", offer.tokenizer)
+        before = await self._tokens("it", offer.tokenizer)
+        whole = await self._tokens(f"it{option}", offer.tokenizer)
         if whole[: len(before)] != before or len(whole) == len(before):
             raise LanguageModelServerError(
                 f"no token starts where {option!r} starts. [merged tokens]",
@@ -354,3 +365,20 @@ def tokens_request(
     """Ask for the tokens of a text."""
     path, name = TOKENIZERS[tokenizer]
     return request("tokenize", {"path": path, name: text}, answers.token_numbers)
+
+
+def copied_request(request: Callable[..., Request], option: str) -> Request:
+    """Ask for the tokens of a string by making the server copy it.
+
+    Proxies pass on no path for tokens, but numbers of generated ones.  A grammar of
+    characters would allow any tokens that spell the string; after some copies of it the
+    model's own are by far the likeliest.
+    """
+    start = "it" if option[:1].isspace() else ""  # the place where it will be scored
+    body = {
+        "prompt": f"{start}{option}\n" * COPIES + start,
+        "max_tokens": len(option.encode()) + 1,
+        "logprobs": 1,
+        "grammar": f"root ::= {json.dumps(option, ensure_ascii=False)}",
+    }
+    return request("completions", body, partial(answers.copied_tokens, option=option))
