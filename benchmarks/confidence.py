@@ -5,21 +5,23 @@
 
 For every target of the beds (see ``beds.py``) the models of all other domains are
 ranked with 400 labelled rows of the target; the truth is their accuracy on other rows
-of it.  Prints for each target the straight line from the expected scores to the true
+of it. Prints for each target the straight line from the expected scores to the true
 ones: its slope, how far it lies above at their mean, and what is left beyond it and the
 truth's own error, which are the students' errors; at last their root mean squares as
 shares of the range from the label prior's score to a perfect one, and how much more
 models gain by telling rows apart than their students. Over all targets of a bed it
 prints how often 90 % intervals hold the truth (widened by the error of the truth,
 measured on up to 1,000 rows), how often 90 % shortlists hold the best and which share
-of the pool they are, and how far stated probabilities of one model to beat another are
-from what came out (expected calibration error, ten bins); beside that, equally long
-shortlists by the baselines. Then the same with k labelled rows that every model
-answers: rank correlation and regret of the expected scores alone, of the labelled rows
-alone and of both. ``--past`` takes the other targets of the bed for past tasks, on
-which the models' scores are known, but those of the target's own domain. Last, what is
-said of pools of twenty models of one kind that are equal (trained on resamples of the
-target's domain) or useless (trained on shuffled labels).
+of the pool they are (and in which range both would be for nine of ten beds of as many
+targets if the posteriors were right, as all models of a target err together), and how
+far stated probabilities of one model to beat another are from what came out (expected
+calibration error, ten bins); beside that, equally long shortlists by the baselines.
+Then the same with k labelled rows that every model answers: rank correlation and regret
+of the expected scores alone, of the labelled rows alone and of both. ``--past`` takes
+the other targets of the bed for past tasks, on which the models' scores are known, but
+those of the target's own domain. Last, what is said of pools of twenty models of one
+kind that are equal (trained on resamples of the target's domain) or useless (trained on
+shuffled labels).
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ N_BINS = 10
 BASELINES = ("prior", "moment")
 PHRASES = ("take", "cannot be told apart", "none is better than the majority class")
 Z90 = 1.6449
+N_TRUTHS = 2000
 
 
 def ranked(
@@ -75,6 +78,22 @@ def held(posterior: ScorePosterior, truth: pd.Series, n_rows: int) -> dict[str, 
             regret_loss(gains, posterior.mean),
         ],
     }
+
+
+def if_right(posterior: ScorePosterior, n_rows: int, seed: int) -> np.ndarray:
+    """What `held` would find for truths that are drawn from the posterior itself.
+
+    Returns the shares of intervals and shortlists that hold (N_TRUTHS, 2).
+    """
+    rng = np.random.default_rng(seed)
+    mean = posterior.mean
+    true = rng.multivariate_normal(mean, posterior.covariance, N_TRUTHS)
+    true = np.clip(true, *posterior.bounds)
+    noise = true * (1 - true) / n_rows
+    seen = true + np.sqrt(noise) * rng.standard_normal(true.shape)
+    inside = abs(seen - mean) < Z90 * np.sqrt(posterior.deviation**2 + noise)
+    chosen = [posterior.names.index(name) for name in posterior.shortlist()]
+    return np.stack([inside.mean(1), np.isin(true.argmax(1), chosen)], axis=1)
 
 
 def line_of(expected: np.ndarray, gains: np.ndarray, n_rows: int) -> str:
@@ -157,7 +176,9 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
             count = len(plain.attrs["shortlist"])
             top = set(plain[f"{name}_score"].nlargest(count).index)
             found[f"{name} holds"] = float(bool(best & top))
-        out.setdefault("0", []).append(found)
+        place = len(out.setdefault("0", []))
+        found["if right"] = if_right(posterior, test.n_samples, place)
+        out["0"].append(found)
         gains = truth[list(posterior.names)].to_numpy()
         found["errors"] = errors_of(plain, gains, test.n_samples)
         print(f"  {target:18s} {line_of(posterior.mean, gains, test.n_samples)}")
@@ -194,6 +215,10 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
             f"{'':{len(name)}s}{count:>6s}{mean['cover']:16.3f}{mean['holds']:17.2f}"
             f"{mean['share']:9.2f}{error:20.3f}"
         )
+    drawn = np.mean([row["if right"] for row in found["0"]], axis=0)
+    for i, what in enumerate(("intervals", "shortlists")):
+        low, high = np.quantile(drawn[:, i], [0.05, 0.95])
+        print(f"  right {what} would hold in {low:.2f} to {high:.2f}")
     for base in BASELINES:
         share = np.mean([r[f"{base} holds"] for r in found["0"]])
         print(f"  as many by {base}: hold the best {share:.2f}")

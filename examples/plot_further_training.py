@@ -101,7 +101,10 @@ print(gains.T.describe().loc[["min", "mean", "max"]].round(2).to_string())
 # *DataSize* and the *static list* (the mean gain on the other topics) do not look at
 # the target; *TextEmb* compares texts of source and target, *FUTE+TaskEmb* and
 # *FUTE+TuPaTE* the model with the target in the surrogate's parameters, and the
-# *expected score* is that of the model's student, before any further training.
+# *expected score* is that of the model's student, before any further training.  (Where
+# training losses were kept, :func:`~fute_sklearn.baselines.curve_gradients` of them can
+# be fused by :func:`~fute_sklearn.baselines.reciprocal_rank_fusion`; the settings of
+# the paper are in :func:`~fute_sklearn.presets.paper_settings`.)
 labelled = [MTEWrapper(model, name=key).label(texts) for key, model in models.items()]
 targets = [
     Task(list(part["few"].texts), part["few"].y, classes=CLASSES, name=name)
@@ -136,7 +139,9 @@ scores = {
 # %%
 # The table
 # ---------
-# Means over the topics, beside what is expected of a random ranking.
+# Means over the topics, beside what is expected of a random ranking: of the rank of the
+# best candidate (:func:`~fute_sklearn.metrics.average_rank_loss`), of
+# :func:`~fute_sklearn.metrics.ndcg_score`, of the rank correlation and of the regret.
 rows = {}
 for method, found in scores.items():
     reports = []

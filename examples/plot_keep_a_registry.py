@@ -28,6 +28,9 @@ from sklearn.svm import LinearSVC
 from fute_sklearn import (
     ExplanationDisplay,
     ModelRegistry,
+    cache_info,
+    clear_cache,
+    config_context,
     explain,
     settle_ranking,
 )
@@ -73,6 +76,21 @@ with tempfile.TemporaryDirectory() as folder:
     known, test = target.take(np.arange(200)), target.take(np.arange(200, 1000))
     table = registry.rank(known)
 
+    # %%
+    # Does a model still answer as it did?
+    # ------------------------------------
+    # One was trained again, on half of its posts.  Asked about two hundred of the
+    # registry's texts, how many answers have changed?  The
+    # :class:`~fute_sklearn.AnswerDrift` has an exact test.
+    part = domains["jetblue"].take(rng.permutation(domains["jetblue"].n_samples)[:400])
+    later = clone(models["SVM | jetblue"]).fit(list(part.texts), part.y)
+    for name, model in {"the same": models["SVM | jetblue"], "later": later}.items():
+        drift = registry.drift("SVM | jetblue", model)
+        print(
+            f"{name}: {drift.n_changed} of {drift.n_texts} changed, between "
+            f"{drift.low:.0%} and {drift.high:.0%} of all, p = {drift.p_value:.2g}"
+        )
+
 print(table[["score", "low", "high", "p_best"]].head().round(3))
 print(table.attrs["verdict"])
 
@@ -95,6 +113,18 @@ settled = settle_ranking(table, models, budget=300)
 print(settled.attrs["verdict"])
 print("spent:", settled.attrs["spent"])
 print(settled.attrs["answers"].notna().sum().sort_values().tail())
+
+# %%
+# What lies on disk
+# -----------------
+# Beside registries, what was encoded and answered is kept in a folder that
+# :func:`~fute_sklearn.set_config` sets for good, and :func:`~fute_sklearn.get_config`
+# tells.  A folder of its own, for as long as it is needed:
+with tempfile.TemporaryDirectory() as folder, config_context(cache_dir=folder):
+    explain(table, first, fourth)
+    kept = cache_info()["encoder"]
+    print(f"encoder: {kept['n_files']} files, {kept['n_bytes'] / 1024:.0f} kB")
+    print(f"removed: {clear_cache('encoder') / 1024:.0f} kB")
 
 # %%
 # The truth

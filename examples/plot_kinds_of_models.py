@@ -91,7 +91,8 @@ for name in chosen:
     models["net", name] = net_of(task)
 
 # %%
-# Every model labels the same 3,000 posts once; the vectors are closed-form moments.
+# Every model labels the same 3,000 posts once; the vectors are closed-form moments, in
+# an array that knows its space (:class:`~fute_sklearn.TaskVectors`).
 labelled = [
     (m if isinstance(m, MTEWrapper) else MTEWrapper(m))
     .set_params(name=" | ".join(key))
@@ -99,7 +100,7 @@ labelled = [
     for key, m in models.items()
 ]
 E = TaskVectorizer(MomentEmbedder()).fit_transform(labelled)
-print(E.shape)
+print(E.shape, E.fingerprint)
 
 # %%
 # Vectors are kept in a file, with the names of the models and of their space.

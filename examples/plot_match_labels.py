@@ -51,7 +51,8 @@ models = {
 }
 
 # %%
-# A model labels unlabelled posts.  What its labels mean, and how sure that is:
+# A model labels unlabelled posts.  What its labels mean, and how sure that is, a
+# :class:`~fute_sklearn.LabelMatch` tells:
 match = match_labels(MTEWrapper(models["SVM"]).label(unlabelled), target)
 for label, topic in sorted(match.names.items()):
     told = f"{label}: {topic}, sure by {match.confidences[label]:.2f}"

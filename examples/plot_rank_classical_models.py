@@ -16,7 +16,10 @@ ranking never sees, is each model's accuracy on the new topic.
 # Texts
 # -----
 # Eight topics with the labels *negative* and *positive*.  One of them is the target;
-# posts without an opinion serve as the unlabelled texts.
+# posts without an opinion serve as the unlabelled texts.  (Rows of your own are read by
+# :func:`~fute_sklearn.datasets.load_task_file`; mixed texts of many kinds come from
+# :func:`~fute_sklearn.datasets.unlabelled_texts`, or, as in the paper, from
+# :func:`~fute_sklearn.datasets.load_crossfit`.)
 import time
 from pathlib import Path
 

@@ -18,7 +18,13 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeRegressor
 
-from fute_sklearn import MomentEmbedder, MTEWrapper, StudentRanker, Task
+from fute_sklearn import (
+    MomentEmbedder,
+    MTEWrapper,
+    StudentRanker,
+    StudentRegressor,
+    Task,
+)
 from fute_sklearn.datasets import load_opinion_domains
 from fute_sklearn.metrics import regret_loss, spearman_score
 
@@ -75,6 +81,15 @@ for name, model in models.items():
 print(f"rank correlation {spearman_score(truth, scores):.2f}")
 print(f"regret {regret_loss(truth, scores):.2f} points")
 print(f"R2 of the model that is taken: {fit[order[0]]:.2f}")
+
+# %%
+# A student can be had alone, too: here of the numbers of three hundred posts of the
+# target, beside the regressor that was taken without being run on them.
+student = StudentRegressor(MomentEmbedder()).fit(some.texts, some.y)
+print("mean absolute error of the rows' own student: ", end="")
+print(f"{np.abs(student.predict(X[300:]) - wanted[300:]).mean():.2f}, ", end="")
+taken = models[order[0]]
+print(f"of the regressor: {np.abs(taken.predict(X[300:]) - wanted[300:]).mean():.2f}")
 
 # %%
 # Expected and true errors; colours are families.

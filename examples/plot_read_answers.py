@@ -79,7 +79,10 @@ for name, model in list(models.items())[:4]:
 
 # %%
 # The last label of a sentence is the one that is meant; "take" says so.  A parser reads
-# whole words in any case, and None, where there is none, is an abstention.
+# whole words in any case, and None, where there is none, is an abstention.  (Answers
+# that are to be free texts are copied by a :class:`~fute_sklearn.StudentGenerator`, and
+# scored by :func:`~fute_sklearn.metrics.exact_match_score` or
+# :func:`~fute_sklearn.metrics.token_f1_score`; that takes a larger surrogate.)
 parser = LabelParser(["negative", "positive"], take="last")
 wrapped = {name: MTEWrapper(model, parser=parser) for name, model in models.items()}
 task = domains[TARGET]

