@@ -264,6 +264,12 @@ def pools(args: argparse.Namespace, name: str, kind: str) -> Counter[str]:
         table = ranked(args, models, parts["known"], bed)
         for phrase in PHRASES:
             said[phrase] += phrase in table.attrs["verdict"]
+        test = parts["test"]
+        true = [np.mean(m.predict(list(test.texts)) == test.y) for m in models.values()]
+        most = max(Counter(test.y).values()) / test.n_samples
+        none, said_none = max(true) <= most, PHRASES[-1] in table.attrs["verdict"]
+        said["in truth none is better"] += none
+        said["both"] += none and said_none
     return said
 
 

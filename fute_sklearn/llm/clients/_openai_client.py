@@ -63,9 +63,9 @@ class OpenAIClient:
     The server may be OpenAI, vLLM, llama-server, llama-cpp-python, ``transformers
     serve``, a proxy such as litellm, or another; requests are sent by the package
     ``openai``.  Before log-probabilities are trusted they are proved by two or three
-    requests, or five to servers that take one prompt a request: the server must give
-    the same number for a token that it generates and for one that it is given, find a
-    likely text likelier than noise, and notice the order of words.  Every answer is
+    requests, beside those for the tokens of a text: the server must give the same
+    number for a token that it generates and for one that it is given, find a likely
+    text likelier than noise, and notice the order of words.  Every answer is
     validated and cached on disk when it arrives, so that a repeated or interrupted run
     does not send the same requests again; several processes share one job.
 
@@ -89,8 +89,8 @@ class OpenAIClient:
 default="auto"
         How labels are scored.  ``"completions"``: by the exact likelihoods of their
         strings after the prompt, on servers that echo prompts with log-probabilities
-        (vLLM) or can be made to generate given tokens (llama-server, llama-cpp-python;
-        one request per string).  ``"chat"``: of their strings as the answer to a
+        (vLLM) or can be made to generate given tokens (llama-server, llama-cpp-python,
+        also behind a proxy; one request per string).  ``"chat"``: of their strings as the answer to a
         message: exact on servers that can be made to generate given tokens, else
         bounds from the most likely first tokens.  ``"samples"``: by their frequencies
         in ``n_samples`` sampled answers.  ``"text"``, ``"continued"``: only the label
