@@ -90,11 +90,11 @@ default="auto"
         How labels are scored.  ``"completions"``: by the exact likelihoods of their
         strings after the prompt, on servers that echo prompts with log-probabilities
         (vLLM) or can be made to generate given tokens (llama-server, llama-cpp-python,
-        also behind a proxy; one request per string).  ``"chat"``: of their strings as the answer to a
-        message: exact on servers that can be made to generate given tokens, else
-        bounds from the most likely first tokens.  ``"samples"``: by their frequencies
-        in ``n_samples`` sampled answers.  ``"text"``, ``"continued"``: only the label
-        that the answer to a message, or the continued prompt, names is known.
+        also behind a proxy; one request per string).  ``"chat"``: of their strings as
+        the answer to a message: exact on servers that can be made to generate given
+        tokens, else bounds from the most likely first tokens.  ``"samples"``: by their
+        frequencies in ``n_samples`` sampled answers.  ``"text"``, ``"continued"``: only
+        the label that the answer to a message, or the continued prompt, names is known.
         ``"auto"`` takes the first of completions, chat, text and continued that the
         server supports; it is cached, and looked for again by the next client if a
         better one was not found (404).
