@@ -13,8 +13,9 @@ models gain by telling rows apart than their students. Over all targets of a bed
 prints how often 90 % intervals hold the truth (widened by the error of the truth,
 measured on up to 1,000 rows), how often 90 % shortlists hold the best and which share
 of the pool they are (and in which range both would be for nine of ten beds of as many
-targets if the posteriors were right, as all models of a target err together), and how
-far stated probabilities of one model to beat another are from what came out (expected
+targets if the posteriors were right, as all models of a target err together), for how
+many targets the verdict is right whether the best beats the majority class, and how far
+stated probabilities of one model to beat another are from what came out (expected
 calibration error, ten bins); beside that, equally long shortlists by the baselines.
 Then the same with k labelled rows that every model answers: rank correlation and regret
 of the expected scores alone, of the labelled rows alone and of both. ``--past`` takes
@@ -147,6 +148,11 @@ def past_truth(bed: Bed, name: str) -> dict[str, float]:
     }
 
 
+def majority_share(task: Any) -> float:
+    """Share of the most common label."""
+    return max(Counter(task.y).values()) / task.n_samples
+
+
 def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[Any]]:
     """Rank for every target of a bed, without and with labelled rows."""
     bed = make_bed(name, args.data, args.archives, args.texts, seed)
@@ -181,6 +187,8 @@ def one_bed(args: argparse.Namespace, name: str, seed: int) -> dict[str, list[An
         out["0"].append(found)
         gains = truth[list(posterior.names)].to_numpy()
         found["errors"] = errors_of(plain, gains, test.n_samples)
+        none = truth[plain.index[0]] <= majority_share(test)
+        found["verdict"] = none == (PHRASES[-1] in plain.attrs["verdict"])
         print(f"  {target:18s} {line_of(posterior.mean, gains, test.n_samples)}")
         print(
             f"  {'':18s} cover {found['cover']:.2f} holds {found['holds']:.0f} "
@@ -215,6 +223,8 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
             f"{'':{len(name)}s}{count:>6s}{mean['cover']:16.3f}{mean['holds']:17.2f}"
             f"{mean['share']:9.2f}{error:20.3f}"
         )
+    right = sum(row["verdict"] for row in found["0"])
+    print(f"  is the best above the majority: {right} of {len(found['0'])} right")
     drawn = np.mean([row["if right"] for row in found["0"]], axis=0)
     for i, what in enumerate(("intervals", "shortlists")):
         low, high = np.quantile(drawn[:, i], [0.05, 0.95])
@@ -266,8 +276,8 @@ def pools(args: argparse.Namespace, name: str, kind: str) -> Counter[str]:
             said[phrase] += phrase in table.attrs["verdict"]
         test = parts["test"]
         true = [np.mean(m.predict(list(test.texts)) == test.y) for m in models.values()]
-        most = max(Counter(test.y).values()) / test.n_samples
-        none, said_none = max(true) <= most, PHRASES[-1] in table.attrs["verdict"]
+        none = bool(max(true) <= majority_share(test))
+        said_none = PHRASES[-1] in table.attrs["verdict"]
         said["in truth none is better"] += none
         said["both"] += none and said_none
     return said
