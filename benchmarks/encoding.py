@@ -41,14 +41,19 @@ def encoder_flops(surrogate: Surrogate) -> float:
     return arch.n_encoder_layers * (8.0 * arch.d_model * inner + dense)
 
 
-def own_pass(surrogate: Surrogate, texts: list[str]) -> Callable[[], object]:
+def own_pass(surrogate: Surrogate, texts: list[str]) -> Callable[[], np.ndarray]:
     """The engine's pass, nothing cached."""
 
-    def run() -> None:
+    def run() -> np.ndarray:
         with config_context(cache_dir=None):
-            encode_texts(surrogate, texts, states=False).pooled()
+            return encode_texts(surrogate, texts, states=False).pooled()
 
     return run
+
+
+def off_by(found: np.ndarray, true: np.ndarray) -> float:
+    """Root mean square of the errors of texts' means, over that of their spread."""
+    return float(np.linalg.norm(found - true) / np.linalg.norm(true - true.mean(0)))
 
 
 def stock_loop(folder: Path, surrogate: Surrogate, texts: list[str]) -> Callable:
@@ -95,6 +100,8 @@ def measure_encoding(
     limit = tokens * encoder_flops(surrogate) / peak
     half = own_pass(load_surrogate(folder, dtype="bfloat16"), texts)
     short, _ = in_turns(half, own, repeats)
+    integers = own_pass(load_surrogate(folder, dtype="int8"), texts)
+    small, _ = in_turns(integers, own, repeats)
     return dict(
         [
             say("encoder: seconds for a thousand texts", fast / len(texts) * 1000),
@@ -102,5 +109,8 @@ def measure_encoding(
             say("encoder: time / the arithmetic's alone", fast / limit),
             say("encoder: share of padding", padding_share(surrogate, texts)),
             say("encoder: time in bfloat16 / the stock loop", short / slow),
+            say("encoder: time in int8 / the stock loop", small / slow),
+            say("encoder: means in bfloat16 are off by", off_by(half(), own())),
+            say("encoder: means in int8 are off by", off_by(integers(), own())),
         ]
     )

@@ -19,12 +19,15 @@ from safetensors.numpy import load_file
 from fute_sklearn.exceptions import SurrogateError, SurrogateNotFoundError
 
 from ._after_fork import threads_start
+from ._int8 import integer_weights
 from ._saved_weights import saved_weights
 
 DEFAULT_SURROGATE = "fute-mini"
 TINY_SURROGATE = "fute-tiny-random"
 BUILT_IN = Path(__file__).parent / "data"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Types of the weights; int8 is for the products of the encoder's pass only.
+PRECISIONS = {**DTYPES, "int8": torch.float32}
 MODEL_TYPES = ("t5", "mt5")
 # Code that comes with weights is never run, and nobody is asked whether to.
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
@@ -58,6 +61,8 @@ class Surrogate:
     names the space: weights, configuration, tokenizer and dtype.  ``fingerprint`` adds
     ``max_length``, so that it changes whenever an encoder output can.  ``starts`` are
     values that tuning starts from, learnt with the weights, by parameter name.
+    ``integers`` are the encoder's matrices in 8-bit integers with their units, if its
+    pass is to use them.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Surrogate:
     fingerprint: str
     starts: dict[str, np.ndarray] = field(default_factory=dict)
     folder: Path | None = None
+    integers: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @property
     def n_weights(self) -> int:
@@ -121,8 +127,9 @@ def load_surrogate(
         a saved T5, or a hub id such as ``"google-t5/t5-base"``.
     device : str, default="auto"
         A torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
-    dtype : {"float32", "bfloat16"}, default="float32"
-        Precision of weights and matrix products.
+    dtype : {"float32", "bfloat16", "int8"}, default="float32"
+        Precision of weights and matrix products; ``"int8"``, on a CPU only, is that of
+        the products of the encoder's pass, where all else is float32.
     max_length : int, default=128
         Longest text in tokens; longer ones are cut.
 
@@ -131,15 +138,20 @@ def load_surrogate(
     surrogate : Surrogate
         The frozen surrogate.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r}, expected one of {sorted(DTYPES)}.")
+    if dtype not in PRECISIONS:
+        raise ValueError(f"dtype={dtype!r}, expected one of {sorted(PRECISIONS)}.")
     threads_start()
     target = resolve_device(device)
+    if dtype == "int8" and target.type != "cpu":
+        raise ValueError(
+            f"dtype='int8' on device {str(target)!r}: integers are for CPUs only. "
+            "Remedy: dtype='bfloat16', or device='cpu'."
+        )
     source = os.fspath(name)
     with _LOCK:
         key = (source, str(target), dtype, 0)
         if key not in _LOADED:
-            _LOADED[key] = _load(source, target, DTYPES[dtype])
+            _LOADED[key] = _load(source, target, dtype)
         view = (*key[:3], max_length)
         if view not in _LOADED:
             base = _LOADED[key]
@@ -151,13 +163,17 @@ def load_surrogate(
         return _LOADED[view]
 
 
-def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
+def _load(name: str, device: torch.device, precision: str) -> Surrogate:
     found, config, tokenizer, folder = _open_weights(name)
+    dtype = PRECISIONS[precision]
     weights = {k: v.to(dtype).to(device) for k, v in found.items()}
     architecture = _architecture(config)
     learnt = folder / STARTS_FILE if folder is not None else None
     starts = load_file(learnt) if learnt is not None and learnt.exists() else {}
-    fingerprint = _fingerprint(weights, architecture, tokenizer, dtype, starts)
+    # torch's name of the precision, as ever
+    fingerprint = _fingerprint(
+        weights, architecture, tokenizer, f"torch.{precision}", starts
+    )
     return Surrogate(
         name=name,
         architecture=architecture,
@@ -170,6 +186,7 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Surrogate:
         fingerprint=fingerprint,
         starts=starts,
         folder=folder,
+        integers=integer_weights(weights) if precision == "int8" else {},
     )
 
 
@@ -321,11 +338,11 @@ def _fingerprint(
     weights: dict[str, torch.Tensor],
     architecture: Architecture,
     tokenizer: Any,
-    dtype: torch.dtype,
+    precision: str,
     starts: dict[str, np.ndarray],
 ) -> str:
     digest = hashlib.sha256(repr(architecture).encode())
-    digest.update(str(dtype).encode())
+    digest.update(precision.encode())
     digest.update(type(tokenizer).__name__.encode())
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = json.dumps(tokenizer.get_vocab(), sort_keys=True)

@@ -14,7 +14,7 @@ import torch
 from ._halving import halving
 from ._load import Surrogate
 from ._t5_encoder import encode, packed_attention
-from ._t5_parts import FrozenOps
+from ._t5_parts import FrozenOps, IntegerOps
 
 # Rows of a matrix product: enough that it runs at its full rate, few enough that a
 # single short text does not wait for many empty rows.
@@ -72,6 +72,8 @@ def _encode_pack(
     ids = np.zeros(max(room, ends[-1]), np.int64)
     ids[: ends[-1]] = np.concatenate(rows)
     ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
+    if surrogate.integers:
+        ops = IntegerOps(ops.weights, ops.epsilon, surrogate.integers)
     with torch.inference_mode():
         attend = packed_attention(ops, surrogate.architecture, lengths)
         tokens = torch.from_numpy(ids).to(surrogate.device)

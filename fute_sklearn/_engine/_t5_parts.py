@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ._int8 import rounded_rows
 from ._load import Architecture
 
 ACTIVATIONS = {
@@ -86,6 +87,30 @@ class FrozenOps(Ops):
     def residual(self, x: Tensor, added: Tensor) -> Tensor:
         """Add a block's output to its input, in place where nothing is recorded."""
         return x.add_(added) if torch.is_inference_mode_enabled() else x + added
+
+
+class IntegerOps(FrozenOps):
+    """Operations whose products are of integers, rounded by output and by input row.
+
+    Sums of integers are exact, so that a row's product depends on no other row.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Tensor],
+        epsilon: float,
+        integers: dict[str, tuple[Tensor, Tensor]],
+    ) -> None:
+        super().__init__(weights, epsilon)
+        self.integers = integers
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """Apply the weight ``name`` to the last axis of rows (n, inputs)."""
+        weight, unit = self.integers[name]
+        rows, units = rounded_rows(x)
+        # The only product of integers that torch has; torchao rests on it, too.
+        found = torch._int_mm(rows, weight)  # noqa: SLF001
+        return found.float().mul_(units).mul_(unit)
 
 
 def position_buckets(

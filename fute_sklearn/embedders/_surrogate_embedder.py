@@ -24,7 +24,7 @@ SURROGATE_CONSTRAINTS: dict[str, list[Any]] = {
     "surrogate": [str, HasMethods("__fspath__")],
     "max_length": [Interval(Integral, 2, None, closed="left")],
     "device": [str],
-    "dtype": [StrOptions({"float32", "bfloat16"})],
+    "dtype": [StrOptions({"float32", "bfloat16", "int8"})],
 }
 
 

@@ -115,6 +115,7 @@ class TaskEmbedder(SurrogateEmbedder):
 
     _parameter_constraints = {
         **SURROGATE_CONSTRAINTS,
+        "dtype": [StrOptions({"float32", "bfloat16"})],  # integers have no gradients
         "fine_tuning": [StrOptions({"none", "head", "full"})],
         "params": [StrOptions({"decoder", "all"})],
         "reduction": [StrOptions({"unit", "projection", "full"})],

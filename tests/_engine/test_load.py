@@ -66,8 +66,9 @@ def test_fingerprint_follows_weights_length_and_dtype(save_t5):
         load_surrogate(save_t5("two", d_ff=48)).fingerprint,
         load_surrogate(save_t5("one"), max_length=64).fingerprint,
         load_surrogate(save_t5("one"), dtype="bfloat16").fingerprint,
+        load_surrogate(save_t5("one"), dtype="int8").fingerprint,
     }
-    assert len(others | {one}) == 4
+    assert len(others | {one}) == 5
 
 
 def test_wrong_dtype():

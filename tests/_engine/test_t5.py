@@ -13,6 +13,7 @@ from fute_sklearn._engine import (
     TextObjective,
     TuneSettings,
     _likelihood,
+    _load,
     _packs,
     _tuning,
     encode_texts,
@@ -22,9 +23,10 @@ from fute_sklearn._engine import (
     task_batches,
     tune_labels,
 )
+from fute_sklearn._engine._int8 import integer_weights
 from fute_sklearn._engine._t5_decoder import Targets, Tuned, decode, remember
 from fute_sklearn._engine._t5_encoder import encode, padded_attention
-from fute_sklearn._engine._t5_parts import Ops
+from fute_sklearn._engine._t5_parts import IntegerOps, Ops
 from fute_sklearn._engine._tuned_parameters import initial_parameters, layer_parts
 from fute_sklearn._engine._tuning import BatchTuner
 from fute_sklearn._utils._compat import cache_argument
@@ -440,7 +442,7 @@ def test_encoding_does_not_depend_on_company(texts):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_lengths_and_packs_do_not_change_states(dtype, monkeypatch):
     """Texts of all lengths, some longer than a pack, alone and in any company."""
     surrogate = load_surrogate("fute-mini", max_length=256, dtype=dtype)
@@ -603,6 +605,38 @@ def test_bfloat16_is_near_float32(texts):
     assert single.fingerprint != half.fingerprint
     a, b = encode_texts(single, texts).pooled(), encode_texts(half, texts).pooled()
     np.testing.assert_allclose(a, b, atol=0.15)
+
+
+def test_integers_are_near_float32():
+    """On real weights, whose states differ from text to text."""
+    texts = ["a fine film", "the train was late again", "who wrote this?", "42 dogs"]
+    single, small = (load_surrogate("fute-mini", dtype=d) for d in ("float32", "int8"))
+    assert single.fingerprint != small.fingerprint
+    assert small.dtype == torch.float32
+    a, b = encode_texts(single, texts).pooled(), encode_texts(small, texts).pooled()
+    assert 0 < np.linalg.norm(a - b) < 0.03 * np.linalg.norm(a - a.mean(0))
+
+
+def test_integer_products_are_those_of_the_rounded_matrices():
+    draw = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(20, 48, generator=draw), torch.randn(8, 48, generator=draw)
+    x[3] = 0
+    weights = {"encoder.block.0.layer.0.SelfAttention.q.weight": weight}
+    ops = IntegerOps(weights, 1e-6, integer_weights(weights))
+    found = ops.linear(next(iter(weights)), x)
+    rows, matrix = (
+        torch.round(m / m.abs().amax(1, keepdim=True).clamp_min(1e-30) * 127)
+        * (m.abs().amax(1, keepdim=True) / 127)
+        for m in (x, weight)
+    )
+    torch.testing.assert_close(found, rows @ matrix.T, rtol=1e-5, atol=1e-5)
+    assert not found[3].any()
+
+
+def test_integers_are_for_cpus(monkeypatch):
+    monkeypatch.setattr(_load, "resolve_device", lambda _: torch.device("cuda"))
+    with pytest.raises(ValueError, match="integers are for CPUs only"):
+        load_surrogate(TINY_SURROGATE, dtype="int8")
 
 
 def test_absent_tuning_is_the_frozen_surrogate(texts):

@@ -243,9 +243,10 @@ def test_what_the_space_depends_on_is_in_its_name(many):
         {"alpha": 0.2},
         {"target_encoding": "text"},
         {"dtype": "bfloat16"},
+        {"dtype": "int8"},
     ):
         names.add(MomentEmbedder(TINY, reference=texts, **change).fit(texts, labels))
-    assert len({est.fingerprint_ for est in names}) == 4
+    assert len({est.fingerprint_ for est in names}) == 5
     other = MomentEmbedder(TINY, reference=texts[:-1]).fit(texts, labels)
     assert other.fingerprint_ not in {est.fingerprint_ for est in names}
     shuffled = MomentEmbedder(TINY, reference=texts[::-1]).fit(texts, labels)
