@@ -1,7 +1,7 @@
 """Encode a million texts by several processes: seconds, bytes and memory as they grow.
 
     python benchmarks/many_texts.py --archives DIR [--texts 1000000] [--processes 2]
-        [--work DIR]
+        [--dtype float32] [--work DIR]
 
 The texts are distinct: the first half of one varied English sentence (see ``beds.py``)
 and the second half of another one. Every process, on one thread, encodes its share in
@@ -50,7 +50,7 @@ def made_texts(archives: Path, count: int) -> list[str]:
 def work(args: argparse.Namespace) -> None:
     """Encode a share; print a line a part."""
     texts = made_texts(args.archives, args.texts)[args.share :: args.processes]
-    embedder = MomentEmbedder()
+    embedder = MomentEmbedder(dtype=args.dtype)
     with config_context(cache_dir=args.work):
         for start in range(0, len(texts), PART):
             began = time.perf_counter()
@@ -68,6 +68,7 @@ class Worker:
         command = [sys.executable, __file__, "--archives", str(args.archives)]
         command += ["--texts", str(args.texts), "--work", str(args.work)]
         command += ["--processes", str(processes), "--share", str(share)]
+        command += ["--dtype", args.dtype]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("--archives", type=Path, required=True)
     parser.add_argument("--texts", type=int, default=1_000_000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--work", type=Path, default=None)
     parser.add_argument("--share", type=int, default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -154,7 +156,8 @@ def main() -> None:
         work(args)
         return
     args.lines = queue.Queue()
-    print(json.dumps({"texts": args.texts, "processes": args.processes, "seed": 0}))
+    shown = ("texts", "processes", "dtype")
+    print(json.dumps({name: getattr(args, name) for name in shown} | {"seed": 0}))
     with tempfile.TemporaryDirectory() as folder:
         args.work = args.work or Path(folder)
         run(args)
