@@ -94,7 +94,7 @@ def if_right(posterior: ScorePosterior, n_rows: int, seed: int) -> np.ndarray:
     seen = true + np.sqrt(noise) * rng.standard_normal(true.shape)
     inside = abs(seen - mean) < Z90 * np.sqrt(posterior.deviation**2 + noise)
     chosen = [posterior.names.index(name) for name in posterior.shortlist()]
-    return np.stack([inside.mean(1), np.isin(true.argmax(1), chosen)], axis=1)
+    return np.stack([inside.mean(1), np.isin(seen.argmax(1), chosen)], axis=1)
 
 
 def line_of(expected: np.ndarray, gains: np.ndarray, n_rows: int) -> str:

@@ -75,15 +75,20 @@ class Worker:
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
-        self.lines: queue.Queue[list[float] | None] = args.lines
+        self.lines: queue.Queue[tuple[Worker, list[float] | None]] = args.lines
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.lines.put(json.loads(line))
+            self.lines.put((self, json.loads(line)))
         self.process.wait()
-        self.lines.put(None)
+        self.lines.put((self, None))
+
+    def check(self) -> None:
+        """Raise if the process, which has ended, did not do its work."""
+        if self.process.returncode:
+            raise SystemExit(f"a process ended with {self.process.returncode}")
 
 
 def show(
@@ -108,8 +113,11 @@ def run(args: argparse.Namespace) -> None:
     to_kill = True
     print("    texts ms a text   bytes   files     GiB")
     while running:
-        line = args.lines.get()
+        worker, line = args.lines.get()
+        if worker not in workers:  # that one was killed
+            continue
         if line is None:
+            worker.check()
             running -= 1
             continue
         share, count = int(line[0]), int(line[1])
@@ -133,10 +141,11 @@ def run(args: argparse.Namespace) -> None:
                 workers[0].process.kill()
                 killed = time.time()
                 workers[0] = Worker(args, 0, args.processes)
-                running += 1
     began = time.perf_counter()
-    Worker(args, 0, 1)
-    peaks = [line[3] for line in iter(args.lines.get, None)]
+    reader, peaks = Worker(args, 0, 1), []
+    while (line := args.lines.get()[1]) is not None:
+        peaks.append(line[3])
+    reader.check()
     print(
         f"all read by one process in {time.perf_counter() - began:.0f} s, with its "
         f"start and tokens, and at most {max(peaks):.2f} GiB"

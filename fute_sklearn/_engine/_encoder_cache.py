@@ -311,7 +311,8 @@ class EncoderCache:
         try:
             rows = self._open.get(segment.path)
             rows = segment.load() if rows is None else rows
-            for i, key in enumerate(self._index.segments[segment.path.name][1]):
+            _, keys = self._index.segments.get(segment.path.name, (None, []))
+            for i, key in enumerate(keys):
                 block = rows[segment.starts[i] : segment.starts[i + 1]]
                 if self._index.where.get(key, (None,))[0] is segment:
                     found.append((key, block, segment.checks[i]))

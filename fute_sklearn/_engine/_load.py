@@ -128,8 +128,8 @@ def load_surrogate(
     device : str, default="auto"
         A torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
     dtype : {"float32", "bfloat16", "int8"}, default="float32"
-        Precision of weights and matrix products; ``"int8"``, on a CPU only, is that of
-        the products of the encoder's pass, where all else is float32.
+        Precision of weights and matrix products; ``"int8"`` is that of the products of
+        the encoder's pass on the CPU, where all else is float32.
     max_length : int, default=128
         Longest text in tokens; longer ones are cut.
 
@@ -141,11 +141,13 @@ def load_surrogate(
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype={dtype!r}, expected one of {sorted(PRECISIONS)}.")
     threads_start()
+    if dtype == "int8" and device == "auto":
+        device = "cpu"
     target = resolve_device(device)
     if dtype == "int8" and target.type != "cpu":
         raise ValueError(
-            f"dtype='int8' on device {str(target)!r}: integers are for CPUs only. "
-            "Remedy: dtype='bfloat16', or device='cpu'."
+            f"dtype='int8' with device={device!r}: integers are for CPUs only. Remedy: "
+            "device='cpu' or 'auto', or another dtype, whose space is another one."
         )
     source = os.fspath(name)
     with _LOCK:

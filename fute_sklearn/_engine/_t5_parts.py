@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._int8 import rounded_rows
+from ._int8 import integer_product, rounded_rows
 from ._load import Architecture
 
 ACTIVATIONS = {
@@ -108,9 +108,7 @@ class IntegerOps(FrozenOps):
         """Apply the weight ``name`` to the last axis of rows (n, inputs)."""
         weight, unit = self.integers[name]
         rows, units = rounded_rows(x)
-        # The only product of integers that torch has; torchao rests on it, too.
-        found = torch._int_mm(rows, weight)  # noqa: SLF001
-        return found.float().mul_(units).mul_(unit)
+        return integer_product(rows, weight).mul_(units).mul_(unit)
 
 
 def position_buckets(

@@ -250,6 +250,7 @@ class BaseStudent(BaseEstimator):
             "classes": labels,
             "low_rank": (target / "base").is_dir(),
             "max_length": self.embedder.max_length,
+            "dtype": self.embedder.dtype,
         }
         text = json.dumps(record, indent=2, default=str)
         write_atomically(target / STUDENT_FILE, f"{text}\n".encode())

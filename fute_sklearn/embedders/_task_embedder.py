@@ -271,7 +271,8 @@ def _is_table(name: str) -> bool:
 
 def _read(folder: Path, record: dict[str, Any]) -> tuple[TaskEmbedder, TunedState]:
     """Read a saved student: an embedder over the saved weights, and its state."""
-    embedder = TaskEmbedder(folder, max_length=record["max_length"])
+    dtype = record.get("dtype", "float32")
+    embedder = TaskEmbedder(folder, max_length=record["max_length"], dtype=dtype)
     return embedder, TunedState.load(folder, record)
 
 

@@ -398,7 +398,10 @@ def _read(folder: Path, record: dict[str, Any]) -> tuple[TuPaTEEmbedder, TunedSt
     state = TunedState.load(folder, record)
     rank = (state.parameters or {})["cross_q.down"].shape[1]
     embedder = TuPaTEEmbedder(
-        folder / "base", rank=rank, max_length=record["max_length"]
+        folder / "base",
+        rank=rank,
+        max_length=record["max_length"],
+        dtype=record.get("dtype", "float32"),
     )
     return embedder, state
 

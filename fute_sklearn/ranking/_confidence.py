@@ -245,7 +245,7 @@ def verdict(
     if np.isnan(posterior.mean).all():
         return "no model has a score"
     best = int(np.nanargmax(posterior.mean))
-    gap = (_without_luck(posterior) + rises)[best] - majority
+    gap = (posterior.mean + rises)[best] - majority
     sure = float(norm.cdf(gap / max(posterior.deviation[best], 1e-12)))
     chosen = posterior.shortlist()
     if sure < MORE_LIKELY_THAN_NOT:
@@ -262,21 +262,3 @@ def verdict(
     shown = ", ".join(map(repr, chosen[:SHOWN]))
     more = ", ..." if len(chosen) > SHOWN else ""
     return f"these {len(chosen)} cannot be told apart: {shown}{more}{better}"
-
-
-def _without_luck(posterior: ScorePosterior) -> np.ndarray:
-    """Return the means, nearer to each other as far as their spread is that of errors.
-
-    The highest of many means is too high on average.  These are the empirical Bayes
-    estimates (Efron & Morris, 1973), with the errors that models do not share.
-    """
-    known = ~np.isnan(posterior.mean)
-    count = int(known.sum())
-    if count < 2:
-        return posterior.mean
-    covariance = posterior.covariance[np.ix_(known, known)]
-    own = np.trace(covariance) / count
-    shared = (covariance.sum() - np.trace(covariance)) / (count * (count - 1))
-    centre, spread = posterior.mean[known].mean(), posterior.mean[known].var(ddof=1)
-    true = max(1 - (own - shared) / spread, 0.0) if spread > 0 else 0.0
-    return centre + true * (posterior.mean - centre)

@@ -12,6 +12,7 @@ from fute_sklearn._engine import (
     Student,
     TextObjective,
     TuneSettings,
+    _int8,
     _likelihood,
     _load,
     _packs,
@@ -633,10 +634,45 @@ def test_integer_products_are_those_of_the_rounded_matrices():
     assert not found[3].any()
 
 
+@pytest.fixture
+def probed():
+    """Let the processor's product of integers be tried again."""
+    _int8._quicker.cache_clear()
+    yield
+    _int8._quicker.cache_clear()
+
+
+@pytest.mark.parametrize("n_inputs", [64, 1024, 1025, 3000])
+def test_products_of_integers_are_exact_without_the_processors(n_inputs):
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randint(-127, 128, (9, n_inputs), generator=draw).to(torch.int8)
+    rows[0] = 127
+    weight = torch.randint(-127, 128, (5, n_inputs), generator=draw).to(torch.int8)
+    weight[0] = 127
+    true = (rows.long() @ weight.t().long()).float()
+    assert torch.equal(_int8._by_floats(rows, weight.t()), true)
+    assert torch.equal(_int8.integer_product(rows, weight.t()), true)
+
+
+@pytest.mark.usefixtures("probed")
+def test_wrong_or_missing_products_of_a_processor_are_not_taken(monkeypatch):
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.int() @ b.int()) // 2)
+    assert _int8._quicker() is None
+    _int8._quicker.cache_clear()
+    monkeypatch.delattr(torch, "_int_mm")
+    assert _int8._quicker() is None
+
+
 def test_integers_are_for_cpus(monkeypatch):
-    monkeypatch.setattr(_load, "resolve_device", lambda _: torch.device("cuda"))
-    with pytest.raises(ValueError, match="integers are for CPUs only"):
-        load_surrogate(TINY_SURROGATE, dtype="int8")
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(
+        _load,
+        "resolve_device",
+        lambda name: torch.device("cpu") if name == "cpu" else cuda,
+    )
+    assert load_surrogate(TINY_SURROGATE, dtype="int8").device.type == "cpu"
+    with pytest.raises(ValueError, match="device='cuda': integers are for CPUs only"):
+        load_surrogate(TINY_SURROGATE, dtype="int8", device="cuda")
 
 
 def test_absent_tuning_is_the_frozen_surrogate(texts):

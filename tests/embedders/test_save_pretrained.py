@@ -67,6 +67,16 @@ def test_fine_tuned_students_are_stock_models(texts, labels, tmp_path):
         np.testing.assert_allclose(again.predict_proba(texts), own, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_the_type_comes_back(dtype, texts, labels, tmp_path):
+    est = TuPaTEEmbedder("fute-mini", max_epochs=1, dtype=dtype).fit(texts, labels)
+    est.student_.save_pretrained(tmp_path)
+    again = StudentClassifier.from_pretrained(tmp_path)
+    assert again.embedder.dtype == dtype
+    own = est.student_.predict_proba(texts)
+    np.testing.assert_allclose(again.predict_proba(texts), own, atol=1e-6)
+
+
 def test_other_kinds_and_label_types_come_back(texts, tmp_path):
     est = TuPaTEEmbedder(TINY, max_epochs=1)
     numbers = est.fit(texts, np.linspace(0.25, 2, 8)).student_

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from fute_sklearn.exceptions import (
 )
 from fute_sklearn.llm.clients import _bounded_http
 from fute_sklearn.llm.clients._answer_store import AnswerStore
+from fute_sklearn.llm.clients._server_answers import copied_tokens
 from tests.forked import CONTEXT
 from tests.llm.openai_server import (
     chat_choice,
@@ -106,6 +108,19 @@ def test_tokens_of_uncertain_copies_are_not_taken(serve, model):
     client = client_of(server, interface="completions")
     with pytest.raises(LanguageModelServerError, match="told to copy ' Paris'"):
         client.score(["a fine film"], [OPTIONS])
+
+
+def test_tokens_that_are_parts_of_characters_are_copied():
+    """As llama-server tells them: by their bytes, with a token that ends the text."""
+    parts = [([0xE5], 5), ([0xA5, 0xBD], 6), ([], 0)]
+    content = [
+        {"token": "", "bytes": told, "logprob": -0.5, "id": n} for told, n in parts
+    ]
+    choice = SimpleNamespace(logprobs=SimpleNamespace(content=content))
+    assert copied_tokens([choice], "\u597d") == [5, 6]
+    content[1]["logprob"] = -9.0
+    with pytest.raises(LanguageModelServerError, match="interface='text'"):
+        copied_tokens([choice], "\u597d")
 
 
 def test_log_probabilities_after_the_bias_are_not_taken_for_scores(serve, model):

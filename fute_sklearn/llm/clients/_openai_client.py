@@ -63,9 +63,9 @@ class OpenAIClient:
     The server may be OpenAI, vLLM, llama-server, llama-cpp-python, ``transformers
     serve``, a proxy such as litellm, or another; requests are sent by the package
     ``openai``.  Before log-probabilities are trusted they are proved by two or three
-    requests, beside those for the tokens of a text: the server must give the same
-    number for a token that it generates and for one that it is given, find a likely
-    text likelier than noise, and notice the order of words.  Every answer is
+    answered requests, beside those for the tokens of a text: the server must give the
+    same number for a token that it generates and for one that it is given, find a
+    likely text likelier than noise, and notice the order of words.  Every answer is
     validated and cached on disk when it arrives, so that a repeated or interrupted run
     does not send the same requests again; several processes share one job.
 
@@ -544,6 +544,9 @@ default="auto"
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> dict[str, int]:
         """Estimate the cost of scoring continuations, without scoring them.
+
+        What the server offers, and the tokens of the strings where it is made to
+        generate them, is asked for first, once; these requests are not in the estimate.
 
         Parameters
         ----------

@@ -18,7 +18,7 @@ from ...exceptions import LanguageModelServerError
 
 PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
-SURE_COPY = math.log(0.05)  # other tokens that spell the same are far less likely
+SURE_COPY = math.log(0.05)  # of each token; others that spell the same are far less so
 
 
 def _fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServerError:
@@ -218,17 +218,24 @@ def token_numbers(found: Any) -> list[int]:
 
 def copied_tokens(choices: Sequence[Any], option: str) -> list[int]:
     """Return the numbers of the tokens of a string that was copied for sure."""
-    spelled, numbers, total = "", [], 0.0
-    for token, value, number in generated_tokens(choices):
-        if spelled == option:  # what follows ends the text
+    spelled, numbers, least = b"", [], 0.0
+    for one in _part(choices[0].logprobs, "content") or []:
+        if spelled == option.encode():  # what follows ends the text
             break
-        spelled, total = spelled + token, total + value
-        numbers.append(number)
-    if spelled != option or total < SURE_COPY:
+        # A token may be a part of a character, whose bytes alone can be told.
+        token = _part(one, "bytes")
+        spelled += (
+            (_part(one, "token") or "").encode() if token is None else bytes(token)
+        )
+        numbers.append(_part(one, "id"))
+        least = min(least, *_sound([_part(one, "logprob")]))
+    if spelled != option.encode() or least < SURE_COPY:
         raise _fault(
             "no tokenizer",
-            f"told to copy {option!r}, the server wrote {spelled!r:.60} with "
-            f"log-probability {total:.2f}, so that its tokens are in doubt.",
+            f"told to copy {option!r}, the server wrote "
+            f"{spelled.decode(errors='replace')!r:.60}, a token of it with the "
+            f"log-probability {least:.2f}, so that the tokens of it are in doubt. "
+            "Remedy: interface='text' or 'samples', or another word for the label.",
         )
     return token_numbers({"tokens": numbers})
 
