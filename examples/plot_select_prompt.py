@@ -86,14 +86,14 @@ for i in np.argsort(-gains)[:5]:
 # The criteria of the paper's comparison read the posts without labels: the
 # :func:`~fute_sklearn.llm.criteria.mutual_information` of posts and answers, the
 # :func:`~fute_sklearn.llm.criteria.local_entropy` of each answer, the
-# :func:`~fute_sklearn.llm.criteria.global_entropy` of all, and what prompts say together
-# (:func:`~fute_sklearn.llm.criteria.zps_log`,
+# :func:`~fute_sklearn.llm.criteria.global_entropy` of all, and what prompts say
+# together (:func:`~fute_sklearn.llm.criteria.zps_log`,
 # :func:`~fute_sklearn.llm.criteria.zps_prob`,
-# :func:`~fute_sklearn.llm.criteria.zps_vote`).  Embeddings and students read other posts, and 60 labelled ones of the target.  Sixty texts are enough
-# to embed a prompt but not to copy it: students that give every post one answer tie,
-# and ties count as the random order they are.  The performance rate is the accuracy of
-# the chosen prompt over that of the best one
-# (:func:`~fute_sklearn.metrics.performance_rate_score`).
+# :func:`~fute_sklearn.llm.criteria.zps_vote`).  Embeddings and students read other
+# posts, and 60 labelled ones of the target.  Sixty texts are enough to embed a prompt
+# but not to copy it: students that give every post one answer tie, and ties count as
+# the random order they are.  The performance rate is the accuracy of the chosen prompt
+# over that of the best one (:func:`~fute_sklearn.metrics.performance_rate_score`).
 METHODS = {
     "MI": ("mutual_information", None),
     "LocalE": ("local_entropy", None),
