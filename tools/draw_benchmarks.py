@@ -26,6 +26,7 @@ COLOURS = {
     "cosine, parameters": PAPER,
     "cosine, TaskEmb": PAPER,
 }
+BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # labels of bars
 SHAPES = {"mini": "fute-mini", "small": "T5-small", "base": "T5-base"}
 
 
@@ -137,8 +138,8 @@ def draw_speed() -> None:
     for shift, (label, (name, colour)) in zip(shifts, bars.items(), strict=True):
         heights = [found[shape][name] for shape in SHAPES]
         drawn = left.bar(places + shift, heights, 0.25, color=colour, label=label)
-        left.bar_label(drawn, fmt="%.2f")
-    left.axhline(1, color="black", linewidth=0.8)
+        left.bar_label(drawn, fmt="%.2f", padding=2, bbox=BEHIND)
+    left.axhline(1, color="black", linewidth=0.8, zorder=0)
     left.set_xticks(places, SHAPES.values())
     left.set(
         ylabel="time / stock loop in float32", title="encoder's pass", ylim=(0, 1.45)
