@@ -219,16 +219,15 @@ def token_numbers(found: Any) -> list[int]:
 def copied_tokens(choices: Sequence[Any], option: str) -> list[int]:
     """Return the numbers of the tokens of a string that was copied for sure."""
     spelled, numbers, least = b"", [], 0.0
-    for one in _part(choices[0].logprobs, "content") or []:
+    content = _part(choices[0].logprobs, "content") or []
+    for row, one in zip(generated_tokens(choices), content, strict=False):
         if spelled == option.encode():  # what follows ends the text
             break
         # A token may be a part of a character, whose bytes alone can be told.
-        token = _part(one, "bytes")
-        spelled += (
-            (_part(one, "token") or "").encode() if token is None else bytes(token)
-        )
-        numbers.append(_part(one, "id"))
-        least = min(least, *_sound([_part(one, "logprob")]))
+        told = _part(one, "bytes")
+        spelled += bytes(told) if isinstance(told, list) else row[0].encode()
+        numbers.append(row[2])
+        least = min(least, row[1])
     if spelled != option.encode() or least < SURE_COPY:
         raise _fault(
             "no tokenizer",
