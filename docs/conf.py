@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+from sphinx.domains.python import PyXRefRole
+
 import fute_sklearn
 
 project = "fute_sklearn"
@@ -38,7 +40,7 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 templates_path = ["templates"]
-default_role = "py:obj"
+default_role = "public"
 if not tags.has("offline"):  # noqa: F821 - given by Sphinx
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
@@ -65,8 +67,14 @@ def resolve_public(app, env, node, contnode):
     return None
 
 
+def public(name, *rest):
+    """As ``py:obj``, beside which sphinx-gallery misses references after literals."""
+    return PyXRefRole()("py:obj", *rest)
+
+
 def setup(app):
     """Connect what this file adds."""
+    app.add_role("public", public)
     app.connect("missing-reference", resolve_public)
 
 

@@ -47,49 +47,49 @@ families = {
 }
 topics = [name for name in domains if name not in (TARGET, "coachella")]
 models = {}
-with tempfile.TemporaryDirectory() as folder:
-    registry = ModelRegistry(folder, texts)
-    for topic in topics:
-        task = domains[topic]
-        rows = rng.permutation(task.n_samples)[:800]
-        part = task.take(rows)
-        for family, last in families.items():
-            name = f"{family} | {topic}"
-            model = make_pipeline(TfidfVectorizer(min_df=2), clone(last))
-            models[name] = model.fit(list(part.texts), part.y)
-            registry.add(name, model, family=family, topic=topic)
-    print(registry)
-    print(registry.list()[["labels", "seconds", "family", "topic"]].head())
+folder = tempfile.TemporaryDirectory()
+registry = ModelRegistry(folder.name, texts)
+for topic in topics:
+    task = domains[topic]
+    rows = rng.permutation(task.n_samples)[:800]
+    part = task.take(rows)
+    for family, last in families.items():
+        name = f"{family} | {topic}"
+        model = make_pipeline(TfidfVectorizer(min_df=2), clone(last))
+        models[name] = model.fit(list(part.texts), part.y)
+        registry.add(name, model, family=family, topic=topic)
+print(registry)
+print(registry.list()[["labels", "seconds", "family", "topic"]].head())
 
-    # %%
-    # The models in one space
-    # -----------------------
-    # Their moment embeddings: the topic matters more than the family.
-    registry.map("topic", "family")
-    print(registry.nearest("SVM | jetblue"))
+# %%
+# The models in one space
+# -----------------------
+# Their moment embeddings: the topic matters more than the family.
+registry.map("topic", "family")
+print(registry.nearest("SVM | jetblue"))
 
-    # %%
-    # A ranking without calling any model
-    # -----------------------------------
-    # Two hundred labelled posts of a new topic describe it.
-    target = domains[TARGET].take(rng.permutation(domains[TARGET].n_samples))
-    known, test = target.take(np.arange(200)), target.take(np.arange(200, 1000))
-    table = registry.rank(known)
+# %%
+# A ranking without calling any model
+# -----------------------------------
+# Two hundred labelled posts of a new topic describe it.
+target = domains[TARGET].take(rng.permutation(domains[TARGET].n_samples))
+known, test = target.take(np.arange(200)), target.take(np.arange(200, 1000))
+table = registry.rank(known)
 
-    # %%
-    # Does a model still answer as it did?
-    # ------------------------------------
-    # One was trained again, on half of its posts.  Asked about two hundred of the
-    # registry's texts, how many answers have changed?  The
-    # :class:`~fute_sklearn.AnswerDrift` has an exact test.
-    part = domains["jetblue"].take(rng.permutation(domains["jetblue"].n_samples)[:400])
-    later = clone(models["SVM | jetblue"]).fit(list(part.texts), part.y)
-    for name, model in {"the same": models["SVM | jetblue"], "later": later}.items():
-        drift = registry.drift("SVM | jetblue", model)
-        print(
-            f"{name}: {drift.n_changed} of {drift.n_texts} changed, between "
-            f"{drift.low:.0%} and {drift.high:.0%} of all, p = {drift.p_value:.2g}"
-        )
+# %%
+# Does a model still answer as it did?
+# ------------------------------------
+# One was trained again, on half of its posts.  Asked about two hundred of the
+# registry's texts, how many answers have changed?  The
+# :class:`~fute_sklearn.AnswerDrift` has an exact test.
+part = domains["jetblue"].take(rng.permutation(domains["jetblue"].n_samples)[:400])
+later = clone(models["SVM | jetblue"]).fit(list(part.texts), part.y)
+for name, model in {"the same": models["SVM | jetblue"], "later": later}.items():
+    drift = registry.drift("SVM | jetblue", model)
+    print(
+        f"{name}: {drift.n_changed} of {drift.n_texts} changed, between "
+        f"{drift.low:.0%} and {drift.high:.0%} of all, p = {drift.p_value:.2g}"
+    )
 
 print(table[["score", "low", "high", "p_best"]].head().round(3))
 print(table.attrs["verdict"])
@@ -97,7 +97,8 @@ print(table.attrs["verdict"])
 # %%
 # Why?
 # ----
-# The difference of two expected scores is a sum over the target's posts.
+# The difference of two expected scores is a sum over the target's posts, which an
+# :class:`~fute_sklearn.ExplanationDisplay` shows.
 first, fourth = table.index[0], table.index[3]
 why = explain(table, first, fourth)
 print(why.attrs["labels"].round(3))
@@ -120,7 +121,8 @@ print(settled.attrs["answers"].notna().sum().sort_values().tail())
 # Beside registries, what was encoded and answered is kept in a folder that
 # :func:`~fute_sklearn.set_config` sets for good, and :func:`~fute_sklearn.get_config`
 # tells.  A folder of its own, for as long as it is needed:
-with tempfile.TemporaryDirectory() as folder, config_context(cache_dir=folder):
+folder.cleanup()
+with tempfile.TemporaryDirectory() as place, config_context(cache_dir=place):
     explain(table, first, fourth)
     kept = cache_info()["encoder"]
     print(f"encoder: {kept['n_files']} files, {kept['n_bytes'] / 1024:.0f} kB")

@@ -111,8 +111,8 @@ with TemporaryDirectory() as folder:
 print(np.array_equal(again, E), names[:2])
 
 # %%
-# Colour is the topic, shape the kind.  Models of one topic lie together, whatever they
-# are made of.
+# In a :class:`~fute_sklearn.TaskMapDisplay` colour is the topic, shape the kind.
+# Models of one topic lie together, whatever they are made of.
 TaskMapDisplay.from_embeddings(
     E,
     tasks=[name for _, name in models],

@@ -165,7 +165,8 @@ print(
 # %%
 # Pictures
 # --------
-# The ranking by the models' students against the truth.
+# The ranking by the models' students against the truth, by a
+# :class:`~fute_sklearn.RankingDisplay`.
 ranking = RankingDisplay.from_predictions(
     gains, table["score"], names=list(table.index), label="expected accuracy"
 )

