@@ -154,9 +154,10 @@ def test_many_small_segments_become_one(tmp_path):
 def test_damage_does_not_spread_when_segments_are_merged(tmp_path):
     first = EncoderCache(tmp_path)
     for i in range(20):
-        first.put({f"k{i}": np.full((2, 4), i, np.float32)})
+        both = np.full((2, 2, 4), i, np.float32)
+        first.put({f"k{i}": both[0], f"beside k{i}": both[1]})
     place = first._index.where["k7"][0].data  # noqa: SLF001
-    place.write_bytes(place.read_bytes()[:-1] + b"\xff")
+    place.write_bytes(b"\xff" + place.read_bytes()[1:])
     cache = EncoderCache(tmp_path)
     for i in range(20, 32):
         cache.put({f"k{i}": np.full((2, 4), i, np.float32)})
@@ -165,6 +166,7 @@ def test_damage_does_not_spread_when_segments_are_merged(tmp_path):
     assert len(list(tmp_path.glob("*.states"))) == 1
     read = EncoderCache(tmp_path)
     assert [i for i in range(33) if read.get(f"k{i}") is None] == [7]
+    assert all(read.get(f"beside k{i}") is not None for i in range(20))
 
 
 def test_segments_that_another_process_merged_are_found(tmp_path):
