@@ -18,6 +18,7 @@ from ..exceptions import ModelLabelError
 from ..models._mte_wrapper import MTEWrapper
 from ..tasks._task import Task
 from ..tasks._validation import check_texts
+from ._label_proposals import distinct_rows, taken
 from ._labelling import check_known_labels, label_texts, wrap_models
 from ._model_scores import Plan, Ranking, make_plan
 from ._rank_models import check_settings, checked_embedder, checked_target
@@ -123,13 +124,12 @@ def forecast(
     target = checked_target(X, y, kind, classes)
     check_scorer(target, scoring)
     wrapped, to_match = wrap_models(models, label_names, "wrong")
-    check_known_labels(wrapped, to_match, target.targets.names)
     given = texts if hasattr(texts, "iloc") else check_texts(texts, "texts")
     texts = check_texts(given, "texts")
     embedder = checked_embedder(embedder)
     plan = make_plan(embedder, len(wrapped), len(texts), students, quick, max_seconds)
-    distinct = list({text: i for i, text in reversed(list(enumerate(texts)))}.values())
-    order = np.random.default_rng(0).permutation(distinct)
+    check_known_labels(wrapped, to_match, given, target, plan.closed)
+    order = np.random.default_rng(0).permutation(distinct_rows(texts))
     tasks: dict[str, Task] = {}
     errors: dict[str, str] = {}
     found: dict[str, dict[str, float]] = {}
@@ -163,11 +163,6 @@ def forecast(
         "errors": errors,
     }
     return table
-
-
-def _taken(given: Any, rows: np.ndarray) -> Any:
-    """Some of the texts, in a container of the same kind."""
-    return given.iloc[rows] if hasattr(given, "iloc") else [given[i] for i in rows]
 
 
 def _in_labels_of(
@@ -230,7 +225,7 @@ def _labelling(
     parts = [ask[:edge], ask[edge : 2 * edge], ask[2 * edge :]]
     for part in filter(None, parts):
         began = time.perf_counter()
-        answered.append(wrapper.label(_taken(given, np.array(part))))
+        answered.append(wrapper.label(taken(given, np.array(part))))
         took.append((time.perf_counter() - began, len(part)))
     task = answered[-1]
     rest = wrapper.rows_to_ask(given)
@@ -241,9 +236,9 @@ def _labelling(
     }
     client = getattr(wrapper.estimator, "client", None)
     if len(rest) and hasattr(client, "forecast"):
-        told = wrapper.estimator.forecast(_taken(given, rest))
+        told = wrapper.estimator.forecast(taken(given, rest))
         out |= {"requests": told["requests"], "tokens": told["tokens"]}
-    some = _taken(given, sample)
+    some = taken(given, sample)
     # Where answers are kept, all of the sample is to be had for nothing.
     return (task if len(wrapper.rows_to_ask(some)) else wrapper.label(some)), out
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import joblib
@@ -24,10 +25,14 @@ from .._utils._columns import has
 from .._utils._config import config_context, get_config
 from .._utils._stack_level import find_stack_level
 from ..embedders._moment_embedder import MomentEmbedder
-from ..exceptions import LabelMismatchError, ModelLabelError, ModelLabelWarning
+from ..exceptions import (
+    LabelMismatchError,
+    LabelMismatchWarning,
+    ModelLabelError,
+    ModelLabelWarning,
+)
 from ..models._answer_reading import ABSTAINED
-from ..models._match_labels import LabelMatch, match_labels
-from ..models._model_answers import Renaming
+from ..models._match_labels import LabelMatch
 from ..models._mte_wrapper import MTEWrapper
 from ..tasks._label_spaces import (
     answered_names,
@@ -37,10 +42,10 @@ from ..tasks._label_spaces import (
 )
 from ..tasks._task import Task
 from ..tasks._validation import label_name
+from ._label_proposals import answered_already, matched, proposal
 
 MATCH = "match"
 NUMBER = re.compile(r"(label_?)?-?\d+", re.IGNORECASE)
-LEAST_CONFIDENCE = 0.9
 # What becomes of abstentions, as `MTEWrapper` does it.
 ABSTENTIONS = {"wrong": "keep", "drop": "drop"}
 
@@ -54,6 +59,16 @@ class Labelled:
     errors: dict[str, str] = field(default_factory=dict)
     abstained: dict[str, float] = field(default_factory=dict)
     matches: dict[str, LabelMatch] = field(default_factory=dict)
+    partly: list[Task] = field(default_factory=list)  # with labels of their own
+
+    def tell_proposals(self, target: Task, closed: MomentEmbedder) -> None:
+        """Warn of labels that differ by name, but go together by behaviour."""
+        if proposed := proposal(self.partly, target, closed):
+            warnings.warn(
+                f"labels of models and target seem to differ by name only.{proposed}",
+                LabelMismatchWarning,
+                stacklevel=find_stack_level(),
+            )
 
 
 def wrap_models(
@@ -139,10 +154,15 @@ class _Progress(CallbackSupportMixin, BaseEstimator):
 
 
 def check_known_labels(
-    wrapped: dict[str, MTEWrapper], to_match: Collection[str], names: tuple[str, ...]
+    wrapped: dict[str, MTEWrapper],
+    to_match: Collection[str],
+    texts: Any,
+    target: Task,
+    closed: MomentEmbedder,
 ) -> dict[str, list[str]]:
     """Refuse models whose labels are not the target's, before any is asked.
 
+    The message proposes what the labels of those are called that answered texts before.
     Returns the labels, by model, of those that tell them.
     """
     known = {
@@ -150,7 +170,13 @@ def check_known_labels(
         for name, wrapper in wrapped.items()
         if name not in to_match and (labels := wrapper.known_labels())
     }
-    check_label_spaces(known, names)
+    check_label_spaces(
+        known,
+        target.targets.names,
+        propose=lambda names: proposal(
+            answered_already(wrapped, names, texts), target, closed
+        ),
+    )
     return known
 
 
@@ -170,7 +196,7 @@ def label_texts(
     Models that fail are left out, with a warning, unless they are to raise or all fail.
     """
     names = target.targets.names
-    known = check_known_labels(wrapped, to_match, names)
+    known = check_known_labels(wrapped, to_match, texts, target, closed)
     out = Labelled({})
     failed: list[Exception] = []
     found: Task | Exception
@@ -183,7 +209,7 @@ def label_texts(
                 matching = to_match[name] or _differ(found, names)
             if isinstance(found, Task) and matching:
                 try:
-                    found, out.matches[name], names_of = _matched(found, target, closed)
+                    found, out.matches[name], names_of = matched(found, target, closed)
                     # For whatever it is asked from here on.
                     wrapped[name].set_params(label_names=names_of)
                 except LabelMismatchError as error:
@@ -199,11 +225,14 @@ def label_texts(
             if name not in known and not matching:
                 refuse_many_labels(found, target.targets)
                 found = answers_as_labels(found, target.targets)
-                try:
-                    check_label_spaces({name: _names(found)}, names, complete=False)
-                except LabelMismatchError as error:
-                    proposed = _proposal(found, target, closed)
-                    raise LabelMismatchError(f"{error}{proposed}") from None
+                check_label_spaces(
+                    {name: _names(found)},
+                    names,
+                    complete=False,
+                    propose=partial(_proposal_of, found, target, closed),
+                )
+            if set(_names(found)) - set(names):
+                out.partly.append(found)
             if name not in known or len(found.targets.names) == 1:
                 found = found.with_classes(target.targets.classes.tolist())
             out.wrapped[name] = wrapped[name]
@@ -218,6 +247,13 @@ def label_texts(
             stacklevel=find_stack_level(),
         )
     return out
+
+
+def _proposal_of(
+    task: Task, target: Task, closed: MomentEmbedder, names: list[str]
+) -> str:
+    """Propose names for the labels of a model, if it is to be named."""
+    return proposal([task], target, closed) if task.name in names else ""
 
 
 def answers_of_models(
@@ -278,70 +314,3 @@ def _abstained(task: Task, count: int) -> float:
     elif ABSTAINED in targets.names:
         share = float(targets.proba[:, targets.names.index(ABSTAINED)].mean())
     return 1 - (1 - share) * task.n_samples / count
-
-
-def _without_abstentions(task: Task) -> Task:
-    names = task.targets.names
-    if ABSTAINED not in names:
-        return task
-    place = names.index(ABSTAINED)
-    rows = np.flatnonzero(task.targets.proba[:, place] == 0)
-    if not len(rows):
-        raise LabelMismatchError(
-            f"the model {task.name!r} gives no answer to any text, so that its labels "
-            "cannot be matched by behaviour."
-        )
-    table = np.delete(task.targets.proba[rows], place, 1)
-    classes = [c for c in task.targets.classes.tolist() if c != ABSTAINED]
-    texts = [task.texts[i] for i in rows]
-    return Task(texts, table, name=task.name, classes=classes, origin="model")
-
-
-def _proposal(task: Task, target: Task, closed: MomentEmbedder) -> str:
-    """Say which labels go together by behaviour, if that can be told."""
-    try:
-        _, match, _ = _matched(task, target, closed)
-    except LabelMismatchError:
-        return ""
-    names = {task.name: match.names}
-    return (
-        f" By behaviour these go together, with confidence {match.confidence:.2f}: "
-        f"label_names={names}."
-    )
-
-
-def _matched(
-    task: Task, target: Task, closed: MomentEmbedder
-) -> tuple[Task, LabelMatch, dict[Any, Any]]:
-    """Rename the labels of a model to those of the target that it uses alike.
-
-    Also returns the match, and the new names by the model's.
-    """
-    asked = _without_abstentions(task)
-    if asked.targets.kind != "label" or len(asked.targets.names) < 2:
-        raise LabelMismatchError(
-            f"the model {task.name!r} answers with {asked.targets.kind}s, "
-            f"{list(asked.targets.names)}: one label or none cannot be matched by "
-            "behaviour. Give texts of other kinds too, or say what its labels are "
-            "called with label_names."
-        )
-    match = match_labels(asked, target, embedder=closed)
-    if match.confidence < LEAST_CONFIDENCE:
-        shown = {old: round(c, 2) for old, c in match.confidences.items()}
-        raise LabelMismatchError(
-            f"the labels of the model {task.name!r} cannot be matched by behaviour: "
-            f"{match.names} has the confidence {match.confidence:.2f}, less than "
-            f"{LEAST_CONFIDENCE} (each alone {shown}). More unlabelled texts, similar "
-            "to the target's, raise it; or say what the labels are called: "
-            f"label_names={{{task.name!r}: {match.names}}}, if this is right."
-        )
-    taken = {label_name(label) for label in match.names.values()}
-    left = [c for c in task.targets.classes.tolist() if c not in match.names]
-    # A label that is left over must not pass for the target's of the same name.
-    others = {c: f"{c} (of the model)" for c in left if label_name(c) in taken}
-    names = {**match.names, **others}
-    table, classes = Renaming(names).of_columns(
-        task.targets.proba, task.targets.classes.tolist()
-    )
-    renamed = Task(task.texts, table, name=task.name, classes=classes, origin="model")
-    return renamed, match, names

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from numbers import Integral
 from pathlib import Path
@@ -23,6 +24,8 @@ from ..tasks._label_spaces import nearly_equal
 from ..tasks._task import Task
 from ..tasks._validation import check_texts
 from ._answer_drift import AnswerDrift
+from ._label_proposals import proposal
+from ._model_scores import closed_form_of
 from ._rank_models import checked_embedder, checked_target, rank_models
 from ._registry_answers import RegistryAnswers
 from ._registry_files import Entry
@@ -456,8 +459,17 @@ class ModelRegistry:
                 f"no model shares a label with the target, {sorted(names)}; theirs are "
                 f"{shown}. Say what they are called there: "
                 "label_names={'<model>': {...}}, or label_names='match'."
+                f"{self._proposal(left_out[:SHOWN], target)}"
             )
         return out, left_out
+
+    def _proposal(self, names: Sequence[str], target: Task) -> str:
+        """Say what labels of models are called in a target, if behaviour tells."""
+        tasks = []
+        for name in names:
+            with suppress(KeyError):  # removed by another process just now
+                tasks.append(self._store.answers(name).task(name, self.texts))
+        return proposal(tasks, target, closed_form_of(self.embedder))
 
     def nearest(self, name: str, n_models: int = 5) -> pd.DataFrame:
         """Find the models that answer most like one.

@@ -194,6 +194,7 @@ def rank_models(
         If a model shares no label with the target, has a label that differs from the
         target's in case, spaces or Unicode form only, or answers with numbers or
         sentences.  Models whose labels are known are compared before any is called.
+        Where answers exist, the message proposes ``label_names`` by behaviour.
     ValueError
         If the task has other targets than classes, or there are no models, or
         ``labelled`` does not fit to models and rows, or ``past`` to the target.
@@ -206,7 +207,8 @@ def rank_models(
     Warns
     -----
     LabelMismatchWarning
-        If a model has labels that the target does not know, or lacks some of its.
+        If a model has labels that the target does not know, or lacks some of its; a
+        second one proposes ``label_names`` where behaviour tells which are the same.
     ModelLabelWarning
         If some models fail, or leave texts out.
     UnlabelledTextsWarning
@@ -293,6 +295,7 @@ def rank_models(
         n_jobs=n_jobs,
         callbacks=callbacks,
     )
+    answered.tell_proposals(target, plan.closed)
     balanced = is_balanced(class_weight, scoring, target)
     names = list(answered.wrapped)
     work = Ranking(names, answered.tasks, target, scoring, plan, balanced, callbacks)

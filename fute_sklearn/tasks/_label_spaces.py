@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ def check_label_spaces(
     target: Sequence[str],
     complete: bool = True,
     remedy: str = OF_MODELS,
+    propose: Callable[[list[str]], str] = lambda names: "",
 ) -> None:
     """Check that models use the label names of a target task.
 
@@ -59,6 +60,9 @@ def check_label_spaces(
         only those seen in its predictions, so that missing ones are not reported.
     remedy : str
         Code that renames the labels, for the error message.
+    propose : callable
+        Says, of the models of these names, which labels go together with the target's:
+        the end of the error's message.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def check_label_spaces(
     LabelMismatchWarning
         If a model has other names beside shared ones, or lacks some of the target's.
     """
-    refuse_other_labels(models, target, remedy)
+    refuse_other_labels(models, target, remedy, propose)
     partly = []
     for name, labels in models.items():
         strange = [label for label in labels if label not in target]
@@ -90,7 +94,10 @@ def check_label_spaces(
 
 
 def refuse_other_labels(
-    models: Mapping[str, Sequence[str]], target: Sequence[str], remedy: str = OF_MODELS
+    models: Mapping[str, Sequence[str]],
+    target: Sequence[str],
+    remedy: str = OF_MODELS,
+    propose: Callable[[list[str]], str] = lambda names: "",
 ) -> None:
     """Raise if a model shares no label with the target, or has a nearly equal one."""
     wrong = []
@@ -99,7 +106,10 @@ def refuse_other_labels(
         if near or not set(labels) & set(target):
             wrong.append((name, labels, near))
     if wrong:
-        raise LabelMismatchError(_mismatch(wrong, list(target), remedy))
+        unlike = [name for name, _, near in wrong if not near]
+        proposed = propose(unlike) if unlike else ""
+        message = _mismatch(wrong, list(target), remedy)
+        raise LabelMismatchError(message + proposed)
 
 
 def _partly(name: str, strange: Sequence[str], lacking: Sequence[str]) -> str:

@@ -12,11 +12,13 @@ from fute_sklearn import (
     MTEWrapper,
     Task,
     TuPaTEEmbedder,
+    forecast,
     match_labels,
     rank_models,
 )
 from fute_sklearn.exceptions import (
     LabelMismatchError,
+    LabelMismatchWarning,
     ModelLabelError,
     ModelLabelWarning,
     UnknownModelWarning,
@@ -55,6 +57,11 @@ def ranked(models, films, **settings):
     return rank_models(
         models, texts[:100], y[:100], texts=texts, quick=True, **settings
     )
+
+
+def forecast_of(models, films):
+    texts, y = films
+    return forecast(models, texts[:100], y[:100], texts=texts, quick=True)
 
 
 def test_pairs_functions_and_answers_are_ranked_together(films, tmp_path):
@@ -191,6 +198,77 @@ def test_the_mismatch_names_the_labels_that_go_together(films):
     assert "label_names={'opaque': {'LABEL_0': 'good', 'LABEL_1': 'bad'}}" in str(
         caught.value
     ), caught.value
+
+
+OPAQUE = "label_names={'opaque': {'LABEL_0': 'good', 'LABEL_1': 'bad'}}"
+
+
+class Opaque:
+    """Tells its labels before it is asked."""
+
+    classes_ = ("LABEL_0", "LABEL_1")
+
+    def __init__(self):
+        self.asked = 0
+
+    def predict(self, X):
+        self.asked += len(X)
+        return [opaque(text) for text in X]
+
+
+@pytest.mark.parametrize("give", [Task, lambda X, y: y], ids=["task", "list"])
+def test_answers_that_exist_tell_which_labels_go_together(give, films):
+    answers = give(films[0], [opaque(text) for text in films[0]])
+    models = {"opaque": MTEWrapper(answers, classes=list(Opaque.classes_))}
+    for call in (ranked, forecast_of):
+        with pytest.raises(LabelMismatchError) as caught:
+            call(models, films)
+        assert OPAQUE in str(caught.value), caught.value
+
+
+def test_kept_answers_tell_which_labels_go_together(films):
+    """Also those to some of the texts; a model without any is not asked for it."""
+    model, other = Opaque(), Opaque()
+    wrappers = {
+        "opaque": MTEWrapper(model, fingerprint="opaque-kept"),
+        "other": MTEWrapper(other, fingerprint="other-not-kept"),
+    }
+    distinct = [f"{text} {i}" for i, text in enumerate(films[0])]
+    with pytest.raises(LabelMismatchError) as caught:
+        ranked(wrappers, (distinct, films[1]))
+    assert "By behaviour" not in str(caught.value)
+    wrappers["opaque"].label(distinct[:200])
+    asked = model.asked
+    with pytest.raises(LabelMismatchError) as caught:
+        ranked(wrappers, ([*distinct, *distinct[:50]], films[1]))
+    assert f"{OPAQUE}." in str(caught.value), caught.value
+    assert (model.asked, other.asked) == (asked, 0)
+
+
+def test_labels_that_differ_in_part_are_proposed_with_a_warning(films):
+    def half(text: str) -> str:
+        return {"good": "good", "bad": "LABEL_1"}[right(text)]
+
+    class Half(Opaque):
+        classes_ = ("LABEL_1", "good")
+
+        def predict(self, X):
+            return [half(text) for text in X]
+
+    def more(text: str) -> str:
+        return "neutral" if text.endswith("songs") else right(text)
+
+    models = {"half": half, "known": Half(), "more": more, "right": right}
+    with pytest.warns(LabelMismatchWarning) as seen:
+        ranked(models, films)
+    told = [str(one.message) for one in seen if "By behaviour" in str(one.message)]
+    renamed = {"LABEL_1": "bad"}
+    assert len(told) == 1
+    assert f"label_names={ {'half': renamed, 'known': renamed} }." in told[0]
+    with pytest.warns(LabelMismatchWarning) as seen:
+        table = ranked(models, films, label_names={"half": renamed, "known": renamed})
+    assert not [one for one in seen if "By behaviour" in str(one.message)]
+    assert table["score"]["half"] == table["score"]["right"]
 
 
 def test_a_model_without_answers_cannot_be_matched(films):

@@ -170,8 +170,9 @@ def test_models_with_other_labels_are_left_out(registry, texts):
     assert sorted(found.index) == ["m0", "m1"]
     names = {"topics": {"sport": "good", "news": "bad"}}
     assert "topics" in registry.rank(X, y, label_names=names).index
-    with pytest.raises(LabelMismatchError, match="no model shares a label"):
+    with pytest.raises(LabelMismatchError, match="no model shares a label") as caught:
         registry.rank(X, ["yes" if one == "good" else "no" for one in y])
+    assert "'m0': {'bad': 'no', 'good': 'yes'}" in str(caught.value), caught.value
     registry.add_answers("close", ["Good", "Bad"] * 60)
     with pytest.raises(LabelMismatchError, match="differ in case"):
         registry.rank(X, y)
