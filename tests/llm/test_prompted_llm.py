@@ -67,6 +67,19 @@ def test_shared_beginnings_are_read_once(causal_folder, monkeypatch):
         assert sum(part[:9] == start for part in read) == 1
 
 
+def test_the_output_layer_gets_no_view(causal_folder):
+    """For a view, torch copies the layer's weights once a row; see the engine."""
+    model = load_causal(causal_folder, device="cpu", dtype="bfloat16")
+    seen = []
+    output = model.model.get_output_embeddings()
+    output.register_forward_hook(lambda *call: seen.append(call[1][0].is_contiguous()))
+    contexts = [f"the film was {end}" for end in ("dull", "fine", "very bad", "no")]
+    model.score(contexts, [[" good", " very bad"]] * 4)
+    model.generate(contexts, 2)
+    assert len(seen) > 3
+    assert all(seen)
+
+
 def test_batches_change_neither_text_scores_nor_texts(causal_folder):
     model = load_causal(causal_folder)
     texts = ["the film was dull", "a", "it is very very good film", "no"]
