@@ -10,7 +10,8 @@ al.): squared gradient of each batch's mean loss after fine-tuning, one part a m
 without tables of vectors; a ranking a part.  TuPaTE (Zhou et al.): low-rank
 products on the attention's projections (peft), of CNN and LSTM the biases, tuned with
 the rest frozen and averaged over the layers.  Vectors lie in ``--work``, one file each,
-so that the script can be stopped and goes on; ``--collect`` keeps their similarities.
+so that the script can be stopped and goes on; ``--collect`` keeps their similarities,
+beside those of other backbones that were collected before.
 """
 
 from __future__ import annotations
@@ -189,6 +190,10 @@ def collect(
 ) -> None:
     """Keep the similarities of the backbones that are finished."""
     kept: dict[str, Any] = {"sources": np.array(sources), "targets": np.array(targets)}
+    before = dict(np.load(path)) if path.exists() else {}
+    if before and any(list(before[key]) != list(kept[key]) for key in kept):
+        raise SystemExit(f"{path} holds other sets; remove it first.")
+    kept |= before
     for name in names:
         for method in METHODS:
             paths = {
@@ -196,7 +201,10 @@ def collect(
                 for role, sets in (("source", sources), ("target", targets))
             }
             if not all(path.exists() for found in paths.values() for path in found):
-                print(f"{name}, {method}: not finished")
+                known = (
+                    "kept as it was" if f"{method}--{name}" in kept else "not finished"
+                )
+                print(f"{name}, {method}: {known}")
                 continue
             first = np.load(paths["source"][0])
             table = np.empty((len(first.files), len(sources), len(targets)))

