@@ -4,6 +4,7 @@ import gzip
 import importlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import types
@@ -105,6 +106,17 @@ def test_peers_score_every_candidate_for_every_target(kept, paper, monkeypatch):
     assert "kNN (TransformerRanker)" in out
     # The other backbone's candidates have no such score.
     assert "LogME (TransformerRanker)" not in rows_of(script("table1.py", *table))
+
+
+def test_similarities_are_kept_where_the_vectors_are_gone(kept, tmp_path):
+    own = kept.with_name("tiny-own.npz")
+    copied = shutil.copy(own, tmp_path / own.name)
+    where = (*TINY, "--work", tmp_path / "new", "--results", tmp_path / "tiny")
+    script("own.py", *where, "--collect")
+    before, after = np.load(own), np.load(copied)
+    assert set(after.files) == set(before.files)
+    for name in before.files:
+        assert np.array_equal(after[name], before[name])
 
 
 def test_table_2_ranks_for_the_other_domain_only(kept):
