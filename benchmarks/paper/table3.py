@@ -4,7 +4,7 @@
         [--answers FILE ...] [--calibration none] [--dry-run]
 
 One cell is a language model and a data set.  The answers of the models to all prompts
-are those that ``prompts/answer.py`` has kept, one file a model: offline the one that is
+are those that ``prompts/answer.py`` has kept, one file a model: offline those that are
 committed, for the paper's setting those of a server with Llama 2 or Mixtral, which
 ``prompts/answer.py --server URL --server-model NAME`` asks.  Prints performance rate
 (accuracy of the chosen prompt over that of the best one) and NDCG of every method in
@@ -47,7 +47,10 @@ SURROGATES = {
 # The paper's table has no other sets.
 CELLS = {"sentiment": ("sst2", "mr"), "inference": ("rte", "cb")}
 MODELS = {
-    "offline": ["SmolLM2-135M-Instruct, prompts/smollm2.npz"],
+    "offline": [
+        "SmolLM2-135M-Instruct, prompts/smollm2.npz",
+        "Qwen2.5-Coder-0.5B-Instruct, prompts/qwen.npz",
+    ],
     "paper": [
         "meta-llama/Llama-2-13b-chat-hf, by a server",
         "mistralai/Mixtral-8x7B-Instruct-v0.1, by a server",
@@ -144,7 +147,9 @@ def main() -> None:
         "--answers",
         type=Path,
         nargs="+",
-        default=[BENCHMARKS / "prompts" / "smollm2.npz"],
+        default=[
+            BENCHMARKS / "prompts" / f"{name}.npz" for name in ("smollm2", "qwen")
+        ],
     )
     parser.add_argument("--calibration", choices=["none", "batch"], default="none")
     parser.add_argument("--seeds", type=int, default=3)
