@@ -1,6 +1,7 @@
 """What importing the package costs and offers."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -8,8 +9,14 @@ import fute_sklearn
 
 
 def run(code):
+    # Compiled, as installed packages are, also where this would not be kept.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=env,
     )
     return found.stdout.strip()
 
