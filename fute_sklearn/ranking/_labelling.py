@@ -65,7 +65,8 @@ class Labelled:
         """Warn of labels that differ by name, but go together by behaviour."""
         if proposed := proposal(self.partly, target, closed):
             warnings.warn(
-                f"labels of models and target seem to differ by name only.{proposed}",
+                "labels of models may be other names of labels that they lack of the "
+                f"target.{proposed}",
                 LabelMismatchWarning,
                 stacklevel=find_stack_level(),
             )
@@ -174,7 +175,7 @@ def check_known_labels(
         known,
         target.targets.names,
         propose=lambda names: proposal(
-            answered_already(wrapped, names, texts), target, closed
+            answered_already(wrapped, _unnamed(wrapped, names), texts), target, closed
         ),
     )
     return known
@@ -229,9 +230,9 @@ def label_texts(
                     {name: _names(found)},
                     names,
                     complete=False,
-                    propose=partial(_proposal_of, found, target, closed),
+                    propose=partial(_proposal_of, found, target, closed, wrapped),
                 )
-            if set(_names(found)) - set(names):
+            if set(_names(found)) - set(names) and _unnamed(wrapped, [name]):
                 out.partly.append(found)
             if name not in known or len(found.targets.names) == 1:
                 found = found.with_classes(target.targets.classes.tolist())
@@ -249,11 +250,20 @@ def label_texts(
     return out
 
 
+def _unnamed(wrapped: dict[str, MTEWrapper], names: list[str]) -> list[str]:
+    """Names of models whose labels nobody has named yet, so that they can be."""
+    return [name for name in names if wrapped[name].label_names is None]
+
+
 def _proposal_of(
-    task: Task, target: Task, closed: MomentEmbedder, names: list[str]
+    task: Task,
+    target: Task,
+    closed: MomentEmbedder,
+    wrapped: dict[str, MTEWrapper],
+    names: list[str],
 ) -> str:
     """Propose names for the labels of a model, if it is to be named."""
-    return proposal([task], target, closed) if task.name in names else ""
+    return proposal([task] if _unnamed(wrapped, names) else [], target, closed)
 
 
 def answers_of_models(

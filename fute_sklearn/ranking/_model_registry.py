@@ -467,7 +467,8 @@ class ModelRegistry:
         """Say what labels of models are called in a target, if behaviour tells."""
         tasks = []
         for name in names:
-            with suppress(KeyError):  # removed by another process just now
+            # Removed by another process just now, or without an answer.
+            with suppress(KeyError, ValueError):
                 tasks.append(self._store.answers(name).task(name, self.texts))
         return proposal(tasks, target, closed_form_of(self.embedder))
 

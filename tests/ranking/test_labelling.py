@@ -245,6 +245,54 @@ def test_kept_answers_tell_which_labels_go_together(films):
     assert (model.asked, other.asked) == (asked, 0)
 
 
+def test_no_model_is_asked_for_a_message(films):
+    """Where several texts are one question, the first is told to be asked only."""
+
+    class Stripped(Opaque):
+        def text_of(self, X):
+            return list(X)
+
+        def content_of(self, X):
+            return [text.strip() for text in X]
+
+    model = Stripped()
+    wrapper = MTEWrapper(model, fingerprint="stripped")
+    distinct = [f"{text} {i}" for i, text in enumerate(films[0])]
+    twice = [*distinct, *(f"{text} " for text in distinct)]
+    with pytest.raises(LabelMismatchError, match="share no label"):
+        ranked({"opaque": wrapper}, (twice, films[1]))
+    assert model.asked == 0
+
+
+def test_few_kept_answers_among_many_are_found(films):
+    wrapper = MTEWrapper(Opaque(), fingerprint="few-kept")
+    distinct = [f"{text} {i}" for i, text in enumerate(films[0])]
+    wrapper.label(distinct[:100])
+    many = [*distinct, *(f"{text} {i}" for i in range(20) for text in distinct)]
+    with pytest.raises(LabelMismatchError) as caught:
+        ranked({"opaque": wrapper}, (many, films[1]))
+    assert OPAQUE in str(caught.value), caught.value
+
+
+def test_nothing_is_proposed_that_could_not_be_given(films):
+    """A label that the model has itself, and names where some were given."""
+
+    class Shy(Opaque):
+        classes_ = ("bad", "good", "neutral")
+
+        def predict(self, X):
+            return [{"bad": "neutral"}.get(right(text), "good") for text in X]
+
+    with pytest.warns(LabelMismatchWarning) as seen:
+        ranked({"shy": Shy(), "right": right}, films)
+    assert not [one for one in seen if "By behaviour" in str(one.message)]
+    answers = Task(films[0], [opaque(text) for text in films[0]])
+    named = MTEWrapper(answers, label_names={"LABEL_0": "p", "LABEL_1": "n"})
+    with pytest.raises(LabelMismatchError) as caught:
+        ranked({"opaque": named}, films)
+    assert "By behaviour" not in str(caught.value)
+
+
 def test_labels_that_differ_in_part_are_proposed_with_a_warning(films):
     def half(text: str) -> str:
         return {"good": "good", "bad": "LABEL_1"}[right(text)]

@@ -173,6 +173,9 @@ def test_models_with_other_labels_are_left_out(registry, texts):
     with pytest.raises(LabelMismatchError, match="no model shares a label") as caught:
         registry.rank(X, ["yes" if one == "good" else "no" for one in y])
     assert "'m0': {'bad': 'no', 'good': 'yes'}" in str(caught.value), caught.value
+    registry.add_answers("none", [None] * 120)
+    with pytest.raises(LabelMismatchError, match="By behaviour"):
+        registry.rank(X, ["yes" if one == "good" else "no" for one in y])
     registry.add_answers("close", ["Good", "Bad"] * 60)
     with pytest.raises(LabelMismatchError, match="differ in case"):
         registry.rank(X, y)
