@@ -14,7 +14,7 @@ from ..exceptions import (
     LanguageModelServerError,
     RowsFailedError,
 )
-from .clients._server_answers import named_label
+from .clients._named_labels import named_label
 
 # Largest difference of two bounds whose midpoint is taken for a probability.
 TOLERANCE = 0.05

@@ -6,6 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import torch
 
 
@@ -220,5 +221,76 @@ def force_server(model, raw=True, copied=None):
         ]
         found = {"index": 0, "finish_reason": "length", "text": text}
         return whole([{**found, "logprobs": {"content": content}}])
+
+    return Server(respond)
+
+
+def allowed_strings(means, value):
+    """Read which answers a request allows."""
+    if means == "structured_outputs":
+        return value["choice"]
+    if means == "guided_choice":
+        return value
+    if means == "grammar":
+        rules = value.removeprefix("root ::= ").split(" | ")
+        return [json.loads(rule) for rule in rules]
+    schema = value["json_schema"]["schema"]
+    return schema["properties"]["label"]["enum"]
+
+
+def choice_server(model, means, logs="raw"):
+    """Serve completions and chat without echo, which may be restricted to answers.
+
+    ``means`` is the field by which.  The log-probabilities are those of the model
+    (``logs="raw"``), as vLLM gives them, or those among the answers that are allowed
+    (``"allowed"``), or there are none (None).  No number of a token is told.
+    """
+
+    def said(prompt, body):
+        """Return the words of an answer, and the likeliest first words."""
+        if means not in body:
+            words = model.generate([prompt], body["max_tokens"])[0].split()
+            values = [spelled(prompt, words, i) for i in range(len(words))]
+            return words, values, [(words[0], values[0])]
+        options = allowed_strings(means, body[means])
+        scores = [float(v) for v in model.score([prompt], [options])[0]]
+        best = int(np.argmax(scores))
+        words = options[best].split()
+        if logs == "raw":
+            values = [spelled(prompt, words, i) for i in range(len(words))]
+            return words, values, [(words[0], values[0])]
+        total = np.logaddexp.reduce(scores)
+        top = [
+            (option.split()[0], score - total)
+            for option, score in zip(options, scores, strict=True)
+        ]
+        return words, [scores[best] - total, *[0.0] * (len(words) - 1)], top
+
+    def spelled(prompt, words, at):
+        before = " ".join([prompt, *words[:at]])
+        return float(model.score([before], [[f" {words[at]}"]])[0][0])
+
+    def respond(path, body):
+        chat = path.endswith("/chat/completions")
+        if not chat and not path.endswith("/v1/completions"):
+            return 404, "application/json", {"error": {"message": "no such path"}}
+        unknown = {"structured_outputs", "guided_choice", "grammar"} - {means}
+        if unknown & set(body) or "echo" in body:
+            return 400, "application/json", {"error": {"message": "unknown field"}}
+        prompt = body["messages"][0]["content"] if chat else body["prompt"]
+        words, values, top = said(prompt, body)
+        text = " ".join(words)
+        if means == "response_format" and means in body:
+            text = json.dumps({"label": text})
+        tokens = [
+            word if i == 0 and chat else f" {word}" for i, word in enumerate(words)
+        ]
+        path_ = list(zip(tokens, values, strict=True))
+        if chat:
+            found = chat_choice(text, top if logs else [], path=path_)
+            return whole([found], kind="chat.completion")
+        found = {"index": 0, "finish_reason": "stop", "text": f" {text}"}
+        content = [{"token": token, "logprob": value} for token, value in path_]
+        return whole([{**found, "logprobs": {"content": content} if logs else None}])
 
     return Server(respond)

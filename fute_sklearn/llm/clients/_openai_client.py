@@ -19,13 +19,14 @@ from ...exceptions import (
     LanguageModelServerError,
     RowsFailedError,
 )
-from . import _server_answers as answers
 from ._answer_store import AnswerStore
 from ._event_loop import LOOP
+from ._label_requests import Offer
+from ._named_labels import label_bounds
 from ._request import Request
 from ._request_queue import RequestQueue
 from ._server_connection import CHARACTERS_PER_TOKEN, Send, ServerConnection, characters
-from ._server_offer import UNRELATED, Offer, OfferFinder
+from ._server_offer import UNRELATED, OfferFinder
 from ._server_requests import RequestMaker
 
 INTERFACES = ("completions", "chat", "samples", "text", "continued")
@@ -34,14 +35,18 @@ AUTO = ("completions", "chat", "text", "continued")
 CAN = {
     "echo": frozenset({"score", "score_text", "generate"}),
     "forced": frozenset({"score", "generate"}),
+    "spelled": frozenset({"score", "generate"}),
     "top-k": frozenset({"bounds", "generate"}),
+    "chosen": frozenset({"choose", "generate"}),
     "samples": frozenset({"frequencies", "generate"}),
     "text": frozenset({"choose", "generate"}),
 }
 FIDELITY = {
     "echo": "echo",
     "forced": "forced",
+    "spelled": "spelled",
     "top-k": "top-k with bounds",
+    "chosen": "labels only",
     "samples": "sampled",
     "text": "text only",
 }
@@ -272,7 +277,8 @@ default="auto"
     def fingerprint(self) -> str:
         """Hash of address, model name, settings and interface; may send requests."""
         offer = self._offer()
-        return text_key(self._settings_key(), offer.interface, offer.way)[:16]
+        found = (offer.interface, offer.way, *filter(None, [offer.means]))
+        return text_key(self._settings_key(), *found)[:16]
 
     @property
     def interface_(self) -> str:
@@ -476,7 +482,7 @@ default="auto"
         self._need("bounds")
         return self._answers(
             self._label_requests(contexts, continuations),
-            lambda i, found: answers.label_bounds(found[0], continuations[i]),
+            lambda i, found: label_bounds(found[0], continuations[i]),
         )
 
     def frequencies(

@@ -7,8 +7,8 @@ LanguageModelServerError, so that only valid ones are cached.
 
 from __future__ import annotations
 
+import json
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +18,11 @@ from ...exceptions import LanguageModelServerError
 
 PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
+FIELD = "label"  # of answers by a schema
 SURE_COPY = math.log(0.05)  # of each token; others that spell the same are far less so
 
 
-def _fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServerError:
+def fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServerError:
     return LanguageModelServerError(f"{message} [{kind}]", kind, fatal=fatal)
 
 
@@ -32,13 +33,13 @@ def checked_choices(response: Any, names: Sequence[str], count: int) -> list[Any
     may answer.
     """
     if not hasattr(response, "choices"):
-        raise _fault("not json", f"the server sent no JSON object: {response!r:.80}.")
+        raise fault("not json", f"the server sent no JSON object: {response!r:.80}.")
     if not response.choices:
         said = (response.model_extra or {}).get("error", "nothing else")
-        raise _fault("no choices", f"the answer has no choices, but {said!r:.200}.")
+        raise fault("no choices", f"the answer has no choices, but {said!r:.200}.")
     said = str(getattr(response, "model", None) or names[0])
     if not any(_same_model(name, said) for name in names):
-        raise _fault(
+        raise fault(
             "other model",
             f"asked for model={names[0]!r}, {said!r} answered. Remedy: if this is the "
             f"model that you mean, answers_as={said!r}.",
@@ -46,13 +47,13 @@ def checked_choices(response: Any, names: Sequence[str], count: int) -> list[Any
         )
     choices = sorted(response.choices, key=lambda choice: choice.index or 0)
     if len(choices) < count:
-        raise _fault("fewer rows", f"asked for {count} rows, got {len(choices)}.")
+        raise fault("fewer rows", f"asked for {count} rows, got {len(choices)}.")
     if [choice.index or 0 for choice in choices] != list(range(count)):
         found = [choice.index for choice in choices]
-        raise _fault("rows in doubt", f"{count} rows came back numbered {found}.")
+        raise fault("rows in doubt", f"{count} rows came back numbered {found}.")
     for choice in choices:
         if choice.finish_reason == "content_filter":
-            raise _fault("content filter", "the server's filter withheld the answer.")
+            raise fault("content filter", "the server's filter withheld the answer.")
     return choices
 
 
@@ -66,12 +67,12 @@ def _same_model(asked: str, said: str) -> bool:
 def _sound(values: Sequence[Any]) -> list[float]:
     """Return values as floats; raise if they are not log-probabilities."""
     if any(value is None for value in values):
-        raise _fault("null logprobs", "the server left log-probabilities empty.")
+        raise fault("null logprobs", "the server left log-probabilities empty.")
     numbers = [float(value) for value in values]
     if any(math.isnan(v) or v > ROUNDING for v in numbers):
-        raise _fault("impossible logprobs", f"{numbers[:5]} are no log-probabilities.")
+        raise fault("impossible logprobs", f"{numbers[:5]} are no log-probabilities.")
     if any(value < PLACEHOLDER for value in numbers):
-        raise _fault(
+        raise fault(
             "placeholder logprobs", "the server wrote -9999 for log-probabilities."
         )
     return numbers
@@ -81,13 +82,13 @@ def _echoed(choice: Any, whole: str) -> list[tuple[int, Any]]:
     """Return the start position and log-probability of each token of an echo."""
     found = choice.logprobs
     if found is None or not found.tokens or not found.token_logprobs:
-        raise _fault(
+        raise fault(
             "no logprobs",
             "the server gave no log-probabilities for the echoed prompt. Remedy: "
             "interface='chat' or 'text'.",
         )
     if len(found.tokens) != len(found.token_logprobs):
-        raise _fault(
+        raise fault(
             "ragged logprobs",
             f"{len(found.tokens)} tokens have {len(found.token_logprobs)} "
             "log-probabilities.",
@@ -95,7 +96,7 @@ def _echoed(choice: Any, whole: str) -> list[tuple[int, Any]]:
     text = choice.text or ""
     if not text.startswith(whole):
         cut = len(text) < len(whole)
-        raise _fault(
+        raise fault(
             "truncated" if cut else "no echo",
             f"a prompt of {len(whole)} characters came back as {len(text)} others.",
         )
@@ -114,7 +115,7 @@ def _starts(found: Any, whole: str) -> list[int]:
     said = found.text_offset or []
     if len(said) == len(found.tokens) and list(said) == sorted(said) and said[0] >= 0:
         return list(said)
-    raise _fault("no echo", "the echoed tokens are not those of the prompt.")
+    raise fault("no echo", "the echoed tokens are not those of the prompt.")
 
 
 def continuation_scores(
@@ -127,7 +128,7 @@ def continuation_scores(
         tokens = _echoed(choice, context + option)
         mine = [(start, v) for start, v in tokens if len(context) <= start < end]
         if not mine or mine[0][0] != len(context):
-            raise _fault(
+            raise fault(
                 "merged tokens",
                 f"no token starts where {option!r} starts. Remedy: a prompt that does "
                 "not end with a space.",
@@ -137,7 +138,7 @@ def continuation_scores(
         one != other and one.startswith(other) for one in options for other in options
     )
     if different and sum(map(math.exp, out)) > 1 + 10 * ROUNDING:
-        raise _fault(
+        raise fault(
             "impossible logprobs",
             f"the probabilities of {list(options)} add up to more than one.",
         )
@@ -160,7 +161,7 @@ def text_score(choices: Sequence[Any], text: str) -> list[float]:
     tokens = [(start, v) for start, v in _echoed(choices[0], text) if start < len(text)]
     values = _sound([value for start, value in tokens if start > 0])
     if len(values) > 1 and not any(values):
-        raise _fault("impossible logprobs", "all log-probabilities are zero.")
+        raise fault("impossible logprobs", "all log-probabilities are zero.")
     return [sum(values), len(values)]
 
 
@@ -176,7 +177,7 @@ def generated_tokens(choices: Sequence[Any]) -> list[list[Any]]:
         pairs = zip(tokens or [], values or [], strict=True)
         rows = [[*pair, None] for pair in pairs]
     if not rows or not all(isinstance(row[0], str) for row in rows):
-        raise _fault(
+        raise fault(
             "no logprobs",
             "the server gave no log-probabilities of the tokens that it generated.",
         )
@@ -196,7 +197,7 @@ def forced_values(choices: Sequence[Any], option: str, count: int) -> list[float
     # The whole text, as a token may be a part of a character.
     written = (choices[0].text if said is None else said.content) or ""
     if written.strip() != option.strip() or len(rows) < count:
-        raise _fault(
+        raise fault(
             "not forced",
             f"the server was told to generate {option!r}, and wrote {written!r:.60}.",
         )
@@ -212,24 +213,69 @@ def token_numbers(found: Any) -> list[int]:
     """Return the numbers of a text's tokens."""
     tokens = found.get("tokens") if isinstance(found, dict) else None
     if not tokens or not all(type(token) is int and token >= 0 for token in tokens):
-        raise _fault("no tokenizer", f"{found!r:.80} are no numbers of tokens.")
+        raise fault("no tokenizer", f"{found!r:.80} are no numbers of tokens.")
     return list(tokens)
+
+
+def _spelling(choices: Sequence[Any], option: str) -> list[list[Any]]:
+    """Return bytes, log-probability and number of the tokens that spell a string."""
+    found, spelled = [], b""
+    rows = generated_tokens(choices)
+    content = _part(choices[0].logprobs, "content") or [None] * len(rows)
+    for (token, value, number), one in zip(rows, content, strict=True):
+        if spelled.strip() == option.strip().encode():  # what follows ends the text
+            break
+        # A token may be a part of a character, whose bytes alone can be told.
+        told = None if one is None else _part(one, "bytes")
+        part = bytes(told) if isinstance(told, list) else token.encode()
+        spelled += part
+        found.append([part, value, number])
+    return found
+
+
+def spelled_tokens(choices: Sequence[Any], option: str) -> list[list[Any]]:
+    """Return the tokens, and their log-probabilities, of the only answer allowed."""
+    found = _spelling(choices, option)
+    said = b"".join(part for part, _, _ in found)
+    if said.strip() != option.strip().encode():
+        raise fault(
+            "not forced",
+            f"the server was told to answer {option!r} only, and wrote "
+            f"{said.decode(errors='replace')!r:.60}.",
+        )
+    return [[part.decode(errors="replace"), value] for part, value, _ in found]
+
+
+def spelled_score(choices: Sequence[Any], option: str) -> list[float]:
+    """Return the log-likelihood of the tokens of the only answer allowed."""
+    return [total(spelled_tokens(choices, option))]
+
+
+def total(tokens: Sequence[Sequence[Any]]) -> float:
+    """Return the log-likelihood of tokens."""
+    return sum(_sound([value for _, value in tokens]))
+
+
+def parted(
+    tokens: Sequence[list[Any]], start: str
+) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Part tokens where those end that spell a string."""
+    said = ""
+    for i, (token, _) in enumerate(tokens):
+        if said.strip() == start.strip():
+            return list(tokens[:i]), list(tokens[i:])
+        said += token
+    raise fault("merged tokens", f"no token of {said!r} ends where {start!r} ends.")
 
 
 def copied_tokens(choices: Sequence[Any], option: str) -> list[int]:
     """Return the numbers of the tokens of a string that was copied for sure."""
-    spelled, numbers, least = b"", [], 0.0
-    content = _part(choices[0].logprobs, "content") or []
-    for row, one in zip(generated_tokens(choices), content, strict=False):
-        if spelled == option.encode():  # what follows ends the text
-            break
-        # A token may be a part of a character, whose bytes alone can be told.
-        told = _part(one, "bytes")
-        spelled += bytes(told) if isinstance(told, list) else row[0].encode()
-        numbers.append(row[2])
-        least = min(least, row[1])
+    found = _spelling(choices, option)
+    spelled = b"".join(part for part, _, _ in found)
+    numbers = [number for _, _, number in found]
+    least = min((value for _, value, _ in found), default=0.0)
     if spelled != option.encode() or least < SURE_COPY:
-        raise _fault(
+        raise fault(
             "no tokenizer",
             f"told to copy {option!r}, the server wrote "
             f"{spelled.decode(errors='replace')!r:.60}, a token of it with the "
@@ -250,16 +296,28 @@ def said_texts(choices: Sequence[Any]) -> list[str]:
     for choice in choices:
         refusal = getattr(choice.message, "refusal", None)
         if refusal:
-            raise _fault("refusal", f"the model refused: {refusal:.80}")
+            raise fault("refusal", f"the model refused: {refusal:.80}")
         text = choice.message.content
         if not (text or "").strip():
             cut = choice.finish_reason == "length"
-            raise _fault(
+            raise fault(
                 "cut off" if cut else "empty answer",
                 "the model wrote nothing"
                 + (" before its tokens ran out." if cut else "."),
             )
         out.append(text)
+    return out
+
+
+def said_fields(choices: Sequence[Any]) -> list[str]:
+    """Return the texts of chat answers by a schema: what their field holds."""
+    out = []
+    for text in said_texts(choices):
+        try:
+            said = json.loads(text)[FIELD]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            said = text  # not by the schema, but perhaps a label
+        out.append(said if isinstance(said, str) else text)
     return out
 
 
@@ -277,118 +335,20 @@ def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
     text = said_texts(choices)[0]
     found = choices[0].logprobs
     if found is None or not found.content or not found.content[0].top_logprobs:
-        raise _fault(
+        raise fault(
             "no logprobs",
             "the server gave no log-probabilities of the first token. Remedy: "
             "interface='text'.",
         )
     path = [[token.token, token.logprob] for token in found.content]
     if "".join(token for token, _ in path).strip() != text.strip():
-        raise _fault("ragged logprobs", "the answer's tokens are not its text.")
+        raise fault("ragged logprobs", "the answer's tokens are not its text.")
     top = [[t.token, t.logprob] for t in found.content[0].top_logprobs]
     known = [pair for pair in top if pair[1] is None or pair[1] >= PLACEHOLDER]
     values = _sound([value for _, value in known or top])
     _sound([value for _, value in path])
     if sum(map(math.exp, values)) > 1 + 10 * ROUNDING:
-        raise _fault(
+        raise fault(
             "impossible logprobs", "the first tokens' probabilities exceed one."
         )
     return {"text": text, "top": known, "path": path}
-
-
-def _plain(word: str) -> str:
-    return word.strip().casefold()
-
-
-def label_bounds(
-    answer: dict[str, Any], strings: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bound the probability that the answer starts with each string.
-
-    Both bounds contain the probability of first tokens that equal the string, ignoring
-    case.  The upper bound also contains that of first tokens which are a beginning of
-    the string, and of all tokens that the server did not list.
-    """
-    plain = [_plain(string) for string in strings]
-    mass = [(_plain(token), math.exp(value)) for token, value in answer["top"]]
-    unseen = max(0.0, 1 - sum(value for _, value in mass))
-    written = _written_label(answer["path"], plain)
-    lower = np.zeros(len(plain))
-    upper = np.zeros(len(plain))
-    for i, string in enumerate(plain):
-        if string in plain[:i]:
-            continue  # counted for its first spelling
-        # The answer may continue to a longer string that starts with this one.
-        open_ended = any(o != string and o.startswith(string) for o in plain)
-        exact = sum(value for token, value in mass if token == string)
-        begun = sum(
-            value
-            for token, value in mass
-            if token != string and string.startswith(token)
-        )
-        lower[i] = 0.0 if open_ended else exact
-        upper[i] = exact + begun + unseen
-        if written is not None and written[0] == string:
-            lower[i] += written[1]
-    return lower, np.minimum(np.maximum(upper, lower), 1.0)
-
-
-def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float] | None:
-    """Return the longest string formed by several tokens, and its probability."""
-    said, total, found = "", 0.0, None
-    for i, (token, value) in enumerate(path):
-        said, total = said + token, total + value
-        if i and _plain(said) in plain:
-            found = _plain(said), math.exp(total)
-    return found
-
-
-def named_label(text: str, strings: Sequence[str]) -> int:
-    """Return the index of the string that a text starts with, or else contains.
-
-    Raises LanguageModelServerError if the text contains none or several of them.
-    """
-    words = [re.escape(_plain(string)) for string in strings]
-    plain = _plain(text).lstrip("\"'*([#`- ")
-    longest = sorted(range(len(words)), key=lambda i: -len(words[i]))
-    for i in longest:
-        if re.match(rf"{words[i]}(?!\w)", plain):
-            return i
-    inside = re.findall("|".join(rf"\b{words[i]}\b" for i in longest), plain)
-    named = {_plain(string): i for i, string in enumerate(strings)}
-    found = {named[word] for word in inside}
-    if len(found) != 1:
-        raise _fault(
-            "no label",
-            f"the answer {text!r:.60} names {len(found)} of {list(strings)}.",
-        )
-    return found.pop()
-
-
-def check_first_tokens(answer: dict[str, Any], strings: Sequence[str]) -> None:
-    """Raise LanguageModelServerError if no label can be told, whatever its strings."""
-    lower, upper = label_bounds(answer, strings)
-    # One string against all others together, which may be those of one label.
-    if not lower.any() or not (lower.sum() - lower >= upper).any():
-        first = [token for token, _ in answer["top"]][:5]
-        raise _fault(
-            "wide bounds",
-            f"the likeliest first tokens, {first} and so on, only tell that "
-            f"{list(strings)} have the probabilities {lower.round(2)} to "
-            f"{upper.round(2)}. Remedy: a prompt that asks for these words only, "
-            "labels of one token each, more top_logprobs, or interface='text'.",
-        )
-
-
-def check_text(texts: Sequence[str], strings: Sequence[str]) -> None:
-    """Raise LanguageModelServerError if no answer names one of the strings."""
-    fault = None
-    for text in texts:
-        try:
-            named_label(text, strings)
-        except LanguageModelServerError as error:
-            fault = error
-        else:
-            return
-    if fault is not None:
-        raise fault

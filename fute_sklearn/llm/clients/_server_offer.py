@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import LanguageModelServerError
 from . import _server_answers as answers
+from ._label_requests import (
+    COPIED,
+    RESTRICTIONS,
+    STRINGS,
+    Offer,
+    chosen_request,
+    copied_request,
+    echo_request,
+    forced_request,
+    restriction,
+    spelled_request,
+    tokens_request,
+)
+from ._named_labels import begun_share
 
 if TYPE_CHECKING:
     from ._request import Request
@@ -19,9 +32,7 @@ if TYPE_CHECKING:
 CONTEXT, QUESTION = "The capital of France is", "What is the capital of France?"
 KNOWN, NOISE, PERMUTED = " Paris", " purple zebra", " zebra purple"
 AGREEMENT = 0.1  # nats between two requests for the same number; batches round
-TOKENIZERS = (("/tokenize", "content"), ("/extras/tokenize", "input"))
-COPIED = len(TOKENIZERS)  # no path: read off what the server copies
-COPIES = 8
+ALLOWED_SHARE = 0.99  # of the answers that were allowed, but for rounding
 # Faults of the connection or the account, which tell nothing of what a server offers.
 UNRELATED = {
     "APIConnectionError",
@@ -44,35 +55,6 @@ OF_LISTS = {
     "no choices",
     "rows in doubt",
 }
-FORCE = 100  # added to a token's logit, the most that servers allow
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A way of scoring labels that a server was found to support.
-
-    Parameters
-    ----------
-    interface : str
-        One of the interfaces of `OpenAIClient`.
-    way : {"echo", "forced", "top-k", "samples", "text"}
-        Where the scores come from: the log-probabilities of the echoed prompt, those of
-        tokens that the server is made to generate, those of the likeliest first tokens,
-        sampled answers, or the text of the answer.
-    lists : bool
-        Whether a request may hold several prompts, or ask for several answers.
-    tokenizer : int or None
-        Index of the path in TOKENIZERS that splits texts into tokens, or COPIED.
-    """
-
-    interface: str
-    way: str
-    lists: bool = True
-    tokenizer: int | None = None
-
-    def scored(self, option: str) -> str:
-        """Return what is scored for an option: an answer starts without a blank."""
-        return option.lstrip() if self.interface == "chat" else option
 
 
 @dataclass
@@ -93,6 +75,8 @@ class OfferFinder:
     request: Callable[..., Request]
     top_logprobs: int
     n_samples: int
+    _tried: dict[tuple[str, str], bool] = field(default_factory=dict, init=False)
+    _generations: dict[str, list[Any]] = field(default_factory=dict, init=False)
 
     async def first_of(self, interfaces: Sequence[str]) -> tuple[Offer, bool]:
         """Return the first way that works, and whether better ones are ruled out.
@@ -106,8 +90,8 @@ class OfferFinder:
             reached or refuses the key, which says nothing about the others.
         """
         ways = {
-            "completions": (self.echo, self.forced),
-            "chat": (self.forced_chat, self.top_k),
+            "completions": (self.echo, self.forced, self.spelled),
+            "chat": (self.forced_chat, self.spelled_chat, self.top_k, self.chosen),
             "samples": (self.samples,),
             "text": (self.text,),
             "continued": (self.continued,),
@@ -137,7 +121,9 @@ class OfferFinder:
 
         Last comes whether the server tells the token's number.
         """
-        token, value, number = (await self.send(request))[0]
+        if request.key not in self._generations:
+            self._generations[request.key] = (await self.send(request))[0]
+        token, value, number = self._generations[request.key]
         # A blank may become part of the next token.
         return token, value, token if token.strip() else KNOWN, number is not None
 
@@ -167,10 +153,44 @@ class OfferFinder:
         found = []
         for option in (offer.scored(known), both):
             tokens = await self.option_tokens(offer, option)
-            request = forced_request(self.request, offer, context, option, tokens)
+            request = forced_request(
+                self.request, offer.interface, context, option, tokens
+            )
             read = partial(answers.forced_values, option=option, count=len(tokens))
             found.append(await self.send(replace(request, read=read)))
         return [sum(found[0]), sum(found[1][:first]), sum(found[1][first:])]
+
+    async def _spelled(self, offer: Offer, context: str, known: str) -> list[float]:
+        """Return the same from strings that are the only answers allowed."""
+        assert offer.means is not None
+        found = []
+        for option in (offer.scored(known), offer.scored(NOISE + PERMUTED)):
+            request = spelled_request(
+                self.request, offer.interface, context, option, offer.means
+            )
+            read = partial(answers.spelled_tokens, option=option)
+            found.append(await self.send(replace(request, read=read)))
+        noise, rest = answers.parted(found[1], offer.scored(NOISE))
+        return [answers.total(part) for part in (found[0], noise, rest)]
+
+    async def _restriction(self, interface: str, known: Sequence[str]) -> str | None:
+        """Return the first means by which the server allows given answers only."""
+        for means in known:
+            if await self._restricts(interface, means):
+                return means
+        return None
+
+    async def _restricts(self, interface: str, means: str) -> bool:
+        if (interface, means) not in self._tried:
+            request = chosen_request(self.request, interface, QUESTION, [NOISE], means)
+            try:
+                said = await self.send(request)
+            except LanguageModelServerError as error:
+                if error.kind in UNRELATED:
+                    raise
+                said = [""]
+            self._tried[interface, means] = said[0].strip() == NOISE.strip()
+        return self._tried[interface, means]
 
     async def _tokens(self, text: str, tokenizer: int) -> list[int]:
         """Return a text's tokens by one of the server's paths."""
@@ -215,10 +235,59 @@ class OfferFinder:
         self._prove("a forced token", token, value, scores)
         return offer
 
+    async def spelled(self) -> Offer:
+        """Score by allowing only the label as the continuation of a prompt."""
+        body = {"prompt": CONTEXT, "max_tokens": 1, "logprobs": 1}
+        request = self.request("completions", body, answers.generated_tokens)
+        return await self._proved_spelling("completions", CONTEXT, request)
+
+    async def spelled_chat(self) -> Offer:
+        """Score by allowing only the label as the answer to a chat."""
+        request = self._chat(answers.generated_tokens)
+        return await self._proved_spelling("chat", QUESTION, request)
+
+    async def _proved_spelling(
+        self, interface: str, context: str, request: Request
+    ) -> Offer:
+        token, value, known, _ = await self._generated(request)
+        means = await self._restriction(interface, STRINGS)
+        if means is None:
+            raise _unrestricted()
+        offer = Offer(interface, "spelled", means=means)
+        scores = await self._spelled(offer, context, known)
+        self._prove("a spelled token", token, value, scores)
+        return offer
+
     async def top_k(self) -> Offer:
-        """Score by the likeliest first tokens of a chat's answer."""
+        """Score by the likeliest first tokens of a chat's answer.
+
+        They are those of the labels alone where the server tells probabilities among
+        the answers that it was told to allow.
+        """
         await self.send(self._chat(answers.first_tokens))
-        return Offer("chat", "top-k")
+        means = await self._restriction("chat", STRINGS)
+        if means is not None and not await self._among_allowed(means):
+            means = None
+        return Offer("chat", "top-k", means=means)
+
+    async def _among_allowed(self, means: str) -> bool:
+        """Return whether the probabilities are those among the answers allowed."""
+        allowed = [NOISE.strip(), PERMUTED.strip()]
+        fields = restriction(means, allowed)
+        try:
+            found = await self.send(self._chat(answers.first_tokens, **fields))
+        except LanguageModelServerError as error:
+            if error.kind in UNRELATED:
+                raise
+            return False
+        return begun_share(found, allowed) > ALLOWED_SHARE
+
+    async def chosen(self) -> Offer:
+        """Take the label that is answered where the server allows labels only."""
+        means = await self._restriction("chat", RESTRICTIONS)
+        if means is None:
+            raise _unrestricted()
+        return Offer("chat", "chosen", means=means)
 
     async def samples(self) -> Offer:
         """Sample several answers to a message, by one request if the server can."""
@@ -322,63 +391,9 @@ class OfferFinder:
             )
 
 
-def echo_request(
-    request: Callable[..., Request], context: str, options: Sequence[str], lists: bool
-) -> Request:
-    """Ask for the log-probabilities of a context with each option, as an echo."""
-    whole = [context + option for option in options]
-    # Some servers treat max_tokens=0 as no limit: generate one token, ignore it.
-    body = {
-        "prompt": whole if lists else whole[0],
-        "max_tokens": 1,
-        "echo": True,
-        "logprobs": 1,
-    }
-    read = partial(answers.continuation_scores, context=context, options=list(options))
-    return request("completions", body, read, len(options))
-
-
-def forced_request(
-    request: Callable[..., Request],
-    offer: Offer,
-    context: str,
-    option: str,
-    tokens: Sequence[int],
-) -> Request:
-    """Ask for the log-probability of an option by making the server generate it."""
-    body: dict[str, Any] = {"max_tokens": len(tokens)}
-    if len(tokens) == 1:
-        body["logit_bias"] = {str(tokens[0]): FORCE}
-    else:
-        body["grammar"] = "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
-    read = partial(answers.forced_score, option=option, count=len(tokens))
-    if offer.interface == "chat":
-        messages = [{"role": "user", "content": context}]
-        body |= {"messages": messages, "logprobs": True, "top_logprobs": 1}
-        return request("chat", body, read)
-    return request("completions", body | {"prompt": context, "logprobs": 1}, read)
-
-
-def tokens_request(
-    request: Callable[..., Request], text: str, tokenizer: int
-) -> Request:
-    """Ask for the tokens of a text."""
-    path, name = TOKENIZERS[tokenizer]
-    return request("tokenize", {"path": path, name: text}, answers.token_numbers)
-
-
-def copied_request(request: Callable[..., Request], option: str) -> Request:
-    """Ask for the tokens of a string by making the server copy it.
-
-    Proxies pass on no path for tokens, but numbers of generated ones.  A grammar of
-    characters would allow any tokens that spell the string; after some copies of it the
-    model's own are by far the likeliest.
-    """
-    start = "it" if option[:1].isspace() else ""  # the place where it will be scored
-    body = {
-        "prompt": f"{start}{option}\n" * COPIES + start,
-        "max_tokens": len(option.encode()) + 1,
-        "logprobs": 1,
-        "grammar": f"root ::= {json.dumps(option, ensure_ascii=False)}",
-    }
-    return request("completions", body, partial(answers.copied_tokens, option=option))
+def _unrestricted() -> LanguageModelServerError:
+    return LanguageModelServerError(
+        "the server takes no list, grammar or schema of the answers that are allowed. "
+        "[not restricted]",
+        "not restricted",
+    )

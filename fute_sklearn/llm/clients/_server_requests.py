@@ -10,8 +10,16 @@ from typing import Any
 
 from ..._utils._store import text_key
 from . import _server_answers as answers
+from ._label_requests import (
+    Offer,
+    chosen_request,
+    echo_request,
+    forced_request,
+    restriction,
+    spelled_request,
+)
+from ._named_labels import check_first_tokens, check_text
 from ._request import Request
-from ._server_offer import Offer, echo_request, forced_request
 
 ANSWER_TOKENS = 16
 
@@ -79,17 +87,33 @@ class RequestMaker:
         elif offer.way == "forced":
             found = [
                 [
-                    forced_request(self.request, offer, context, option, tokens[option])
+                    forced_request(
+                        self.request, offer.interface, context, option, tokens[option]
+                    )
+                    for option in map(offer.scored, options)
+                ]
+                for context, options in pairs
+            ]
+        elif offer.way == "spelled" and offer.means is not None:
+            found = [
+                [
+                    spelled_request(
+                        self.request, offer.interface, context, option, offer.means
+                    )
                     for option in map(offer.scored, options)
                 ]
                 for context, options in pairs
             ]
         elif offer.way == "top-k":
-            first, named = answers.first_tokens, answers.check_first_tokens
-            found = [
-                [self._checked(self.chat(context, first), named, options)]
-                for context, options in pairs
-            ]
+            first, named = answers.first_tokens, check_first_tokens
+            found = []
+            for context, options in pairs:
+                fields = {}
+                if offer.means is not None:
+                    allowed = [option.strip() for option in options]
+                    fields = restriction(offer.means, allowed)
+                request = self.chat(context, first, **fields)
+                found.append([self._checked(request, named, options)])
         else:
             found = [self._said(offer, *pair) for pair in pairs]
         return [
@@ -113,14 +137,18 @@ class RequestMaker:
                 self.chat(context, answers.sampled_texts, temperature=1, seed=seed)
                 for seed in range(self.n_samples)
             ]
-        if offer.interface == "continued":
+        if offer.way == "chosen" and offer.means is not None:
+            request = chosen_request(
+                self.request, offer.interface, context, options, offer.means
+            )
+        elif offer.interface == "continued":
             request = self.continued(context, ANSWER_TOKENS)
         elif offer.interface == "text":
             request = self.chat(context, answers.said_texts)
         else:
             several = {"n": self.n_samples, "temperature": 1}
             request = self.chat(context, answers.sampled_texts, **several)
-        return [self._checked(request, answers.check_text, options)]
+        return [self._checked(request, check_text, options)]
 
     def chat(
         self,

@@ -1,0 +1,120 @@
+"""Which label the words or the likeliest first tokens of an answer name."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...exceptions import LanguageModelServerError
+from ._server_answers import fault
+
+
+def _plain(word: str) -> str:
+    return word.strip().casefold()
+
+
+def begun_share(answer: dict[str, Any], strings: Sequence[str]) -> float:
+    """Return the probability of the first tokens with which a string starts."""
+    return sum(
+        math.exp(value)
+        for token, value in answer["top"]
+        if _plain(token) and any(one.startswith(_plain(token)) for one in strings)
+    )
+
+
+def label_bounds(
+    answer: dict[str, Any], strings: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bound the probability that the answer starts with each string.
+
+    Both bounds contain the probability of first tokens that equal the string, ignoring
+    case.  The upper bound also contains that of first tokens which are a beginning of
+    the string, and of all tokens that the server did not list.
+    """
+    plain = [_plain(string) for string in strings]
+    mass = [(_plain(token), math.exp(value)) for token, value in answer["top"]]
+    unseen = max(0.0, 1 - sum(value for _, value in mass))
+    written = _written_label(answer["path"], plain)
+    lower = np.zeros(len(plain))
+    upper = np.zeros(len(plain))
+    for i, string in enumerate(plain):
+        if string in plain[:i]:
+            continue  # counted for its first spelling
+        # The answer may continue to a longer string that starts with this one.
+        open_ended = any(o != string and o.startswith(string) for o in plain)
+        exact = sum(value for token, value in mass if token == string)
+        begun = sum(
+            value
+            for token, value in mass
+            if token != string and string.startswith(token)
+        )
+        lower[i] = 0.0 if open_ended else exact
+        upper[i] = exact + begun + unseen
+        if written is not None and written[0] == string:
+            lower[i] += written[1]
+    return lower, np.minimum(np.maximum(upper, lower), 1.0)
+
+
+def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float] | None:
+    """Return the longest string formed by several tokens, and its probability."""
+    said, total, found = "", 0.0, None
+    for i, (token, value) in enumerate(path):
+        said, total = said + token, total + value
+        if i and _plain(said) in plain:
+            found = _plain(said), math.exp(total)
+    return found
+
+
+def named_label(text: str, strings: Sequence[str]) -> int:
+    """Return the index of the string that a text starts with, or else contains.
+
+    Raises LanguageModelServerError if the text contains none or several of them.
+    """
+    words = [re.escape(_plain(string)) for string in strings]
+    plain = _plain(text).lstrip("\"'*([#`- ")
+    longest = sorted(range(len(words)), key=lambda i: -len(words[i]))
+    for i in longest:
+        if re.match(rf"{words[i]}(?!\w)", plain):
+            return i
+    inside = re.findall("|".join(rf"\b{words[i]}\b" for i in longest), plain)
+    named = {_plain(string): i for i, string in enumerate(strings)}
+    found = {named[word] for word in inside}
+    if len(found) != 1:
+        raise fault(
+            "no label",
+            f"the answer {text!r:.60} names {len(found)} of {list(strings)}.",
+        )
+    return found.pop()
+
+
+def check_first_tokens(answer: dict[str, Any], strings: Sequence[str]) -> None:
+    """Raise LanguageModelServerError if no label can be told, whatever its strings."""
+    lower, upper = label_bounds(answer, strings)
+    # One string against all others together, which may be those of one label.
+    if not lower.any() or not (lower.sum() - lower >= upper).any():
+        first = [token for token, _ in answer["top"]][:5]
+        raise fault(
+            "wide bounds",
+            f"the likeliest first tokens, {first} and so on, only tell that "
+            f"{list(strings)} have the probabilities {lower.round(2)} to "
+            f"{upper.round(2)}. Remedy: a prompt that asks for these words only, "
+            "labels of one token each, more top_logprobs, or interface='text'.",
+        )
+
+
+def check_text(texts: Sequence[str], strings: Sequence[str]) -> None:
+    """Raise LanguageModelServerError if no answer names one of the strings."""
+    problem = None
+    for text in texts:
+        try:
+            named_label(text, strings)
+        except LanguageModelServerError as error:
+            problem = error
+        else:
+            return
+    if problem is not None:
+        raise problem

@@ -1,0 +1,179 @@
+"""Servers that can be told which answers are allowed, each by its own field."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fute_sklearn import OpenAIClient, PromptedLLM, TransformersClient, config_context
+from fute_sklearn._engine import load_causal
+from fute_sklearn.exceptions import (
+    LanguageModelServerError,
+    RowsFailedError,
+)
+from fute_sklearn.llm.clients._label_requests import RESTRICTIONS, STRINGS
+from fute_sklearn.llm.clients._server_answers import (
+    parted,
+    said_fields,
+    spelled_score,
+    spelled_tokens,
+)
+from tests.llm.openai_server import choice_server
+
+TEXTS = ["a fine film", "very dull", "it is no good film", "the film was fine"]
+TEMPLATE, LABELS = "the film : {text} it was", ["bad", "good"]
+OPTIONS = [" good", " very bad film"]
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def model(causal_folder):
+    return load_causal(causal_folder)
+
+
+@pytest.fixture(scope="module")
+def here(causal_folder):
+    """Label by the same model in this process."""
+    return PromptedLLM(TransformersClient(causal_folder), TEMPLATE, LABELS)
+
+
+@pytest.fixture
+def served(model):
+    started = []
+
+    def start(means, logs="raw", **changes):
+        server = choice_server(model, means, logs)
+        started.append(server)
+        settings = {"max_retries": 0, "timeout": 10.0} | changes
+        client = OpenAIClient("tiny", base_url=server.url, **settings)
+        client.server = server
+        return client
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("interface", ["completions", "chat"])
+@pytest.mark.parametrize("means", STRINGS)
+def test_strings_are_scored_where_no_other_answer_is_allowed(
+    means, interface, served, model
+):
+    client = served(means, interface=interface)
+    assert (client.fidelity, client.capabilities) == ("spelled", {"score", "generate"})
+    before = client.n_requests_
+    assert client.forecast(TEXTS, [OPTIONS] * 4)["requests"] == 8
+    found = client.score(TEXTS, [OPTIONS] * 4)
+    np.testing.assert_allclose(found, model.score(TEXTS, [OPTIONS] * 4), atol=1e-4)
+    assert client.n_requests_ == before + 8
+    assert client.interface_ == interface
+
+
+def test_scores_of_restricted_servers_label_texts(served, here):
+    exact = here.predict_proba(TEXTS)
+    client = served("structured_outputs")
+    found = PromptedLLM(client, TEMPLATE, LABELS).predict_proba(TEXTS)
+    np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("means", STRINGS)
+def test_probabilities_among_the_answers_allowed_are_bounds(means, served, model):
+    """Without the restriction no label is among the likeliest first tokens."""
+    client = served(means, logs="allowed", interface="chat")
+    assert client.fidelity == "top-k with bounds"
+    lower, upper = client.bounds(TEXTS, [[" bad", " good"]] * 4)[2]
+    scores = model.score([TEXTS[2]], [["bad", "good"]])[0]
+    np.testing.assert_allclose(lower, np.exp(scores) / np.exp(scores).sum(), atol=1e-4)
+    np.testing.assert_allclose(upper, lower, atol=1e-4)
+
+
+@pytest.mark.parametrize("interface", ["auto", "chat"])
+@pytest.mark.parametrize("means", RESTRICTIONS)
+def test_servers_without_log_probabilities_answer_with_labels_only(
+    means, interface, served, here
+):
+    client = served(means, logs=None, interface=interface)
+    assert (client.interface_, client.fidelity) == ("chat", "labels only")
+    llm = PromptedLLM(client, TEMPLATE, LABELS)
+    exact = here.predict(TEXTS)
+    assert llm.predict(TEXTS).tolist() == exact.tolist()
+
+
+def test_free_answers_are_not_restricted(served):
+    client = served("guided_choice", logs=None, interface="text")
+    llm = PromptedLLM(client, TEMPLATE, LABELS)
+    with pytest.raises(RowsFailedError, match="names 0 of"):
+        llm.predict(TEXTS)
+    assert len(client.server.asked) == len(TEXTS)
+    assert not any("guided_choice" in body for body in client.server.asked)
+
+
+def test_fingerprints_tell_the_field_that_restricts(served, tmp_path):
+    client, other = served("grammar", logs=None), served("guided_choice", logs=None)
+    assert (client.interface_, client.fidelity) == ("chat", "labels only")
+    client.server.respond = other.server.respond
+    again = OpenAIClient("tiny", base_url=client.server.url, max_retries=0)
+    with config_context(cache_dir=tmp_path):
+        assert (again.interface_, again.fidelity) == ("chat", "labels only")
+        assert again.fingerprint != client.fingerprint
+
+
+def test_what_is_found_is_kept(served, model):
+    client = served("guided_choice", interface="chat")
+    assert client.fidelity == "spelled"
+    asked = len(client.server.asked)
+    again = OpenAIClient("tiny", base_url=client.server.url, interface="chat")
+    assert (again.fidelity, again.fingerprint) == ("spelled", client.fingerprint)
+    assert len(client.server.asked) == asked
+
+
+def test_servers_that_answer_otherwise_fail_the_row(served):
+    client = served("guided_choice", interface="chat")
+    assert client.fidelity == "spelled"
+    respond = client.server.respond
+
+    def lie(path, body):
+        return respond(path, {k: v for k, v in body.items() if k != "guided_choice"})
+
+    client.server.respond = lie
+    with pytest.raises(RowsFailedError, match="to answer 'good' only"):
+        client.score(["a film"], [OPTIONS])
+
+
+def choice(content, text):
+    message = SimpleNamespace(content=text, refusal=None)
+    found = [
+        {"token": token, "bytes": list(part), "logprob": value}
+        for token, part, value in content
+    ]
+    logprobs = SimpleNamespace(content=found)
+    return [SimpleNamespace(message=message, logprobs=logprobs, finish_reason="stop")]
+
+
+def test_strings_are_spelled_by_parts_of_characters_and_ended():
+    """The token that ends an answer is none of the string."""
+    parts = [("", b"\xe5", -1.0), ("", b"\xa5\xbd", -2.0), ("<end>", b"", -9.0)]
+    assert spelled_score(choice(parts, "\u597d"), "\u597d") == [-3.0]
+    with pytest.raises(LanguageModelServerError, match="to answer 'bad' only"):
+        spelled_tokens(choice(parts, "\u597d"), "bad")
+    with pytest.raises(LanguageModelServerError, match="no token of 'abc' ends"):
+        parted([["ab", -1.0], ["c", -1.0]], "a")
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ('{"label": "good"}', "good"),
+        ("good", "good"),  # not by the schema
+        ('["good"]', '["good"]'),
+        ('{"label": 3}', '{"label": 3}'),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_answers_by_a_schema(said, read):
+    assert said_fields(choice([], said)) == [read]
