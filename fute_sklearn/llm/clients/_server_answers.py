@@ -7,7 +7,6 @@ LanguageModelServerError, so that only valid ones are cached.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,6 @@ from ...exceptions import LanguageModelServerError
 
 PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
-FIELD = "label"  # of answers by a schema
 SURE_COPY = math.log(0.05)  # of each token; others that spell the same are far less so
 
 
@@ -306,18 +304,6 @@ def said_texts(choices: Sequence[Any]) -> list[str]:
                 + (" before its tokens ran out." if cut else "."),
             )
         out.append(text)
-    return out
-
-
-def said_fields(choices: Sequence[Any]) -> list[str]:
-    """Return the texts of chat answers by a schema: what their field holds."""
-    out = []
-    for text in said_texts(choices):
-        try:
-            said = json.loads(text)[FIELD]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            said = text  # not by the schema, but perhaps a label
-        out.append(said if isinstance(said, str) else text)
     return out
 
 

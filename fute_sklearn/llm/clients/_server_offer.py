@@ -12,7 +12,6 @@ from . import _server_answers as answers
 from ._label_requests import (
     COPIED,
     RESTRICTIONS,
-    STRINGS,
     Offer,
     chosen_request,
     copied_request,
@@ -173,9 +172,9 @@ class OfferFinder:
         noise, rest = answers.parted(found[1], offer.scored(NOISE))
         return [answers.total(part) for part in (found[0], noise, rest)]
 
-    async def _restriction(self, interface: str, known: Sequence[str]) -> str | None:
+    async def _restriction(self, interface: str) -> str | None:
         """Return the first means by which the server allows given answers only."""
-        for means in known:
+        for means in RESTRICTIONS:
             if await self._restricts(interface, means):
                 return means
         return None
@@ -250,7 +249,7 @@ class OfferFinder:
         self, interface: str, context: str, request: Request
     ) -> Offer:
         token, value, known, _ = await self._generated(request)
-        means = await self._restriction(interface, STRINGS)
+        means = await self._restriction(interface)
         if means is None:
             raise _unrestricted()
         offer = Offer(interface, "spelled", means=means)
@@ -265,7 +264,7 @@ class OfferFinder:
         the answers that it was told to allow.
         """
         await self.send(self._chat(answers.first_tokens))
-        means = await self._restriction("chat", STRINGS)
+        means = await self._restriction("chat")
         if means is not None and not await self._among_allowed(means):
             means = None
         return Offer("chat", "top-k", means=means)
@@ -284,7 +283,7 @@ class OfferFinder:
 
     async def chosen(self) -> Offer:
         """Take the label that is answered where the server allows labels only."""
-        means = await self._restriction("chat", RESTRICTIONS)
+        means = await self._restriction("chat")
         if means is None:
             raise _unrestricted()
         return Offer("chat", "chosen", means=means)
@@ -393,7 +392,7 @@ class OfferFinder:
 
 def _unrestricted() -> LanguageModelServerError:
     return LanguageModelServerError(
-        "the server takes no list, grammar or schema of the answers that are allowed. "
+        "the server takes no list or grammar of the answers that are allowed. "
         "[not restricted]",
         "not restricted",
     )
