@@ -235,12 +235,14 @@ def allowed_strings(means, value):
     return [json.loads(rule) for rule in rules]
 
 
-def choice_server(model, means, logs="raw"):
+def choice_server(model, means, logs="raw", end="<end>"):
     """Serve completions and chat without echo, which may be restricted to answers.
 
     ``means`` is the field by which.  The log-probabilities are those of the model
-    (``logs="raw"``), as vLLM gives them, or those among the answers that are allowed
-    (``"allowed"``), or there are none (None).  No number of a token is told.
+    (``logs="raw"``), as llama-server gives them, or those among the answers that are
+    allowed (``"allowed"``), also where one answer can be spelled in several ways
+    (``"spellings"``), or there are none (None).  No number of a token is told, and the
+    token that ends an answer is told as ``end``.
     """
 
     def said(prompt, body):
@@ -248,6 +250,8 @@ def choice_server(model, means, logs="raw"):
         if means not in body:
             words = model.generate([prompt], body["max_tokens"])[0].split()
             values = [spelled(prompt, words, i) for i in range(len(words))]
+            if logs == "spellings":  # a sure model
+                values = [-0.03] * len(words)
             return words, values, [(words[0], values[0])]
         options = allowed_strings(means, body[means])
         scores = [float(v) for v in model.score([prompt], [options])[0]]
@@ -255,6 +259,9 @@ def choice_server(model, means, logs="raw"):
         words = options[best].split()
         if logs == "raw":
             values = [spelled(prompt, words, i) for i in range(len(words))]
+            return words, values, [(words[0], values[0])]
+        if logs == "spellings" and len(options) == 1:
+            values = [-0.01, *[-0.3 / i for i in range(1, len(words))]]
             return words, values, [(words[0], values[0])]
         total = np.logaddexp.reduce(scores)
         top = [
@@ -280,7 +287,7 @@ def choice_server(model, means, logs="raw"):
         tokens = [
             word if i == 0 and chat else f" {word}" for i, word in enumerate(words)
         ]
-        path_ = list(zip(tokens, values, strict=True))
+        path_ = [*zip(tokens, values, strict=True), (end, -0.1)]
         if chat:
             found = chat_choice(text, top if logs else [], path=path_)
             return whole([found], kind="chat.completion")

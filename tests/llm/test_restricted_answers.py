@@ -1,5 +1,6 @@
 """Servers that can be told which answers are allowed, each by its own field."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from fute_sklearn.exceptions import (
     RowsFailedError,
 )
 from fute_sklearn.llm.clients._label_requests import RESTRICTIONS
+from fute_sklearn.llm.clients._named_labels import named_label
 from fute_sklearn.llm.clients._server_answers import (
     parted,
     spelled_score,
@@ -44,8 +46,8 @@ def here(causal_folder):
 def served(model):
     started = []
 
-    def start(means, logs="raw", **changes):
-        server = choice_server(model, means, logs)
+    def start(means, logs="raw", end="<end>", **changes):
+        server = choice_server(model, means, logs, end)
         started.append(server)
         settings = {"max_retries": 0, "timeout": 10.0} | changes
         client = OpenAIClient("tiny", base_url=server.url, **settings)
@@ -73,6 +75,17 @@ def test_strings_are_scored_where_no_other_answer_is_allowed(
     assert client.interface_ == interface
 
 
+@pytest.mark.parametrize("interface", ["completions", "chat"])
+def test_shares_among_the_spellings_of_one_answer_are_no_scores(interface, served):
+    """As vLLM, which masks what is not allowed before it takes probabilities."""
+    client = served("structured_outputs", logs="spellings", interface=interface)
+    if interface == "chat":
+        assert client.fidelity == "top-k with bounds"
+    else:
+        with pytest.raises(LanguageModelServerError, match="among the spellings"):
+            client.score(TEXTS, [OPTIONS] * 4)
+
+
 def test_scores_of_restricted_servers_label_texts(served, here):
     exact = here.predict_proba(TEXTS)
     client = served("structured_outputs")
@@ -80,15 +93,17 @@ def test_scores_of_restricted_servers_label_texts(served, here):
     np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
+@pytest.mark.parametrize("end", ["<end>", ""])
 @pytest.mark.parametrize("means", RESTRICTIONS)
-def test_probabilities_among_the_answers_allowed_are_bounds(means, served, model):
+def test_probabilities_among_the_answers_allowed_are_bounds(means, end, served, model):
     """Without the restriction no label is among the likeliest first tokens."""
-    client = served(means, logs="allowed", interface="chat")
+    client = served(means, logs="allowed", interface="chat", end=end)
     assert client.fidelity == "top-k with bounds"
-    lower, upper = client.bounds(TEXTS, [[" bad", " good"]] * 4)[2]
-    scores = model.score([TEXTS[2]], [["bad", "good"]])[0]
-    np.testing.assert_allclose(lower, np.exp(scores) / np.exp(scores).sum(), atol=1e-4)
-    np.testing.assert_allclose(upper, lower, atol=1e-4)
+    for options in (["bad", "good"], ["very bad", "good film"]):
+        lower, upper = client.bounds(TEXTS, [[f" {o}" for o in options]] * 4)[2]
+        exact = np.exp(model.score([TEXTS[2]], [options])[0])
+        np.testing.assert_allclose(lower, exact / exact.sum(), atol=1e-4)
+        np.testing.assert_allclose(upper, lower, atol=1e-4)
 
 
 @pytest.mark.parametrize("interface", ["auto", "chat"])
@@ -131,17 +146,67 @@ def test_what_is_found_is_kept(served, model):
     assert len(client.server.asked) == asked
 
 
-def test_servers_that_answer_otherwise_fail_the_row(served):
-    client = served("guided_choice", interface="chat")
-    assert client.fidelity == "spelled"
+@pytest.mark.parametrize(
+    ("logs", "fidelity"),
+    [
+        ("raw", "spelled"),
+        ("allowed", "top-k with bounds"),
+        (None, "labels only"),
+    ],
+)
+def test_servers_that_answer_otherwise_fail_the_row(logs, fidelity, served):
+    """Also by sentences that name a label; what they offer is then looked for again."""
+    client = served("guided_choice", logs=logs, interface="chat")
+    assert client.fidelity == fidelity
     respond = client.server.respond
 
     def lie(path, body):
-        return respond(path, {k: v for k, v in body.items() if k != "guided_choice"})
+        if "guided_choice" in body:
+            content = body["messages"][0]["content"]
+            body = body | {"guided_choice": [f"{content} not good but bad"]}
+        return respond(path, body)
 
     client.server.respond = lie
-    with pytest.raises(RowsFailedError, match="to answer 'good' only"):
-        client.score(["a film"], [OPTIONS])
+    llm = PromptedLLM(client, TEMPLATE, LABELS)
+    with pytest.raises(LanguageModelServerError, match=r"told to answer.*not forced"):
+        llm.predict([f"film {i}" for i in range(20)])
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_faults_of_what_is_tried_do_not_end_the_search(status, served):
+    """They are not kept for good either, where they may pass."""
+    client = served("grammar", logs="allowed", interface="chat")
+    respond = client.server.respond
+
+    def failing(path, body):
+        if {"structured_outputs", "guided_choice", "grammar"} & set(body):
+            return status, "application/json", {"error": {"message": "loading"}}
+        return respond(path, body)
+
+    client.server.respond = failing
+    assert client.fidelity == "top-k with bounds"
+    lower, _ = client.bounds(TEXTS, [[" bad", " good"]] * 4)[0]
+    assert lower.sum() == 0
+    client.server.respond = respond
+    again = OpenAIClient("tiny", base_url=client.server.url, interface="chat")
+    if status == 503:
+        lower, _ = again.bounds(TEXTS, [[" bad", " good"]] * 4)[0]
+        assert lower.sum() == pytest.approx(1)
+
+
+def test_no_request_is_tried_twice(served):
+    client = served("nothing", logs=None)
+    assert client.fidelity == "text only"
+    bodies = [json.dumps(body, sort_keys=True) for body in client.server.asked]
+    assert len(set(bodies)) >= len(bodies) - 1  # what a chat says is read in two ways
+
+
+def test_labels_that_look_like_decoration_are_told_apart(served):
+    assert named_label("-1", ["1", "-1"]) == 1
+    assert named_label("* -1", ["0", "-1"]) == 1
+    assert named_label("#1", ["1", "#1"]) == 1
+    with pytest.raises(ValueError, match="no continuations"):
+        served("grammar", logs=None).choose(["a"], [[]])
 
 
 def choice(content, text):
@@ -157,6 +222,9 @@ def choice(content, text):
 def test_strings_are_spelled_by_parts_of_characters_and_ended():
     """The token that ends an answer is none of the string."""
     parts = [("", b"\xe5", -1.0), ("", b"\xa5\xbd", -2.0), ("<end>", b"", -9.0)]
+    for other in ("\u597d\n", "", " "):
+        with pytest.raises(LanguageModelServerError, match="told to answer"):
+            spelled_score(choice(parts, "\u597d"), other)
     assert spelled_score(choice(parts, "\u597d"), "\u597d") == [-3.0]
     with pytest.raises(LanguageModelServerError, match="to answer 'bad' only"):
         spelled_tokens(choice(parts, "\u597d"), "bad")

@@ -125,6 +125,8 @@ def chosen_request(
     means: str,
 ) -> Request:
     """Ask for one of the only answers that the server allows."""
+    if not options:
+        raise ValueError("no continuations: expected the answers that are allowed.")
     count = max(len(option.encode()) for option in options) + 1
     if interface == "completions":
         body = {"prompt": context, "max_tokens": count, **restriction(means, options)}
@@ -136,7 +138,7 @@ def chosen_request(
 
 
 def restriction(means: str, options: Sequence[str]) -> dict[str, Any]:
-    """Return the fields by which a server allows these strings only as the answer."""
+    """Return the field by which a server allows these strings only as the answer."""
     strings = list(dict.fromkeys(options))
     if means == "structured_outputs":
         return {means: {"choice": strings}}

@@ -12,6 +12,8 @@ import numpy as np
 from ...exceptions import LanguageModelServerError
 from ._server_answers import fault
 
+DECORATION = r"[\"'*(\[#`\- ]"  # before an answer, unless the label starts with it
+
 
 def _plain(word: str) -> str:
     return word.strip().casefold()
@@ -22,18 +24,20 @@ def begun_share(answer: dict[str, Any], strings: Sequence[str]) -> float:
     return sum(
         math.exp(value)
         for token, value in answer["top"]
-        if _plain(token) and any(one.startswith(_plain(token)) for one in strings)
+        if _plain(token)
+        and any(_plain(one).startswith(_plain(token)) for one in strings)
     )
 
 
 def label_bounds(
-    answer: dict[str, Any], strings: Sequence[str]
+    answer: dict[str, Any], strings: Sequence[str], allowed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bound the probability that the answer starts with each string.
 
     Both bounds contain the probability of first tokens that equal the string, ignoring
     case.  The upper bound also contains that of first tokens which are a beginning of
-    the string, and of all tokens that the server did not list.
+    the string, and of all tokens that the server did not list.  ``allowed`` tells that
+    no other answers were allowed: a beginning of one string only goes on to it.
     """
     plain = [_plain(string) for string in strings]
     mass = [(_plain(token), math.exp(value)) for token, value in answer["top"]]
@@ -54,8 +58,18 @@ def label_bounds(
         )
         lower[i] = 0.0 if open_ended else exact
         upper[i] = exact + begun + unseen
+        others = [other for other in plain if other != string]
+        sole = {
+            token
+            for token, _ in mass
+            if allowed and token and string.startswith(token)
+            if not any(other.startswith(token) for other in others)
+        }
+        lower[i] += sum(v for token, v in mass if token in sole - {string})
         if written is not None and written[0] == string:
-            lower[i] += written[1]
+            lower[i] += 0.0 if _plain(answer["path"][0][0]) in sole else written[1]
+    if allowed:
+        upper = np.minimum(upper, 1 - (lower.sum() - lower))
     return lower, np.minimum(np.maximum(upper, lower), 1.0)
 
 
@@ -64,7 +78,7 @@ def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float]
     said, total, found = "", 0.0, None
     for i, (token, value) in enumerate(path):
         said, total = said + token, total + value
-        if i and _plain(said) in plain:
+        if i and token.strip() and _plain(said) in plain:
             found = _plain(said), math.exp(total)
     return found
 
@@ -75,12 +89,12 @@ def named_label(text: str, strings: Sequence[str]) -> int:
     Raises LanguageModelServerError if the text contains none or several of them.
     """
     words = [re.escape(_plain(string)) for string in strings]
-    plain = _plain(text).lstrip("\"'*([#`- ")
+    plain = _plain(text)
     longest = sorted(range(len(words)), key=lambda i: -len(words[i]))
     for i in longest:
-        if re.match(rf"{words[i]}(?!\w)", plain):
+        if re.match(rf"{DECORATION}*?{words[i]}(?!\w)", plain):
             return i
-    inside = re.findall("|".join(rf"\b{words[i]}\b" for i in longest), plain)
+    inside = re.findall("|".join(rf"(?<!\w){words[i]}(?!\w)" for i in longest), plain)
     named = {_plain(string): i for i, string in enumerate(strings)}
     found = {named[word] for word in inside}
     if len(found) != 1:
@@ -91,9 +105,13 @@ def named_label(text: str, strings: Sequence[str]) -> int:
     return found.pop()
 
 
-def check_first_tokens(answer: dict[str, Any], strings: Sequence[str]) -> None:
+def check_first_tokens(
+    answer: dict[str, Any], strings: Sequence[str], allowed: bool = False
+) -> None:
     """Raise LanguageModelServerError if no label can be told, whatever its strings."""
-    lower, upper = label_bounds(answer, strings)
+    if allowed:
+        check_allowed([answer["text"]], strings)
+    lower, upper = label_bounds(answer, strings, allowed)
     # One string against all others together, which may be those of one label.
     if not lower.any() or not (lower.sum() - lower >= upper).any():
         first = [token for token, _ in answer["top"]][:5]
@@ -103,6 +121,17 @@ def check_first_tokens(answer: dict[str, Any], strings: Sequence[str]) -> None:
             f"{list(strings)} have the probabilities {lower.round(2)} to "
             f"{upper.round(2)}. Remedy: a prompt that asks for these words only, "
             "labels of one token each, more top_logprobs, or interface='text'.",
+        )
+
+
+def check_allowed(texts: Sequence[str], strings: Sequence[str]) -> None:
+    """Raise LanguageModelServerError for an answer that was not allowed."""
+    text = texts[0]
+    if text.strip() not in strings:
+        raise fault(
+            "not forced",
+            f"the server was told to answer one of {list(strings)}, and wrote "
+            f"{text!r:.60}.",
         )
 
 

@@ -31,6 +31,7 @@ from ._server_requests import RequestMaker
 
 INTERFACES = ("completions", "chat", "samples", "text", "continued")
 AUTO = ("completions", "chat", "text", "continued")
+OFFER = "offer 2"  # version of what is tried, so that others are not taken for it
 # What the ways of scoring can do, and how true the scores are.
 CAN = {
     "echo": frozenset({"score", "score_text", "generate"}),
@@ -68,7 +69,8 @@ class OpenAIClient:
     The server may be OpenAI, vLLM, llama-server, llama-cpp-python, ``transformers
     serve``, a proxy such as litellm, or another; requests are sent by the package
     ``openai``.  Before log-probabilities are trusted they are proved by two or three
-    answered requests, beside those for the tokens of a text: the server must give the
+    answered requests, beside those that find out what the server takes (at most a dozen
+    for all interfaces): the server must give the
     same number for a token that it generates and for one that it is given, find a
     likely text likelier than noise, and notice the order of words.  Every answer is
     validated and cached on disk when it arrives, so that a repeated or interrupted run
@@ -309,7 +311,7 @@ default="auto"
             return Offer(self.interface, "text")
         with self._lock, self._store() as store:
             if self._found is None:
-                key = text_key("offer", self._settings_key())
+                key = text_key(OFFER, self._settings_key())
                 known = store.get(key)
                 if known is None or not known["sure"]:
                     known = self._looked_up(known)
@@ -407,7 +409,7 @@ default="auto"
             except LanguageModelServerError as error:
                 if error.kind in OUTDATED:
                     self._found = None
-                    store.remove(text_key("offer", self._settings_key()))
+                    store.remove(text_key(OFFER, self._settings_key()))
                 raise
         return converted(found)
 
@@ -438,9 +440,10 @@ default="auto"
         Parameters
         ----------
         contexts : sequence of str of length n
-            Contexts; one request is sent for each.
+            Contexts.
         continuations : sequence of sequences of str of length n
-            For each context, the strings to score.
+            For each context, the strings to score; one request is sent for each unless
+            the server echoes.
 
         Returns
         -------
@@ -486,9 +489,10 @@ default="auto"
             Lower and upper bounds for the strings of each context.
         """
         self._need("bounds")
+        allowed = self._offer().means is not None
         return self._answers(
             self._label_requests(contexts, continuations),
-            lambda i, found: label_bounds(found[0], continuations[i]),
+            lambda i, found: label_bounds(found[0], continuations[i], allowed),
         )
 
     def frequencies(

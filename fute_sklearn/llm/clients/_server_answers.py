@@ -21,6 +21,7 @@ SURE_COPY = math.log(0.05)  # of each token; others that spell the same are far 
 
 
 def fault(kind: str, message: str, *, fatal: bool = False) -> LanguageModelServerError:
+    """Return the error of a kind, which its message names too."""
     return LanguageModelServerError(f"{message} [{kind}]", kind, fatal=fatal)
 
 
@@ -216,13 +217,17 @@ def token_numbers(found: Any) -> list[int]:
 
 
 def _spelling(choices: Sequence[Any], option: str) -> list[list[Any]]:
-    """Return bytes, log-probability and number of the tokens that spell a string."""
+    """Return bytes, log-probability and number of the tokens that spell a string.
+
+    An answer to a message may start with blanks, which are none of the string.
+    """
     found, spelled = [], b""
     rows = generated_tokens(choices)
+    chat = hasattr(choices[0], "message")
     content = _part(choices[0].logprobs, "content") or [None] * len(rows)
     for (token, value, number), one in zip(rows, content, strict=True):
-        if spelled.strip() == option.strip().encode():  # what follows ends the text
-            break
+        if (spelled.lstrip() if chat else spelled) == option.encode():
+            break  # what follows ends the text
         # A token may be a part of a character, whose bytes alone can be told.
         told = None if one is None else _part(one, "bytes")
         part = bytes(told) if isinstance(told, list) else token.encode()
@@ -235,7 +240,9 @@ def spelled_tokens(choices: Sequence[Any], option: str) -> list[list[Any]]:
     """Return the tokens, and their log-probabilities, of the only answer allowed."""
     found = _spelling(choices, option)
     said = b"".join(part for part, _, _ in found)
-    if said.strip() != option.strip().encode():
+    if hasattr(choices[0], "message"):
+        said = said.lstrip()
+    if not option.strip() or said != option.encode():
         raise fault(
             "not forced",
             f"the server was told to answer {option!r} only, and wrote "
@@ -260,7 +267,7 @@ def parted(
     """Part tokens where those end that spell a string."""
     said = ""
     for i, (token, _) in enumerate(tokens):
-        if said.strip() == start.strip():
+        if said.lstrip() == start.lstrip():
             return list(tokens[:i]), list(tokens[i:])
         said += token
     raise fault("merged tokens", f"no token of {said!r} ends where {start!r} ends.")
@@ -327,6 +334,9 @@ def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
             "interface='text'.",
         )
     path = [[token.token, token.logprob] for token in found.content]
+    # Some servers tell the token that ends the text, by its name or as an empty one.
+    if "".join(token for token, _ in path[:-1]).strip() == text.strip():
+        path = path[:-1]
     if "".join(token for token, _ in path).strip() != text.strip():
         raise fault("ragged logprobs", "the answer's tokens are not its text.")
     top = [[t.token, t.logprob] for t in found.content[0].top_logprobs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # What any language model goes on with, and what none does.
 CONTEXT, QUESTION = "The capital of France is", "What is the capital of France?"
 KNOWN, NOISE, PERMUTED = " Paris", " purple zebra", " zebra purple"
+LIKELY_NOISE = math.log(0.01)  # above it, NOISE was not weighed against other answers
 AGREEMENT = 0.1  # nats between two requests for the same number; batches round
 ALLOWED_SHARE = 0.99  # of the answers that were allowed, but for rounding
 # Faults of the connection or the account, which tell nothing of what a server offers.
@@ -44,6 +46,8 @@ UNRELATED = {
     "other model",
     "unavailable",
 }
+# Faults that may be over when the next client asks.
+PASSING = {"APITimeoutError", "unavailable"}
 # Faults by which servers answer a list of prompts if they take one prompt only.
 OF_LISTS = {
     "BadRequestError",
@@ -75,7 +79,8 @@ class OfferFinder:
     top_logprobs: int
     n_samples: int
     _tried: dict[tuple[str, str], bool] = field(default_factory=dict, init=False)
-    _generations: dict[str, list[Any]] = field(default_factory=dict, init=False)
+    _generations: dict[str, Any] = field(default_factory=dict, init=False)
+    _doubts: list[str] = field(default_factory=list, init=False)
 
     async def first_of(self, interfaces: Sequence[str]) -> tuple[Offer, bool]:
         """Return the first way that works, and whether better ones are ruled out.
@@ -95,11 +100,13 @@ class OfferFinder:
             "text": (self.text,),
             "continued": (self.continued,),
         }
-        reasons, kinds = [], []
+        reasons: list[str] = []
+        kinds: list[str] = []
         for interface in interfaces:
             for way in ways[interface]:
                 try:
-                    return await way(), "not found" not in kinds
+                    offer = await way()
+                    return offer, not ("not found" in kinds or self._doubts)
                 except LanguageModelServerError as error:
                     if error.kind in UNRELATED:
                         raise
@@ -121,8 +128,14 @@ class OfferFinder:
         Last comes whether the server tells the token's number.
         """
         if request.key not in self._generations:
-            self._generations[request.key] = (await self.send(request))[0]
-        token, value, number = self._generations[request.key]
+            try:
+                self._generations[request.key] = (await self.send(request))[0]
+            except LanguageModelServerError as error:
+                self._generations[request.key] = error
+        found = self._generations[request.key]
+        if isinstance(found, LanguageModelServerError):
+            raise found
+        token, value, number = found
         # A blank may become part of the next token.
         return token, value, token if token.strip() else KNOWN, number is not None
 
@@ -183,9 +196,11 @@ class OfferFinder:
         if (interface, means) not in self._tried:
             request = chosen_request(self.request, interface, QUESTION, [NOISE], means)
             try:
-                said = await self.send(request)
+                said = await self.send(replace(request, once=True))
             except LanguageModelServerError as error:
-                if error.kind in UNRELATED:
+                if error.kind in PASSING:
+                    self._doubts.append(error.kind)
+                elif error.kind in UNRELATED:
                     raise
                 said = [""]
             self._tried[interface, means] = said[0].strip() == NOISE.strip()
@@ -254,6 +269,13 @@ class OfferFinder:
             raise _unrestricted()
         offer = Offer(interface, "spelled", means=means)
         scores = await self._spelled(offer, context, known)
+        if max(scores[1:]) > LIKELY_NOISE:
+            raise answers.fault(
+                "wrong logprobs",
+                f"the server's log-probabilities of {NOISE!r} and {PERMUTED!r}, as the "
+                f"only answer, are {scores[1]:.2f} and {scores[2]:.2f}: those among "
+                "the spellings of what is allowed, not the model's.",
+            )
         self._prove("a spelled token", token, value, scores)
         return offer
 
@@ -391,8 +413,7 @@ class OfferFinder:
 
 
 def _unrestricted() -> LanguageModelServerError:
-    return LanguageModelServerError(
-        "the server takes no list or grammar of the answers that are allowed. "
-        "[not restricted]",
+    return answers.fault(
         "not restricted",
+        "the server takes no list or grammar of the answers that are allowed.",
     )

@@ -18,7 +18,7 @@ from ._label_requests import (
     restriction,
     spelled_request,
 )
-from ._named_labels import check_first_tokens, check_text
+from ._named_labels import check_allowed, check_first_tokens, check_text
 from ._request import Request
 
 ANSWER_TOKENS = 16
@@ -94,7 +94,8 @@ class RequestMaker:
                 ]
                 for context, options in pairs
             ]
-        elif offer.way == "spelled" and offer.means is not None:
+        elif offer.way == "spelled":
+            assert offer.means is not None
             found = [
                 [
                     spelled_request(
@@ -108,12 +109,13 @@ class RequestMaker:
             first, named = answers.first_tokens, check_first_tokens
             found = []
             for context, options in pairs:
-                fields = {}
+                fields, check = {}, named
                 if offer.means is not None:
-                    allowed = [option.strip() for option in options]
-                    fields = restriction(offer.means, allowed)
+                    strings = [option.strip() for option in options]
+                    fields = restriction(offer.means, strings)
+                    check = partial(named, allowed=True)
                 request = self.chat(context, first, **fields)
-                found.append([self._checked(request, named, options)])
+                found.append([self._checked(request, check, options)])
         else:
             found = [self._said(offer, *pair) for pair in pairs]
         return [
@@ -137,11 +139,13 @@ class RequestMaker:
                 self.chat(context, answers.sampled_texts, temperature=1, seed=seed)
                 for seed in range(self.n_samples)
             ]
-        if offer.way == "chosen" and offer.means is not None:
+        if offer.way == "chosen":
+            assert offer.means is not None
             request = chosen_request(
                 self.request, offer.interface, context, options, offer.means
             )
-        elif offer.interface == "continued":
+            return [self._checked(request, check_allowed, options)]
+        if offer.interface == "continued":
             request = self.continued(context, ANSWER_TOKENS)
         elif offer.interface == "text":
             request = self.chat(context, answers.said_texts)
