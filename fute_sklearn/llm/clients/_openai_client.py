@@ -69,8 +69,8 @@ class OpenAIClient:
     The server may be OpenAI, vLLM, llama-server, llama-cpp-python, ``transformers
     serve``, a proxy such as litellm, or another; requests are sent by the package
     ``openai``.  Before log-probabilities are trusted they are proved by two or three
-    answered requests, beside those that find out what the server takes (at most a dozen
-    for all interfaces): the server must give the
+    answered requests, beside those that find out what the server takes (up to about a
+    dozen): the server must give the
     same number for a token that it generates and for one that it is given, find a
     likely text likelier than noise, and notice the order of words.  Every answer is
     validated and cached on disk when it arrives, so that a repeated or interrupted run
