@@ -17,7 +17,6 @@ from fute_sklearn import (
     PromptSelector,
     config_context,
 )
-from fute_sklearn._engine import load_causal
 from fute_sklearn._utils._config import get_config
 from fute_sklearn.exceptions import (
     BudgetExceededError,
@@ -44,12 +43,6 @@ TEMPLATE = "the film : {text} it was"
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture(scope="module")
-def model(causal_folder):
-    return load_causal(causal_folder)
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from fute_sklearn import OpenAIClient, PromptedLLM, TransformersClient, config_context
-from fute_sklearn._engine import load_causal
 from fute_sklearn.exceptions import (
     LanguageModelServerError,
     RowsFailedError,
 )
-from fute_sklearn.llm.clients._label_requests import RESTRICTIONS
+from fute_sklearn.llm.clients._label_requests import RESTRICTIONS, restriction
 from fute_sklearn.llm.clients._named_labels import named_label
 from fute_sklearn.llm.clients._server_answers import (
     parted,
@@ -24,16 +23,6 @@ from tests.llm.openai_server import choice_server
 TEXTS = ["a fine film", "very dull", "it is no good film", "the film was fine"]
 TEMPLATE, LABELS = "the film : {text} it was", ["bad", "good"]
 OPTIONS = [" good", " very bad film"]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture(scope="module")
-def model(causal_folder):
-    return load_causal(causal_folder)
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +196,12 @@ def test_labels_that_look_like_decoration_are_told_apart(served):
     assert named_label("#1", ["1", "#1"]) == 1
     with pytest.raises(ValueError, match="no continuations"):
         served("grammar", logs=None).choose(["a"], [[]])
+
+
+def test_strings_are_quoted_in_grammars():
+    found = restriction("grammar", ['say "no"', "back\\slash", "\u597d", "\u597d"])
+    rules = ['"say \\"no\\""', '"back\\\\slash"', '"\u597d"']
+    assert found == {"grammar": "root ::= " + " | ".join(rules)}
 
 
 def choice(content, text):

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from fute_sklearn import OpenAIClient, PromptedLLM, config_context
-from fute_sklearn._engine import load_causal
 from fute_sklearn.exceptions import (
     BudgetExceededError,
     LanguageModelServerError,
@@ -33,16 +32,6 @@ from tests.llm.openai_server import (
 
 TEMPLATE, LABELS = "the film : {text} it was", ["bad", "good"]
 OPTIONS = [" good", " very bad film"]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture(scope="module")
-def model(causal_folder):
-    return load_causal(causal_folder)
 
 
 @pytest.fixture
