@@ -180,7 +180,7 @@ class TaskMapDisplay:
         if len(rows) < 3:
             raise ValueError(f"a map needs 3 embeddings or more, got {len(rows)}.")
         rows = normalize(rows)
-        # Imported here, as they take a tenth of the package's import.
+        # Imported here, as they are slow to import, and most programs draw no map.
         if method == "pca":
             from sklearn.decomposition import PCA
 

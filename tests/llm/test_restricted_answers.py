@@ -1,6 +1,7 @@
 """Servers that can be told which answers are allowed, each by its own field."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from fute_sklearn.exceptions import (
     RowsFailedError,
 )
 from fute_sklearn.llm.clients._label_requests import RESTRICTIONS, restriction
-from fute_sklearn.llm.clients._named_labels import named_label
+from fute_sklearn.llm.clients._named_labels import label_bounds, named_label
 from fute_sklearn.llm.clients._server_answers import (
     parted,
     spelled_score,
@@ -196,6 +197,13 @@ def test_labels_that_look_like_decoration_are_told_apart(served):
     assert named_label("#1", ["1", "#1"]) == 1
     with pytest.raises(ValueError, match="no continuations"):
         served("grammar", logs=None).choose(["a"], [[]])
+
+
+def test_an_empty_token_that_ends_an_answer_is_not_counted_again():
+    first = [["good", math.log(0.6)], ["bad", math.log(0.4)]]
+    answer = {"text": "good", "top": first, "path": [first[0], ["", 0.0]]}
+    for bound in label_bounds(answer, ["good", "bad"]):
+        np.testing.assert_allclose(bound, [0.6, 0.4])
 
 
 def test_strings_are_quoted_in_grammars():
