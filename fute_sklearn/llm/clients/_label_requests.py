@@ -30,8 +30,7 @@ class Offer:
     ----------
     interface : str
         One of the interfaces of `OpenAIClient`.
-    way : {"echo", "forced", "spelled", "top-k", "chosen", "samples", \
-"text"}
+    way : {"echo", "forced", "spelled", "top-k", "chosen", "samples", "text"}
         Where the scores come from: the log-probabilities of the echoed prompt, those of
         tokens that the server is made to generate, those of the tokens with which it
         spells the only string that it may answer, those of the likeliest first tokens,
