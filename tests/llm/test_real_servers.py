@@ -61,6 +61,14 @@ EXPECTED = {
         "chat": ("chat, spelled", EXACT),
     },
     "llama-server, labels only": {"auto": ("chat, labels only", None)},
+    "vllm": {
+        "auto": ("completions, echo", EXACT),
+        "completions": ("completions, echo", EXACT),
+        "chat": ("chat, echo", EXACT),
+        "text": ("text, text only", None),
+        "continued": ("continued, text only", None),
+    },
+    "vllm, strings only": {"chat": ("chat, top-k with bounds", None)},
 }
 
 

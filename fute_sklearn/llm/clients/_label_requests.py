@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +30,10 @@ class Offer:
     ----------
     interface : str
         One of the interfaces of `OpenAIClient`.
-    way : {"echo", "forced", "spelled", "top-k", "chosen", "samples", "text"}
+    way : {"echo", "given", "forced", "spelled", "top-k", "chosen", "samples", "text"}
         Where the scores come from: the log-probabilities of the echoed prompt, those of
-        tokens that the server is made to generate, those of the tokens with which it
+        an answer that is given with the message, those of tokens that the server is
+        made to generate, those of the tokens with which it
         spells the only string that it may answer, those of the likeliest first tokens,
         the text of the only answers that it may give, sampled answers, or the text of
         any answer.
@@ -69,6 +70,27 @@ def echo_request(
     }
     read = partial(answers.continuation_scores, context=context, options=list(options))
     return request("completions", body, read, len(options))
+
+
+def given_request(
+    request: Callable[..., Request], context: str, option: str
+) -> Request:
+    """Ask for the log-probabilities of a message with the option as its answer.
+
+    By fields of vLLM: the answer is one that the model is to go on with.
+    """
+    body = {
+        "messages": [
+            {"role": "user", "content": context},
+            {"role": "assistant", "content": option},
+        ],
+        "add_generation_prompt": False,
+        "continue_final_message": True,
+        "max_tokens": 1,
+        "prompt_logprobs": 0,
+    }
+    read = partial(answers.given_score, option=option)
+    return replace(request("chat", body, read), whole=True)
 
 
 def forced_request(

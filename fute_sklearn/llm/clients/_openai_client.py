@@ -31,10 +31,11 @@ from ._server_requests import RequestMaker
 
 INTERFACES = ("completions", "chat", "samples", "text", "continued")
 AUTO = ("completions", "chat", "text", "continued")
-OFFER = "offer 2"  # version of what is tried, so that others are not taken for it
+OFFER = "offer 3"  # version of what is tried, so that others are not taken for it
 # What the ways of scoring can do, and how true the scores are.
 CAN = {
     "echo": frozenset({"score", "score_text", "generate"}),
+    "given": frozenset({"score", "generate"}),
     "forced": frozenset({"score", "generate"}),
     "spelled": frozenset({"score", "generate"}),
     "top-k": frozenset({"bounds", "generate"}),
@@ -44,6 +45,7 @@ CAN = {
 }
 FIDELITY = {
     "echo": "echo",
+    "given": "echo",
     "forced": "forced",
     "spelled": "spelled",
     "top-k": "top-k with bounds",

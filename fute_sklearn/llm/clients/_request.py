@@ -17,6 +17,7 @@ class Request:
     answer is kept, but a job whose first answers all are of this kind is stopped.
     ``family`` is the same for requests of which one sound answer shows that the others
     can be answered.  ``once`` requests are not repeated after a fault of the server.
+    ``read`` takes the choices of an answer, or the ``whole`` of it.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Request:
     check: Callable[[Any], None] | None = None
     family: str = ""
     once: bool = False
+    whole: bool = False
 
     def looked_at(self, answer: Any) -> LanguageModelServerError | None:
         """Return what is wrong with an answer, if anything."""

@@ -251,6 +251,41 @@ def spelled_tokens(choices: Sequence[Any], option: str) -> list[list[Any]]:
     return [[part.decode(errors="replace"), value] for part, value, _ in found]
 
 
+def given_tokens(response: Any, option: str) -> list[list[Any]]:
+    """Return the tokens, and their log-probabilities, of an answer that was given."""
+    told = _part(response, "prompt_logprobs")
+    if not isinstance(told, list) or not option.strip():
+        raise fault(
+            "no echo",
+            "the server gave no log-probabilities of the answer it was given.",
+        )
+    said = ""
+    found: list[list[Any]] = []
+    # The end of the prompt; tokens that begin a character are told as empty texts.
+    for one in reversed(told):
+        pairs = [
+            [_part(t, "decoded_token"), _part(t, "logprob")]
+            for t in (one or {}).values()
+        ]
+        if said == option and not (pairs and pairs[0][0] == ""):
+            return found[::-1]
+        if len(pairs) != 1 or not isinstance(pairs[0][0], str):
+            break
+        said = pairs[0][0] + said
+        found += pairs
+        if not option.endswith(said):
+            break
+    raise fault(
+        "merged tokens",
+        f"the prompt's last tokens are {said!r}, not those of {option!r}.",
+    )
+
+
+def given_score(response: Any, option: str) -> list[float]:
+    """Return the log-likelihood of an answer that was given with its message."""
+    return [total(given_tokens(response, option))]
+
+
 def spelled_score(choices: Sequence[Any], option: str) -> list[float]:
     """Return the log-likelihood of the tokens of the only answer allowed."""
     return [total(spelled_tokens(choices, option))]

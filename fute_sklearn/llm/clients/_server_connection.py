@@ -123,7 +123,7 @@ class ServerConnection:
             else:
                 names = (self.model, *self.answer_names)
                 choices = checked_choices(response, names, request.rows)
-                found = request.read(choices)
+                found = request.read(response if request.whole else choices)
             if self._key and self._key in json.dumps(found):
                 raise LanguageModelServerError(
                     "the answer contains the key, so it is not kept. [key in answer]",

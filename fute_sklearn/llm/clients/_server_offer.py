@@ -18,6 +18,7 @@ from ._label_requests import (
     copied_request,
     echo_request,
     forced_request,
+    given_request,
     restriction,
     spelled_request,
     tokens_request,
@@ -95,7 +96,13 @@ class OfferFinder:
         """
         ways = {
             "completions": (self.echo, self.forced, self.spelled),
-            "chat": (self.forced_chat, self.spelled_chat, self.top_k, self.chosen),
+            "chat": (
+                self.forced_chat,
+                self.given,
+                self.spelled_chat,
+                self.top_k,
+                self.chosen,
+            ),
             "samples": (self.samples,),
             "text": (self.text,),
             "continued": (self.continued,),
@@ -172,16 +179,18 @@ class OfferFinder:
             found.append(await self.send(replace(request, read=read)))
         return [sum(found[0]), sum(found[1][:first]), sum(found[1][first:])]
 
-    async def _spelled(self, offer: Offer, context: str, known: str) -> list[float]:
-        """Return the same from strings that are the only answers allowed."""
-        assert offer.means is not None
+    async def _spelled(
+        self,
+        offer: Offer,
+        known: str,
+        ask: Callable[[str], Request],
+        read: Callable[..., Any],
+    ) -> list[float]:
+        """Return the same from requests whose answers tell the tokens of a string."""
         found = []
         for option in (offer.scored(known), offer.scored(NOISE + PERMUTED)):
-            request = spelled_request(
-                self.request, offer.interface, context, option, offer.means
-            )
-            read = partial(answers.spelled_tokens, option=option)
-            found.append(await self.send(replace(request, read=read)))
+            request = replace(ask(option), read=partial(read, option=option))
+            found.append(await self.send(request))
         noise, rest = answers.parted(found[1], offer.scored(NOISE))
         return [answers.total(part) for part in (found[0], noise, rest)]
 
@@ -249,6 +258,19 @@ class OfferFinder:
         self._prove("a forced token", token, value, scores)
         return offer
 
+    async def given(self) -> Offer:
+        """Score by giving the label as the answer to a chat, to be gone on with."""
+        request = self._chat(answers.generated_tokens)
+        token, value, known, _ = await self._generated(request)
+        offer = Offer("chat", "given")
+
+        def ask(option: str) -> Request:
+            return replace(given_request(self.request, QUESTION, option), once=True)
+
+        scores = await self._spelled(offer, known, ask, answers.given_tokens)
+        self._prove("a given token", token, value, scores)
+        return offer
+
     async def spelled(self) -> Offer:
         """Score by allowing only the label as the continuation of a prompt."""
         body = {"prompt": CONTEXT, "max_tokens": 1, "logprobs": 1}
@@ -268,7 +290,8 @@ class OfferFinder:
         if means is None:
             raise _unrestricted()
         offer = Offer(interface, "spelled", means=means)
-        scores = await self._spelled(offer, context, known)
+        ask = partial(spelled_request, self.request, interface, context, means=means)
+        scores = await self._spelled(offer, known, ask, answers.spelled_tokens)
         if max(scores[1:]) > LIKELY_NOISE:
             raise answers.fault(
                 "wrong logprobs",

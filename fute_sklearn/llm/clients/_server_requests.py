@@ -15,6 +15,7 @@ from ._label_requests import (
     chosen_request,
     echo_request,
     forced_request,
+    given_request,
     restriction,
     spelled_request,
 )
@@ -84,23 +85,10 @@ class RequestMaker:
                 [echo_request(self.request, context, one, offer.lists) for one in part]
                 for (context, _), part in zip(pairs, parts, strict=True)
             ]
-        elif offer.way == "forced":
+        elif offer.way in ("given", "forced", "spelled"):
             found = [
                 [
-                    forced_request(
-                        self.request, offer.interface, context, option, tokens[option]
-                    )
-                    for option in map(offer.scored, options)
-                ]
-                for context, options in pairs
-            ]
-        elif offer.way == "spelled":
-            assert offer.means is not None
-            found = [
-                [
-                    spelled_request(
-                        self.request, offer.interface, context, option, offer.means
-                    )
+                    self._label(offer, context, option, tokens)
                     for option in map(offer.scored, options)
                 ]
                 for context, options in pairs
@@ -122,6 +110,25 @@ class RequestMaker:
             [replace(request, family=json.dumps(list(options))) for request in row]
             for row, (_, options) in zip(found, pairs, strict=True)
         ]
+
+    def _label(
+        self,
+        offer: Offer,
+        context: str,
+        option: str,
+        tokens: Mapping[str, Sequence[int]],
+    ) -> Request:
+        """Return the one request that scores a string after a context."""
+        if offer.way == "given":
+            return given_request(self.request, context, option)
+        if offer.way == "forced":
+            return forced_request(
+                self.request, offer.interface, context, option, tokens[option]
+            )
+        assert offer.means is not None
+        return spelled_request(
+            self.request, offer.interface, context, option, offer.means
+        )
 
     @staticmethod
     def _checked(
