@@ -101,8 +101,9 @@ default="auto"
         (vLLM) or can be made to generate given tokens (llama-server, llama-cpp-python,
         also behind a proxy) or to answer with a given string only (a list or grammar of
         the answers allowed); one request per string but for echoes.  ``"chat"``: of
-        their strings as the answer to a message: exact on servers that can be made to
-        generate them, else bounds from the most likely first tokens, else only which
+        their strings as the answer to a message: exact on servers that tell how likely
+        an answer is that they are given with the message (vLLM) or can be made to
+        generate it, else bounds from the most likely first tokens, else only which
         label the server answers, if it can be restricted to them.  ``"samples"``: by
         their frequencies in ``n_samples`` sampled answers.  ``"text"``,
         ``"continued"``: only the label that the answer to a message, or the continued
