@@ -33,6 +33,26 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_static_path = ["static"]
+html_css_files = ["narrow.css"]
+# Pages that have no neighbours to show beside them.
+html_sidebars = {
+    page: []
+    for page in (
+        "index",
+        "installation",
+        "getting_started",
+        "how_to",
+        "troubleshooting",
+        "comparison",
+        "benchmarks",
+        "paper",
+        "extending",
+        "glossary",
+        "changelog",
+        "citing",
+    )
+}
 # Prompts and outputs are not copied.
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True

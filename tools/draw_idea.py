@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "idea.png"
 MARKS = {  # of models, by their name
-    "an SVM": (0.62, 0.74, "o"),
-    "a net": (0.8, 0.14, "s"),
-    "a GPT + prompt": (0.33, 0.62, "^"),
+    "an SVM": (0.64, 0.62, "o"),
+    "a net": (0.82, 0.1, "s"),
+    "a GPT": (0.2, 0.76, "^"),
 }
 
 
@@ -29,7 +29,7 @@ def box(ax, place, size, text, colour):
         )
     )
     middle = (place[0] + size[0] / 2, place[1] + size[1] / 2)
-    ax.text(*middle, text, ha="center", va="center", fontsize=11)
+    ax.text(*middle, text, ha="center", va="center", fontsize=17)
 
 
 def arrow(ax, start, end, colour):
@@ -45,24 +45,31 @@ def draw_space(ax):
         plt.Rectangle((left, bottom), side, side, facecolor="#F5F5F5", edgecolor=GREY)
     )
     ax.text(
-        left + side / 2, bottom + side + 0.15, "one space", ha="center", fontsize=12
+        left + side / 2, bottom + side + 0.15, "one space", ha="center", fontsize=17
     )
     target = (left + 0.5 * side, bottom + 0.5 * side)
     ax.plot(*target, "*", color=ORANGE, markersize=22)
-    ax.text(target[0], target[1] - 0.36, "the data set", ha="center", color=ORANGE)
+    ax.text(
+        target[0],
+        target[1] - 0.48,
+        "the data set",
+        ha="center",
+        color=ORANGE,
+        fontsize=16,
+    )
     for name, (x, y, marker) in MARKS.items():
         x, y = left + x * side, bottom + y * side
         ax.plot(x, y, marker, color=BLUE, markersize=11)
-        ax.text(x, y + 0.17, name, ha="center", color=BLUE)
+        ax.text(x, y + 0.17, name, ha="center", color=BLUE, fontsize=16)
 
 
 def main() -> None:
-    figure, ax = plt.subplots(figsize=(12, 4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(12, 4.6), layout="constrained")
     ax.set(xlim=(-0.1, 12.6), ylim=(0.2, 4.2))
     ax.axis("off")
-    box(ax, (0, 2.55), (2.7, 1.0), "models of any kind\nlabel unlabelled texts", BLUE)
-    box(ax, (0, 0.6), (2.7, 1.0), "a data set\nwith labelled texts", ORANGE)
-    box(ax, (3.9, 1.5), (2.0, 1.2), "one small fixed\nsurrogate\nlearns both", GREEN)
+    box(ax, (0, 2.55), (2.7, 1.0), "models label\nunlabelled texts", BLUE)
+    box(ax, (0, 0.6), (2.7, 1.0), "a data set has\nlabelled texts", ORANGE)
+    box(ax, (3.9, 1.5), (2.0, 1.2), "one small\nsurrogate\nlearns both", GREEN)
     arrow(ax, (2.75, 3.05), (3.85, 2.3), BLUE)
     arrow(ax, (2.75, 1.1), (3.85, 1.9), ORANGE)
     arrow(ax, (5.95, 2.1), (6.95, 2.1), GREEN)

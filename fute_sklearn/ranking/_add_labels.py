@@ -143,4 +143,5 @@ def tell(
     attrs["posterior"] = posterior
     attrs["shortlist"] = posterior.shortlist()
     attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
-    attrs["verdict"] = verdict(posterior, attrs["majority_score"], rises)
+    majority = attrs["majority_score"], rises, attrs["majority_deviation"]
+    attrs["verdict"] = verdict(posterior, *majority)

@@ -235,18 +235,24 @@ def range_of(scorer: TargetScorer, prior_score: float) -> float:
 
 
 def verdict(
-    posterior: ScorePosterior, majority: float, rises: np.ndarray | float = 0.0
+    posterior: ScorePosterior,
+    majority: float,
+    rises: np.ndarray | float = 0.0,
+    deviation: float = 0.0,
 ) -> str:
     """Say in words which model may be taken.
 
-    ``majority`` is the score of always answering the most common class; ``rises``
-    (n_models,) are how far true scores lie above the expected ones.
+    ``majority`` is the score of always answering the most common class, with its
+    ``deviation`` over draws of the target's rows; ``rises`` (n_models,) are how far
+    true scores lie above the expected ones.
     """
     if np.isnan(posterior.mean).all():
         return "no model has a score"
     best = int(np.nanargmax(posterior.mean))
     gap = (posterior.mean + rises)[best] - majority
-    sure = float(norm.cdf(gap / max(posterior.deviation[best], 1e-12)))
+    # As if the two were independent, which is careful: they share the rows.
+    spread = np.hypot(posterior.deviation[best], np.nan_to_num(deviation))
+    sure = float(norm.cdf(gap / max(spread, 1e-12)))
     chosen = posterior.shortlist()
     if sure < MORE_LIKELY_THAN_NOT:
         alike = (
@@ -256,7 +262,9 @@ def verdict(
             "none is better than the majority class, as far as can be told: the best, "
             f"{posterior.names[best]!r}, is so with probability {sure:.2f}{alike}"
         )
-    better = "" if np.isnan(sure) else f" (beats the majority class: {sure:.2f})"
+    better = ""
+    if not np.isnan(sure):
+        better = f" (the best beats the majority class with probability {sure:.2f})"
     if len(chosen) == 1:
         return f"take {chosen[0]!r}{better}"
     shown = ", ".join(map(repr, chosen[:SHOWN]))

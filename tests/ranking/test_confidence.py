@@ -270,11 +270,13 @@ def test_a_constant_model_does_not_beat_the_majority_class(films):
 
 def test_verdicts():
     assert verdict(posterior([0.9, 0.6]), 0.5) == (
-        "take 'm0' (beats the majority class: 1.00)"
+        "take 'm0' (the best beats the majority class with probability 1.00)"
     )
     found = verdict(posterior([0.9] * 7), 0.85)
     assert found.startswith("these 7 cannot be told apart: 'm")
-    assert found.endswith(", ... (beats the majority class: 0.84)")
+    assert found.endswith(
+        ", ... (the best beats the majority class with probability 0.84)"
+    )
     found = verdict(posterior([0.48, 0.2]), 0.5)
     assert found.startswith("none is better than the majority class")
     assert found.endswith("'m0', is so with probability 0.34")
@@ -282,6 +284,21 @@ def test_verdicts():
     assert found.startswith("none is better than the majority class")
     assert found.endswith("with probability 0.34; 3 models cannot be told apart")
     assert verdict(posterior([0.9, 0.6]), np.nan) == "take 'm0'"
+    # The majority's share is known from the target's rows only.
+    assert verdict(posterior([0.6]), 0.5, deviation=0.1).endswith("0.81)")
+
+
+def test_few_rows_do_not_settle_whether_the_majority_class_is_beaten(films):
+    (texts, _), (X, y) = films
+    rows = [y.index("good"), y.index("bad"), len(y) - 1, len(y) - 2]
+    table = rank_models(
+        {"right": right}, [X[i] for i in rows], [y[i] for i in rows], texts=texts
+    )
+    shares = np.array([y[i] == "good" for i in rows])
+    majority = max(shares.mean(), 1 - shares.mean())
+    assert table.attrs["majority_deviation"] == pytest.approx(
+        np.sqrt(majority * (1 - majority) / 3), abs=1e-4
+    )
 
 
 # In the table ---------------------------------------------------------------------
