@@ -119,7 +119,7 @@ def draw_cost() -> None:
     by_count = json.loads(written)["means"]["domains"]["accuracy"]
     for way, (label, colour, mark) in WAYS.items():
         heights = [found[way][0] for found in by_count.values()]
-        below.plot(by_count, heights, mark, color=colour, label=label)
+        below.plot(list(by_count), heights, mark, color=colour, label=label)
     below.set(
         xlabel="labelled rows of the target",
         ylabel="rank correlation, accuracy",
