@@ -16,20 +16,11 @@ OPTIONS = [" good", " very bad film"]
 
 
 @pytest.fixture
-def served(model):
-    started = []
+def served(model, client_of):
+    def start(spoil=lambda told: told, **settings):
+        return client_of(given_server(model, spoil), **settings)
 
-    def start(spoil=lambda told: told, **changes):
-        server = given_server(model, spoil)
-        started.append(server)
-        client = OpenAIClient("tiny", base_url=server.url, max_retries=0, **changes)
-        client.server = server
-        return client
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.mark.parametrize("interface", ["auto", "chat"])

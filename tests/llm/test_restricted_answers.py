@@ -33,21 +33,11 @@ def here(causal_folder):
 
 
 @pytest.fixture
-def served(model):
-    started = []
+def served(model, client_of):
+    def start(means, logs="raw", end="<end>", **settings):
+        return client_of(choice_server(model, means, logs, end), **settings)
 
-    def start(means, logs="raw", end="<end>", **changes):
-        server = choice_server(model, means, logs, end)
-        started.append(server)
-        settings = {"max_retries": 0, "timeout": 10.0} | changes
-        client = OpenAIClient("tiny", base_url=server.url, **settings)
-        client.server = server
-        return client
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.mark.parametrize("interface", ["completions", "chat"])
