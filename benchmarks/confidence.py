@@ -118,11 +118,15 @@ def errors_of(table: pd.DataFrame, gains: np.ndarray, n_rows: int) -> dict[str, 
     slope, start = np.polyfit(expected, gains, 1)
     own = np.mean(gains * (1 - gains)) / n_rows
     left = max(np.var(gains - start - slope * expected) - own, 0.0)
+    # As `StudentErrors` are told from past tasks.
+    spread = np.var(expected)
+    residual = np.var(gains - start - slope * expected) / (len(gains) - 2)
     return {
+        "steep": (spread * (slope - 1) ** 2 - residual) / evidence.scale**2,
         "left": left / evidence.scale**2,
         "height": np.mean(gains - expected) ** 2 / evidence.scale**2,
         "gain": (gains - evidence.blind, expected - evidence.blind),
-        "spread": np.var(expected) / evidence.scale**2,
+        "spread": spread / evidence.scale**2,
         "seen": np.mean((expected - evidence.blind) ** 2) / evidence.scale**2,
     }
 
@@ -238,11 +242,13 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> None:
         np.sqrt(np.mean([e[k] for e in errors]))
         for k in ("left", "height", "spread", "seen")
     )
+    steep = max(np.mean([e["steep"] for e in errors]) / spread**2, 0.0)
     true, seen = (np.concatenate([e["gain"][i] for e in errors]) for i in (0, 1))
     print(
         f"  students' errors, of the range: {left:.3f} beyond the line, {height:.3f} "
-        f"of its height; models gain {true @ seen / (seen @ seen):.2f} times as much; "
-        f"expected scores spread by {spread:.3f}, students gain {learnt:.3f}"
+        f"of its height, slopes off by {np.sqrt(steep):.2f}; models gain "
+        f"{true @ seen / (seen @ seen):.2f} times as much; expected scores spread by "
+        f"{spread:.3f}, students gain {learnt:.3f}"
     )
     print("  Spearman, regret      expected        labelled rows   both")
     for count in map(str, COUNTS):
@@ -287,6 +293,7 @@ def main() -> None:
     parser = bed_arguments(__doc__)
     parser.add_argument("--beds", nargs="+", default=list(LOADERS), choices=LOADERS)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--students", default="closed")
     parser.add_argument("--pools", type=int, default=50)
     parser.add_argument(
@@ -298,7 +305,7 @@ def main() -> None:
     warnings.simplefilter("ignore", UserWarning)
     print(json.dumps({name: str(value) for name, value in vars(args).items()}))
     for name in args.beds:
-        for seed in range(args.seeds):
+        for seed in range(args.first_seed, args.first_seed + args.seeds):
             print(f"{name}, seed {seed}", flush=True)
             show(f"{name}, seed {seed}", one_bed(args, name, seed))
     for name in args.beds if args.pools else ():

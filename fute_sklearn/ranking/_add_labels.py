@@ -108,7 +108,7 @@ def with_rows(
         known = dict(zip(names, values, strict=True))
         out[name] = [known.get(model, np.nan) for model in out.index]
     out.attrs["answered"] = rows
-    tell(out, posterior, 0.0, rows.count)  # rows show how far scores lie off
+    tell(out, posterior, evidence, rows.count)
     return out.sort_values("rank", kind="stable")
 
 
@@ -132,16 +132,18 @@ def score_columns(posterior: ScorePosterior) -> dict[str, np.ndarray]:
 def tell(
     table: pd.DataFrame,
     posterior: ScorePosterior,
-    rises: np.ndarray | float,
+    evidence: Evidence,
     n_labelled: int,
 ) -> None:
     """Set the attrs that follow from the posterior."""
     attrs = table.attrs
+    # Labelled rows show themselves how far scores lie off.
+    rises = 0.0 if n_labelled else evidence.rises
     best = np.nanmax([*(posterior.mean + rises), -np.inf])
     known = [attrs["majority_score"], attrs["prior_score"]]
     attrs["n_labelled"] = n_labelled
     attrs["posterior"] = posterior
     attrs["shortlist"] = posterior.shortlist()
     attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
-    majority = attrs["majority_score"], rises, attrs["majority_deviation"]
-    attrs["verdict"] = verdict(posterior, *majority)
+    leads = evidence.lead_deviations(posterior)
+    attrs["verdict"] = verdict(posterior, attrs["majority_score"], rises, leads)

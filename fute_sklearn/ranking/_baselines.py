@@ -37,41 +37,35 @@ def prior_distance(task: Task, target: Task) -> float:
     return sum(abs(shares[0].get(n, 0) - shares[1].get(n, 0)) for n in names) / 2
 
 
+def majority_answers(scorer: TargetScorer) -> Predictions:
+    """Predict the most common class, the first of several, for every row."""
+    targets = scorer.task.targets
+    shares = targets.proba.mean(0)
+    chosen = np.arange(len(shares)) == shares.argmax()
+    proba = np.where(chosen, 1.0, LEAST_PROBABILITY)
+    rows = np.tile(np.log(proba / proba.sum()), (len(targets), 1))
+    return Predictions("label", targets.names, rows)
+
+
 def ignorant_scores(scorer: TargetScorer) -> dict[str, float]:
     """Score predictions that do not depend on the texts.
 
     Returns
     -------
     scores : dict of str to float
-        ``majority_score`` of always predicting the most common class and its
-        ``majority_deviation`` over draws of as many rows, ``prior_score`` of predicting
-        classes with their shares as probabilities; NaN if the scorer fails.
+        ``majority_score`` of always predicting the most common class, ``prior_score``
+        of predicting classes with their shares as probabilities; NaN if the scorer
+        fails.
     """
-    shares = scorer.task.targets.proba.mean(0)
-    largest = shares == shares.max()
-    first = np.arange(len(shares)) == shares.argmax()
-    out = {
-        "majority_score": _score(scorer, np.where(largest, 1.0, LEAST_PROBABILITY)),
-        "prior_score": _score(scorer, shares),
-    }
-    try:  # of one class, as a mixture of equally large ones would not deviate
-        same = _same_for_all(scorer, np.where(first, 1.0, LEAST_PROBABILITY))
-        deviation = float(np.linalg.norm(scorer.deviations([same])))
-    except Exception:  # a scorer may raise anything; reported with the students
-        deviation = float("nan")
-    return out | {"majority_deviation": deviation}
-
-
-def _same_for_all(scorer: TargetScorer, proba: np.ndarray) -> Predictions:
-    """Predict the same probabilities for every row."""
     targets = scorer.task.targets
-    proba = np.clip(proba, LEAST_PROBABILITY, None)
-    rows = np.tile(np.log(proba / proba.sum()), (len(targets), 1))
-    return Predictions("label", targets.names, rows)
-
-
-def _score(scorer: TargetScorer, proba: np.ndarray) -> float:
-    try:
-        return scorer.score(_same_for_all(scorer, proba))
-    except Exception:  # a scorer may raise anything; reported with the students
-        return float("nan")
+    shares = targets.proba.mean(0)
+    constant = np.where(shares == shares.max(), 1.0, LEAST_PROBABILITY)
+    out = {}
+    for name, proba in (("majority_score", constant), ("prior_score", shares)):
+        proba = np.clip(proba, LEAST_PROBABILITY, None)
+        rows = np.tile(np.log(proba / proba.sum()), (len(targets), 1))
+        try:
+            out[name] = scorer.score(Predictions("label", targets.names, rows))
+        except Exception:  # a scorer may raise anything; reported with the students
+            out[name] = float("nan")
+    return out

@@ -20,6 +20,7 @@ from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._student import Predictions
 from ..tasks._task import Task
 from ._attribute import TableAttribute
+from ._baselines import majority_answers
 from ._score_posterior import ScorePosterior
 from ._student_errors import MEASURED, StudentErrors, blind_scores, perfect_score
 from ._target_scorer import TargetScorer
@@ -101,9 +102,28 @@ class Evidence(TableAttribute):
         return self  # tables copy their attrs all the time
 
     @cached_property
+    def _deviations(self) -> np.ndarray:
+        """Those of the models, and last of always answering the most common class."""
+        same = majority_answers(self.scorer)
+        try:
+            return self.scorer.deviations([*self.predictions, same])
+        except Exception:  # a scorer may fail on one answer to all rows
+            found = self.scorer.deviations(self.predictions)
+            return np.vstack([found, np.zeros_like(found[:1])])
+
+    @property
     def rows(self) -> np.ndarray:
         """Deviations by the target's rows; see `TargetScorer.deviations`."""
-        return self.scorer.deviations(self.predictions)
+        return self._deviations[:-1]
+
+    def lead_deviations(self, posterior: ScorePosterior) -> np.ndarray:
+        """Deviations (n_models,) of scores less that of the most common class.
+
+        That one is known from the target's rows only, which it shares with the models.
+        """
+        rows, majority = self.rows, self._deviations[-1]
+        variance = posterior.deviation**2 + majority @ majority - 2 * rows @ majority
+        return np.sqrt(np.maximum(variance, 0.0))
 
     @cached_property
     def row_covariance(self) -> np.ndarray:
@@ -238,20 +258,19 @@ def verdict(
     posterior: ScorePosterior,
     majority: float,
     rises: np.ndarray | float = 0.0,
-    deviation: float = 0.0,
+    deviations: np.ndarray | None = None,
 ) -> str:
     """Say in words which model may be taken.
 
-    ``majority`` is the score of always answering the most common class, with its
-    ``deviation`` over draws of the target's rows; ``rises`` (n_models,) are how far
-    true scores lie above the expected ones.
+    ``majority`` is the score of always answering the most common class; ``rises``
+    (n_models,) are how far true scores lie above the expected ones; ``deviations``
+    (n_models,) are those of the models' leads over the majority's score.
     """
     if np.isnan(posterior.mean).all():
         return "no model has a score"
     best = int(np.nanargmax(posterior.mean))
     gap = (posterior.mean + rises)[best] - majority
-    # As if the two were independent, which is careful: they share the rows.
-    spread = np.hypot(posterior.deviation[best], np.nan_to_num(deviation))
+    spread = (posterior.deviation if deviations is None else deviations)[best]
     sure = float(norm.cdf(gap / max(spread, 1e-12)))
     chosen = posterior.shortlist()
     if sure < MORE_LIKELY_THAN_NOT:

@@ -171,8 +171,6 @@ def rank_models(
         - ``student_errors``: the errors of students that intervals rest on;
         - ``majority_score``, ``prior_score``: what always answering the most common
           class, or answering by the classes' shares, would reach;
-          ``majority_deviation``, by how much the first would differ on as many other
-          rows of the target (standard deviation);
         - ``worth_taking``: whether the best model is expected to beat both.  Students
           are less sure than their models, so that expected scores lie below true ones;
           here and in the verdict that is made up for;
@@ -360,7 +358,7 @@ def _ranked(
         "student_errors": asdict(evidence.errors),
         **facts,
     }
-    tell(table, posterior, evidence.rises, 0)
+    tell(table, posterior, evidence, 0)
     warn_if_unstable(table.attrs["stability"], settings["n_texts"])
     return table
 

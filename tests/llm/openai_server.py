@@ -225,11 +225,13 @@ def force_server(model, raw=True, copied=None):
     return Server(respond)
 
 
-def given_server(model, spoil=lambda told: told):
+def given_server(model, spoil=lambda told: told, before=("assistant", "\n"), sure=None):
     """Serve chats whose answers may be given, as vLLM does; nothing else is scored.
 
-    ``spoil`` changes the log-probabilities of the prompt.
+    ``spoil`` changes the log-probabilities of the prompt, whose tokens ``before`` come
+    between the message and the answer; ``sure`` is told of every generated token.
     """
+    number = model.tokenizer.convert_tokens_to_ids
 
     def words_of(prompt, words):
         before = [" ".join([prompt, *words[:i]]) for i in range(len(words))]
@@ -237,23 +239,35 @@ def given_server(model, spoil=lambda told: told):
         texts = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
         return [(t, float(v[0])) for t, v in zip(texts, found, strict=True)]
 
+    def told_of(prompt, answer):
+        start = [(text, -1.0) for text in ("<user>", prompt, *before)]
+        rows = [*start, *words_of(prompt, answer.split())]
+        known = [number(text.strip() or text) for text, _ in rows]
+        return [
+            {str(one or 900 + i): {"logprob": v, "rank": 1, "decoded_token": text}}
+            for i, (one, (text, v)) in enumerate(zip(known, rows, strict=True))
+        ]
+
     def respond(path, body):
+        bad = 400, "application/json", {"error": {"message": "wrong fields"}}
         if not path.endswith("/chat/completions"):
             return 404, "application/json", {"error": {"message": "no such path"}}
         if {"structured_outputs", "guided_choice", "grammar"} & set(body):
-            return 400, "application/json", {"error": {"message": "unknown field"}}
+            return bad
         prompt, *given = (message["content"] for message in body["messages"])
+        going_on = body.get("continue_final_message", False)
+        if going_on == body.get("add_generation_prompt", True) or going_on != bool(
+            given
+        ):
+            return bad
         words = model.generate([prompt], body["max_tokens"])[0].split()
-        said = words_of(prompt, words)
+        said = [
+            (text, v if sure is None else sure) for text, v in words_of(prompt, words)
+        ]
         choice = chat_choice(" ".join(words), said[:1], path=said)
         answer = whole([choice], kind="chat.completion")
-        if given and body["continue_final_message"]:
-            told = [("<user>", -1.0), *words_of(prompt, given[0].split())]
-            rows = [
-                {str(i): {"logprob": value, "rank": 1, "decoded_token": text}}
-                for i, (text, value) in enumerate(told)
-            ]
-            answer["prompt_logprobs"] = spoil([None, *rows])
+        if given and "prompt_logprobs" in body:
+            answer["prompt_logprobs"] = spoil([None, *told_of(prompt, given[0])])
         return answer
 
     return Server(respond)

@@ -17,8 +17,8 @@ OPTIONS = [" good", " very bad film"]
 
 @pytest.fixture
 def served(model, client_of):
-    def start(spoil=lambda told: told, **settings):
-        return client_of(given_server(model, spoil), **settings)
+    def start(spoil=lambda told: told, sure=None, **settings):
+        return client_of(given_server(model, spoil, sure=sure), **settings)
 
     return start
 
@@ -32,7 +32,9 @@ def test_answers_that_were_given_are_scored(interface, served, model):
     assert client.forecast(TEXTS, [OPTIONS] * 4)["requests"] == 8
     found = client.score(TEXTS, [OPTIONS] * 4)
     np.testing.assert_allclose(found, model.score(TEXTS, [OPTIONS] * 4), atol=1e-4)
-    assert client.n_requests_ == before + 8
+    assert client.n_requests_ == before + 8 + len(
+        OPTIONS
+    )  # whose tokens are asked once
     assert client.generate(TEXTS[:1], max_tokens=3)[0].strip()
 
 
@@ -49,12 +51,30 @@ def test_scores_of_given_answers_label_texts(served, causal_folder, tmp_path):
         assert len(client.server.asked) == sent
 
 
+def rewritten(told, change):
+    """Change the texts and values of a prompt's tokens."""
+    rows = [next(iter(row.items())) for row in told[1:]]
+    pairs = change([(one["decoded_token"], one["logprob"]) for _, one in rows])
+    return [
+        None,
+        *(
+            {number: {"decoded_token": text, "logprob": value}}
+            for (number, _), (text, value) in zip(rows, pairs, strict=True)
+        ),
+    ]
+
+
 def late(told):
     """Tell each token's value at the next one, as an echo that is a token late."""
-    values = [next(iter(row.values()))["logprob"] for row in told[1:]]
-    names = [next(iter(row.values()))["decoded_token"] for row in told[1:]]
-    pairs = zip(names, [-1.0, *values[:-1]], strict=True)
-    return [None, *({"1": {"decoded_token": n, "logprob": v}} for n, v in pairs)]
+    return rewritten(
+        told,
+        lambda pairs: [
+            (text, value)
+            for (text, _), (_, value) in zip(
+                pairs, [("", -1.0), *pairs[:-1]], strict=True
+            )
+        ],
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,15 +83,121 @@ def late(told):
         late,
         lambda told: None,
         lambda told: [*told, {"0": {"decoded_token": "<end>", "logprob": -0.1}}],
-        lambda told: [None, {"0": {"decoded_token": "!", "logprob": -0.1}}, *told[3:]],
+        lambda told: [*told, {"0": {"decoded_token": "", "logprob": -0.1}}],
+        lambda told: told[-1:],
+        lambda told: [None, {"0": {"decoded_token": "!", "logprob": -0.1}}, *told[3:]][
+            :2
+        ],
         lambda told: [row and {"0": {"decoded_token": "a"}} for row in told],
         lambda told: [row and {**row, "other": row} for row in told],
+        lambda told: [row and {"x": row} for row in told],
         lambda told: "none",
         lambda told: {"0": -1.0},
     ],
 )
-def test_what_cannot_be_the_answers_scores_is_not_trusted(spoil, served):
-    assert served(spoil, interface="chat").fidelity == "top-k with bounds"
+@pytest.mark.parametrize("sure", [None, 0.0])
+def test_what_cannot_be_the_answers_scores_is_not_trusted(spoil, sure, served):
+    client = served(spoil, sure=sure, interface="chat")
+    assert client.fidelity == "top-k with bounds"
+
+
+def test_the_first_token_of_an_answer_may_start_with_a_blank(served, model):
+    """As in templates that put one between the message and the answer."""
+
+    def blank(told):
+        count = 4  # of the tokens before the answer
+        return rewritten(
+            told,
+            lambda pairs: [
+                (f" {text}" if i == count else text, value)
+                for i, (text, value) in enumerate(pairs)
+            ],
+        )
+
+    client = served(blank, interface="chat")
+    assert client.fidelity == "echo"
+    found = client.score(TEXTS, [OPTIONS] * 4)
+    np.testing.assert_allclose(found, model.score(TEXTS, [OPTIONS] * 4), atol=1e-4)
+
+
+def test_the_same_text_elsewhere_is_not_taken_for_the_answer(served):
+    """As from templates that were cut after an earlier place of the label's text."""
+
+    def cut(told):
+        if next(iter(told[-1].values()))["decoded_token"] != "bad":
+            return told
+        return [
+            *told,
+            *(
+                {str(i): {"decoded_token": t, "logprob": -0.1}}
+                for i, t in enumerate(["<", "|", "bad"])
+            ),
+        ]
+
+    client = served(cut, interface="chat")
+    assert client.fidelity == "echo"
+    sent = client.n_requests_
+    with pytest.raises(LanguageModelServerError, match="another than before.*Remedy"):
+        client.score([f"film {i}" for i in range(20)], [[" good", " bad"]] * 20)
+    assert client.n_requests_ <= sent + 2  # found out before the job
+
+
+def test_rows_whose_prompt_ends_otherwise_fail(served):
+    client = served(interface="chat")
+    assert client.fidelity == "echo"
+    respond = client.server.respond
+
+    def longer(path, body):
+        answer = respond(path, body)
+        if "capital of France" in body["messages"][0]["content"]:
+            return answer
+        answer["prompt_logprobs"].append(
+            {"9": {"decoded_token": "\n", "logprob": -0.1}}
+        )
+        return answer
+
+    client.server.respond = longer
+    with pytest.raises(LanguageModelServerError, match=r"does not end with the tokens"):
+        client.score([f"film {i}" for i in range(20)], [[" good", " bad"]] * 20)
+    assert len(client.server.asked) < 30
+
+
+@pytest.mark.parametrize("status", [400, 403, 429, 500, 502, 503])
+def test_faults_of_given_answers_do_not_end_the_search(status, served, tmp_path):
+    client = served(interface="chat")
+    respond, failed = client.server.respond, []
+
+    def failing(path, body):
+        # A limit of requests is over at the second try.
+        if "prompt_logprobs" in body and not (status == 429 and failed):
+            failed.append(body)
+            return status, "application/json", {"error": {"message": "no"}}
+        return respond(path, body)
+
+    client.server.respond = failing
+    retries = OpenAIClient(
+        "tiny", base_url=client.server.url, interface="chat", max_retries=2
+    )
+    with config_context(cache_dir=tmp_path):
+        if status == 403:  # of the account
+            with pytest.raises(LanguageModelServerError, match="key refused"):
+                assert retries.fidelity
+            return
+        expected = "echo" if status == 429 else "top-k with bounds"
+        assert (retries.fidelity, len(failed)) == (expected, 1)
+        client.server.respond = respond
+        again = OpenAIClient("tiny", base_url=client.server.url, interface="chat")
+        passing = status in (429, 500, 502, 503)  # what may be over the next time
+        assert again.fidelity == ("echo" if passing else "top-k with bounds")
+
+
+def test_blank_labels_are_refused_before_anything_is_sent(served):
+    client = served(interface="chat")
+    assert client.fidelity == "echo"
+    sent = client.n_requests_
+    with pytest.raises(ValueError, match="a continuation is blank"):
+        client.score(TEXTS, [[" good", " "]] * 4)
+    assert client.n_requests_ == sent
 
 
 def test_servers_that_tell_no_more_are_looked_at_again(served):
@@ -86,27 +212,45 @@ def test_servers_that_tell_no_more_are_looked_at_again(served):
         return answer
 
     client.server.respond = silent
-    with pytest.raises(LanguageModelServerError, match="the answer it was given"):
+    with pytest.raises(
+        LanguageModelServerError, match="log-probabilities of the prompt"
+    ):
         client.score([f"film {i}" for i in range(20)], [OPTIONS] * 20)
     assert client.fidelity == "top-k with bounds"
 
 
+BEFORE = [("user", -5.0), ("x", -5.0), ("assistant", -5.0), ("\n", -4.0)]
+
+
 def told(*tokens):
-    rows = [{"7": {"decoded_token": t, "logprob": v}} for t, v in tokens]
+    rows = [
+        {str(i): {"decoded_token": text, "logprob": value}}
+        for i, (text, value) in enumerate([*BEFORE, *tokens])
+    ]
     return SimpleNamespace(prompt_logprobs=[None, *rows])
 
 
 def test_tokens_are_those_of_the_answer_alone():
-    parts = told(("assistant", -5.0), ("\n", -4.0), ("", -1.0), ("\u597d", -2.0))
-    assert given_tokens(parts, "\u597d") == [["", -1.0], ["\u597d", -2.0]]
-    assert given_score(parts, "\u597d") == [-3.0]
+    parts = told(("", -1.0), ("\u597d", -2.0))
+    assert given_tokens(parts, "\u597d") == {
+        "lead": [1, 2, 3],
+        "tokens": [[4, "", -1.0], [5, "\u597d", -2.0]],
+    }
+    assert given_score(parts, "\u597d", [4, 5], [1, 2, 3]) == [-3.0]
     for option in ("d", "a\u597d", "assistant"):
-        told_last = r"last tokens are '(\\n)?\u597d', not"  # and no more of the prompt
-        with pytest.raises(LanguageModelServerError, match=told_last):
+        with pytest.raises(LanguageModelServerError, match="last tokens are"):
             given_tokens(parts, option)
-    merged = told(("assistant", -5.0), ("\nbad", -4.0))
-    with pytest.raises(LanguageModelServerError, match="merged tokens"):
-        given_tokens(merged, "bad")
+    # A special token before an answer is none of it, one after it is an end.
+    spaced = given_tokens(told(("", -3.0), ("bad", -1.0)), "bad")
+    assert [row[0] for row in spaced["tokens"]] == [5]
+    for wrong in (
+        told(("\nbad", -4.0), ("ly", -1.0)),
+        told(("bad", -1.0), ("", -3.0)),
+        SimpleNamespace(prompt_logprobs=[None, {"5": {"decoded_token": "bad"}}]),
+    ):
+        with pytest.raises(LanguageModelServerError, match="merged tokens"):
+            given_tokens(wrong, "bad")
+    with pytest.raises(LanguageModelServerError, match="does not end with the tokens"):
+        given_score(parts, "\u597d", [5], [1, 2, 3])
     with pytest.raises(LanguageModelServerError, match="no echo"):
-        given_tokens(parts, "")
-    assert given_score(told(("bad", -1.0)), "bad") == [-1.0]
+        given_score(SimpleNamespace(), "bad", [5], [1, 2, 3])

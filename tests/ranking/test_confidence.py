@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import make_scorer, matthews_corrcoef
 
 from fute_sklearn import MomentEmbedder, ScorePosterior, Task, rank_models
@@ -17,6 +18,7 @@ from fute_sklearn.ranking._confidence import (
     verdict,
 )
 from fute_sklearn.ranking._labelled_rows import LabelledRows
+from fute_sklearn.ranking._student_errors import MEASURED
 from fute_sklearn.ranking._target_scorer import TargetScorer
 
 GOOD, BAD = "fine good joy best great".split(), "dull sad slow worse bad".split()
@@ -180,12 +182,13 @@ def evidence(rng, n_models=3, n_rows=400, alike=None, halves=None):
 def test_errors_add_up(rng):
     halves = np.array([[0.6, 0.7], [0.64, 0.66]])
     found, right = evidence(rng, 2, halves=halves)
-    own = (0.08 * 0.5) ** 2 + 0.04**2 / 4
+    own = (MEASURED.own * 0.5) ** 2 + 0.04**2 / 4
     centred = right.mean(1) - right.mean()
-    slope = 0.2**2 * np.outer(centred, centred)
+    slope = MEASURED.slope**2 * np.outer(centred, centred)
+    level = (MEASURED.level * 0.5) ** 2
     np.testing.assert_allclose(
         found.posterior().covariance,
-        np.cov(right) / 400 + own * np.eye(2) + (0.1 * 0.5) ** 2 + slope,
+        np.cov(right) / 400 + own * np.eye(2) + level + slope,
     )
     few = replace(found, halves=None)
     assert few.posterior().deviation[0] > found.posterior().deviation[0]
@@ -284,21 +287,36 @@ def test_verdicts():
     assert found.startswith("none is better than the majority class")
     assert found.endswith("with probability 0.34; 3 models cannot be told apart")
     assert verdict(posterior([0.9, 0.6]), np.nan) == "take 'm0'"
-    # The majority's share is known from the target's rows only.
-    assert verdict(posterior([0.6]), 0.5, deviation=0.1).endswith("0.81)")
+    wide = np.array([0.1, 0.1])
+    found = verdict(posterior([0.6, 0.5]), 0.5, deviations=wide)
+    assert found.endswith("probability 0.84)")
 
 
 def test_few_rows_do_not_settle_whether_the_majority_class_is_beaten(films):
+    """Its share is known from these rows only."""
     (texts, _), (X, y) = films
-    rows = [y.index("good"), y.index("bad"), len(y) - 1, len(y) - 2]
-    table = rank_models(
-        {"right": right}, [X[i] for i in rows], [y[i] for i in rows], texts=texts
-    )
-    shares = np.array([y[i] == "good" for i in rows])
-    majority = max(shares.mean(), 1 - shares.mean())
-    assert table.attrs["majority_deviation"] == pytest.approx(
-        np.sqrt(majority * (1 - majority) / 3), abs=1e-4
-    )
+    leads = []
+    for count in (2, 40):
+        goods = [i for i, one in enumerate(y) if one == "good"][:count]
+        bads = [i for i, one in enumerate(y) if one == "bad"][:count]
+        rows = [*goods, *bads]
+        target = [X[i] for i in rows], [y[i] for i in rows]
+        table = rank_models({"right": right}, *target, texts=texts, quick=True)
+        evidence, found = table.attrs["evidence"], table.attrs["posterior"]
+        (lead,) = evidence.lead_deviations(found)
+        # Of the row-wise differences to always saying one class.
+        own = found.deviation[0] ** 2 - (evidence.rows[0] ** 2).sum()
+        said = evidence.scorer.right(evidence.predictions[0])
+        gaps = said - (np.array(target[1]) == evidence.scorer.task.targets.names[0])
+        assert lead == pytest.approx(
+            np.sqrt(own + gaps.var(ddof=1) / len(gaps)), rel=1e-3
+        )
+        # The verdict rests on it.
+        gap = (found.mean + evidence.rises)[0] - table.attrs["majority_score"]
+        said = f"with probability {norm.cdf(gap / lead):.2f})"
+        assert table.attrs["verdict"].endswith(said)
+        leads.append(lead)
+    assert leads[0] > 2 * leads[1]
 
 
 # In the table ---------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_students_that_learnt_nothing_tell_nothing_of_slope_and_gain():
         for one in tasks:
             one.blind[:] = one.expected - 1e-3
         found = errors_of(tasks, 0.5)
-        assert found.slope == pytest.approx(MEASURED.slope, abs=0.15)
+        assert found.slope == pytest.approx(MEASURED.slope, abs=0.2)
         assert 1 <= found.gain < 2.5
 
 

@@ -43,6 +43,8 @@ class Offer:
         Index of the path in TOKENIZERS that splits texts into tokens, or COPIED.
     means : str or None
         One of RESTRICTIONS, by which the server allows certain answers only.
+    lead : sequence of int
+        The tokens before an answer that is given with its message.
     """
 
     interface: str
@@ -50,6 +52,7 @@ class Offer:
     lists: bool = True
     tokenizer: int | None = None
     means: str | None = None
+    lead: Sequence[int] = ()
 
     def scored(self, option: str) -> str:
         """Return what is scored for an option: an answer starts without a blank."""
@@ -73,11 +76,16 @@ def echo_request(
 
 
 def given_request(
-    request: Callable[..., Request], context: str, option: str
+    request: Callable[..., Request],
+    context: str,
+    option: str,
+    tokens: Sequence[int] = (),
+    lead: Sequence[int] = (),
 ) -> Request:
     """Ask for the log-probabilities of a message with the option as its answer.
 
-    By fields of vLLM: the answer is one that the model is to go on with.
+    By fields of vLLM: the answer is one that the model is to go on with.  ``tokens``
+    are those of the option, ``lead`` those before it.
     """
     body = {
         "messages": [
@@ -89,7 +97,9 @@ def given_request(
         "max_tokens": 1,
         "prompt_logprobs": 0,
     }
-    read = partial(answers.given_score, option=option)
+    read = partial(
+        answers.given_score, option=option, tokens=list(tokens), lead=list(lead)
+    )
     return replace(request("chat", body, read), whole=True)
 
 

@@ -143,9 +143,10 @@ default="auto"
         requests.
     fidelity : {"echo", "forced", "spelled", "top-k with bounds", "labels only", \
 "sampled", "text only"}
-        Accuracy of the scores.  Spelled: of the tokens with which the server spells a
-        label that is the only answer allowed, which may be others than the model's own
-        for that string.
+        Accuracy of the scores.  Echo: of the prompt with the label, in a chat with the
+        label as the answer that the model is to go on with.  Spelled: of the tokens
+        with which the server spells a label that is the only answer allowed, which may
+        be others than the model's own for that string.
     fingerprint : str
         Hash of address, model name, settings and the interface that was found, which
         identifies cached predictions.
@@ -341,18 +342,23 @@ default="auto"
         return OfferFinder(send, self._make.request, self.top_logprobs, self.n_samples)
 
     def _tokens(self, offer: Offer, options: Sequence[str]) -> dict[str, list[int]]:
-        """Return the server's tokens of the strings that it is made to generate."""
+        """Return the server's tokens of strings that it is made or given to answer."""
         with self._store() as store:
             keys = {
                 option: text_key(
-                    "tokens", self._settings_key(), offer.interface, option
+                    "tokens", self._settings_key(), offer.interface, offer.way, option
                 )
                 for option in options
             }
             known = {option: store.get(key) for option, key in keys.items()}
             missing = [option for option, found in known.items() if found is None]
             if missing:
-                for option, found in LOOP.run(self._split(offer, missing)).items():
+                try:
+                    split = LOOP.run(self._split(offer, missing))
+                except LanguageModelServerError as error:
+                    self._forget_if_outdated(error, store)
+                    raise
+                for option, found in split.items():
                     known[option] = found
                     store.put(keys[option], found)
         return known
@@ -410,18 +416,27 @@ default="auto"
                     str(error), failed, converted(error.answers)
                 ) from None
             except LanguageModelServerError as error:
-                if error.kind in OUTDATED:
-                    self._found = None
-                    store.remove(text_key(OFFER, self._settings_key()))
+                self._forget_if_outdated(error, store)
                 raise
         return converted(found)
+
+    def _forget_if_outdated(
+        self, error: LanguageModelServerError, store: AnswerStore
+    ) -> None:
+        if error.kind in OUTDATED:
+            self._found = None
+            store.remove(text_key(OFFER, self._settings_key()))
 
     def _label_requests(
         self, contexts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[list[Request]]:
         offer = self._offer()
         tokens: dict[str, list[int]] = {}
-        if offer.way == "forced":
+        if offer.interface == "chat" and not all(
+            option.strip() for row in continuations for option in row
+        ):
+            raise ValueError("a continuation is blank, which is no answer to a chat.")
+        if offer.way in ("forced", "given"):
             options = {one for row in continuations for one in map(offer.scored, row)}
             tokens = self._tokens(offer, sorted(options))
         return self._make.labels(offer, contexts, continuations, tokens)
@@ -445,8 +460,8 @@ default="auto"
         contexts : sequence of str of length n
             Contexts.
         continuations : sequence of sequences of str of length n
-            For each context, the strings to score; one request is sent for each unless
-            the server echoes.
+            For each context, the strings to score; one request is sent for each, but
+            for echoed completions.
 
         Returns
         -------

@@ -17,6 +17,8 @@ from ...exceptions import LanguageModelServerError
 
 PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
+LEAD = 3  # tokens before an answer, by which it is told from the same text elsewhere
+OTHERS = "Remedy: interface='completions' or 'text', or another word for the label."
 SURE_COPY = math.log(0.05)  # of each token; others that spell the same are far less so
 
 
@@ -251,39 +253,61 @@ def spelled_tokens(choices: Sequence[Any], option: str) -> list[list[Any]]:
     return [[part.decode(errors="replace"), value] for part, value, _ in found]
 
 
-def given_tokens(response: Any, option: str) -> list[list[Any]]:
-    """Return the tokens, and their log-probabilities, of an answer that was given."""
+def _prompt_tokens(response: Any) -> list[list[Any]]:
+    """Return number, text and log-probability of each token of a prompt."""
     told = _part(response, "prompt_logprobs")
-    if not isinstance(told, list) or not option.strip():
+    if not isinstance(told, list):
+        raise fault("no echo", "the server gave no log-probabilities of the prompt.")
+    rows: list[list[Any]] = []
+    for one in told:
+        if one is not None and len(one) != 1:
+            raise fault("ragged logprobs", f"{one!r:.80} is not one token's.")
+        number, token = next(iter((one or {None: None}).items()))
+        parts = [_part(token, name) for name in ("decoded_token", "logprob")]
+        rows.append([None if number is None else int(number), *parts])
+    return rows
+
+
+def given_tokens(response: Any, option: str) -> dict[str, Any]:
+    """Return the tokens of an answer that was given, and the numbers of those before.
+
+    The answer's first token may start with a blank.  Tokens that begin a character are
+    told as empty texts; so may be those that end a text, which are no answer's.
+    """
+    rows = _prompt_tokens(response)
+    said, at = "", len(rows)
+    while at and said.lstrip() != option and option.endswith(said.lstrip()):
+        at -= 1
+        text = rows[at][1]
+        if not isinstance(text, str) or not (said or text):
+            break
+        said = text + said
+    found = said.lstrip() == option
+    while found and not option[0].isascii() and at and rows[at - 1][1] == "":
+        at -= 1
+    lead = [number for number, _, _ in rows[max(at - LEAD, 0) : at]]
+    if not found or len(lead) < LEAD or None in lead:
         raise fault(
-            "no echo",
-            "the server gave no log-probabilities of the answer it was given.",
+            "merged tokens",
+            f"the prompt's last tokens are {said!r}, not those of {option!r}. {OTHERS}",
         )
-    said = ""
-    found: list[list[Any]] = []
-    # The end of the prompt; tokens that begin a character are told as empty texts.
-    for one in reversed(told):
-        pairs = [
-            [_part(t, "decoded_token"), _part(t, "logprob")]
-            for t in (one or {}).values()
-        ]
-        if said == option and not (pairs and pairs[0][0] == ""):
-            return found[::-1]
-        if len(pairs) != 1 or not isinstance(pairs[0][0], str):
-            break
-        said = pairs[0][0] + said
-        found += pairs
-        if not option.endswith(said):
-            break
-    raise fault(
-        "merged tokens",
-        f"the prompt's last tokens are {said!r}, not those of {option!r}.",
-    )
+    return {"lead": lead, "tokens": rows[at:]}
 
 
-def given_score(response: Any, option: str) -> list[float]:
-    """Return the log-likelihood of an answer that was given with its message."""
-    return [total(given_tokens(response, option))]
+def given_score(
+    response: Any, option: str, tokens: Sequence[int], lead: Sequence[int]
+) -> list[float]:
+    """Return the log-likelihood of an answer that was given with its message.
+
+    The prompt has to end with the ``tokens`` of the answer after those of ``lead``.
+    """
+    rows = _prompt_tokens(response)[-len(lead) - len(tokens) :]
+    if [number for number, _, _ in rows] != [*lead, *tokens]:
+        raise fault(
+            "merged tokens",
+            f"the prompt does not end with the tokens of {option!r}. {OTHERS}",
+        )
+    return [sum(_sound([value for _, _, value in rows[len(lead) :]]))]
 
 
 def spelled_score(choices: Sequence[Any], option: str) -> list[float]:

@@ -157,7 +157,15 @@ class ServerConnection:
 
     async def _response(self, client: Any, request: Request) -> Any:
         if request.once:
-            client = client.with_options(max_retries=0)
+            try:
+                return await self._posted(client.with_options(max_retries=0), request)
+            except Exception as error:
+                # A limit of requests says nothing about this one.
+                if getattr(error, "status_code", None) != 429 or not self.max_retries:
+                    raise
+        return await self._posted(client, request)
+
+    async def _posted(self, client: Any, request: Request) -> Any:
         if request.kind == "tokenize":
             body = {n: v for n, v in request.body.items() if n != "path"}
             root = str(client.base_url).rstrip("/").removesuffix("/v1")

@@ -179,20 +179,36 @@ class OfferFinder:
             found.append(await self.send(replace(request, read=read)))
         return [sum(found[0]), sum(found[1][:first]), sum(found[1][first:])]
 
-    async def _spelled(
-        self,
-        offer: Offer,
-        known: str,
-        ask: Callable[[str], Request],
-        read: Callable[..., Any],
-    ) -> list[float]:
-        """Return the same from requests whose answers tell the tokens of a string."""
+    async def _spelled(self, offer: Offer, context: str, known: str) -> list[float]:
+        """Return the same from strings that are the only answers allowed."""
+        assert offer.means is not None
         found = []
         for option in (offer.scored(known), offer.scored(NOISE + PERMUTED)):
-            request = replace(ask(option), read=partial(read, option=option))
-            found.append(await self.send(request))
-        noise, rest = answers.parted(found[1], offer.scored(NOISE))
-        return [answers.total(part) for part in (found[0], noise, rest)]
+            request = spelled_request(
+                self.request, offer.interface, context, option, offer.means
+            )
+            read = partial(answers.spelled_tokens, option=option)
+            found.append(await self.send(replace(request, read=read)))
+        return self._parted(offer, *found)
+
+    @staticmethod
+    def _parted(
+        offer: Offer, known: list[list[Any]], both: list[list[Any]]
+    ) -> list[float]:
+        noise, rest = answers.parted(both, offer.scored(NOISE))
+        return [answers.total(part) for part in (known, noise, rest)]
+
+    async def _given(self, option: str) -> dict[str, Any]:
+        """Return the tokens of an answer to QUESTION that is given with it."""
+        request = given_request(self.request, QUESTION, option)
+        read = partial(answers.given_tokens, option=option)
+        try:
+            return await self.send(replace(request, read=read, once=True))
+        except LanguageModelServerError as error:
+            if error.kind not in {*PASSING, "InternalServerError"}:
+                raise
+            self._doubts.append(error.kind)  # it may be the field that it cannot take
+            raise answers.fault("not given", str(error)) from None
 
     async def _restriction(self, interface: str) -> str | None:
         """Return the first means by which the server allows given answers only."""
@@ -263,13 +279,16 @@ class OfferFinder:
         request = self._chat(answers.generated_tokens)
         token, value, known, _ = await self._generated(request)
         offer = Offer("chat", "given")
-
-        def ask(option: str) -> Request:
-            return replace(given_request(self.request, QUESTION, option), once=True)
-
-        scores = await self._spelled(offer, known, ask, answers.given_tokens)
-        self._prove("a given token", token, value, scores)
-        return offer
+        first = await self._given(offer.scored(known))
+        other = await self._given(offer.scored(NOISE + PERMUTED))
+        if first["lead"] != other["lead"]:
+            raise answers.fault(
+                "merged tokens", "what comes before an answer depends on the answer."
+            )
+        pair = [[part[1:] for part in one["tokens"]] for one in (first, other)]
+        scores = self._parted(offer, *pair)
+        self._prove("a given token", token, value, scores, certain=False)
+        return replace(offer, lead=first["lead"])
 
     async def spelled(self) -> Offer:
         """Score by allowing only the label as the continuation of a prompt."""
@@ -290,8 +309,7 @@ class OfferFinder:
         if means is None:
             raise _unrestricted()
         offer = Offer(interface, "spelled", means=means)
-        ask = partial(spelled_request, self.request, interface, context, means=means)
-        scores = await self._spelled(offer, known, ask, answers.spelled_tokens)
+        scores = await self._spelled(offer, context, known)
         if max(scores[1:]) > LIKELY_NOISE:
             raise answers.fault(
                 "wrong logprobs",
@@ -388,6 +406,15 @@ class OfferFinder:
 
     async def option_tokens(self, offer: Offer, option: str) -> list[int]:
         """Return the tokens of a string in the place where it is scored."""
+        if offer.way == "given":
+            found = await self._given(option)
+            if found["lead"] != list(offer.lead):
+                raise answers.fault(
+                    "merged tokens",
+                    f"before {option!r} the prompt is another than before other "
+                    f"answers. {answers.OTHERS}",
+                )
+            return [number for number, _, _ in found["tokens"]]
         assert offer.tokenizer is not None
         if offer.tokenizer == COPIED:
             return await self.send(copied_request(self.request, option))
@@ -404,12 +431,20 @@ class OfferFinder:
         return whole[len(before) :]
 
     def _prove(
-        self, what: str, token: str, value: float, scores: Sequence[float]
+        self,
+        what: str,
+        token: str,
+        value: float,
+        scores: Sequence[float],
+        *,
+        certain: bool = True,
     ) -> None:
         """Raise unless the scores can be log-probabilities of those very strings.
 
         ``scores`` are those of the token that was generated with the log-probability
         ``value`` (of KNOWN, if that was blank), of NOISE, and of PERMUTED after it.
+        ``certain`` servers may count a token at temperature 0 as such, which tells
+        nothing.
         """
         again, noise, permuted = scores
         if abs(noise - permuted) < 1e-6:
@@ -425,8 +460,8 @@ class OfferFinder:
                 "model would not say so. [wrong logprobs]",
                 "wrong logprobs",
             )
-        # Some servers count a token at temperature 0 as certain, which tells nothing.
-        if token.strip() and value != 0 and abs(value - again) > AGREEMENT:
+        told = token.strip() and not (certain and value == 0)
+        if told and abs(value - again) > AGREEMENT:
             raise LanguageModelServerError(
                 f"the server's log-probability of {what} is {again:.2f}, but "
                 f"{value:.2f} when it is generated, so these are not the scores of the "

@@ -120,7 +120,9 @@ class RequestMaker:
     ) -> Request:
         """Return the one request that scores a string after a context."""
         if offer.way == "given":
-            return given_request(self.request, context, option)
+            return given_request(
+                self.request, context, option, tokens[option], offer.lead
+            )
         if offer.way == "forced":
             return forced_request(
                 self.request, offer.interface, context, option, tokens[option]
