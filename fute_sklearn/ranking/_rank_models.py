@@ -224,9 +224,9 @@ def rank_models(
     Intervals and probabilities count errors of the target's rows, which models share,
     of the unlabelled texts (by halves of them) and of the students.  The students'
     errors were measured where the truth was known (``benchmarks/confidence.py``, which
-    prints how often intervals and shortlists hold): beyond a straight line, 8 % of the
-    range from the label prior's score to a perfect one; 10 % for the line's height,
-    and 0.2 for its slope.  With ``past`` they are the root mean squares of these, which
+    prints how often intervals and shortlists hold): beyond a straight line, 7 % of the
+    range from the label prior's score to a perfect one; 8.5 % for the line's height,
+    and 0.1 for its slope.  With ``past`` they are the root mean squares of these, which
     count as two tasks, and those of the past tasks.
 
     Examples

@@ -86,7 +86,7 @@ def test_real_servers_label_all_texts(name, work, cache_dir):
     with servers.serving(name, work) as settings:
         for interface, (found, most) in EXPECTED[name].items():
             count = 20 if most is None else 100
-            if name.endswith("strings only"):  # whose scores are llama-server's
+            if name.endswith("strings only"):  # whose scores are the server's behind it
                 count = 8
             rows = servers.posts(count)
             with config_context(cache_dir=cache_dir / interface):
