@@ -89,7 +89,7 @@ def plan_labels(
     ...     {"first": first, "second": second},
     ...     ["fine wine", "a dull day"], ["good", "bad"], texts=texts,
     ...     embedder=TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
-    >>> len(plan_labels(table, budget=4))
+    >>> len(plan_labels(table, budget=4, level=0.99))
     4
     """
     return _plan(ranking, budget, costs, n_rows, level, random_state, set())
@@ -288,7 +288,7 @@ def settle_ranking(
     >>> table = rank_models(
     ...     models, ["fine wine", "a dull day"], ["good", "bad"], texts=texts,
     ...     embedder=TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
-    >>> settle_ranking(table, models, budget=4).attrs["spent"]
+    >>> settle_ranking(table, models, budget=4, level=0.99).attrs["spent"]
     4.0
     """
     evidence = evidence_of(ranking)
