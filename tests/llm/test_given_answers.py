@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fute_sklearn import OpenAIClient, PromptedLLM, TransformersClient, config_context
-from fute_sklearn.exceptions import LanguageModelServerError
+from fute_sklearn.exceptions import LanguageModelServerError, RowsFailedError
 from fute_sklearn.llm.clients._server_answers import given_score, given_tokens
 from tests.llm.openai_server import given_server
 
@@ -254,3 +254,36 @@ def test_tokens_are_those_of_the_answer_alone():
         given_score(parts, "\u597d", [5], [1, 2, 3])
     with pytest.raises(LanguageModelServerError, match="no echo"):
         given_score(SimpleNamespace(), "bad", [5], [1, 2, 3])
+
+
+@pytest.mark.parametrize("of", ["labels", "places"])
+def test_a_label_that_is_never_scored_stops_the_job(of, served):
+    """One request a label: the others of each row are answered, so no row is."""
+    client = served(n_concurrent=1)
+    rows = [
+        [" good", " bad"] if of == "labels" else [f" good {i}", f" bad {i}"]
+        for i in range(40)
+    ]
+    texts = [f"film {i}" for i in range(40)]
+    client.forecast(texts, rows)  # asks for the tokens of the labels
+    client.server.spoil = lambda answer, body: (
+        (400, "application/json", {"error": "no such label"})
+        if body["messages"][-1]["content"].startswith("bad")
+        else answer
+    )
+    before = client.n_requests_
+    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+        client.score(texts, rows)
+    assert client.n_requests_ - before == 16
+    # Once each label was scored, such faults are those of single rows.
+    client.server.spoil = None
+    client.score(texts[-1:], [[" good", " bad"]])
+    if of == "labels":
+        client.server.spoil = lambda answer, body: (
+            (400, "application/json", {"error": "no such label"})
+            if body["messages"][-1]["content"] == "bad"
+            else answer
+        )
+        with pytest.raises(RowsFailedError) as found:
+            client.score(texts, rows)
+        assert len(found.value.rows) == 39

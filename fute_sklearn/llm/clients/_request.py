@@ -16,8 +16,9 @@ class Request:
     ``check`` raises LanguageModelServerError for an answer that tells nothing; such an
     answer is kept, but a job whose first answers all are of this kind is stopped.
     ``family`` is the same for requests of which one sound answer shows that the others
-    can be answered.  ``once`` requests are not repeated after a fault of the server.
-    ``read`` takes the choices of an answer, or the ``whole`` of it.
+    can be answered; ``part`` is the place of a request among those of its row, if each
+    scores a label of its own.  ``once`` requests are not repeated after a fault of the
+    server.  ``read`` takes the choices of an answer, or the ``whole`` of it.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Request:
     read: Callable[[Any], Any]
     check: Callable[[Any], None] | None = None
     family: str = ""
+    part: int = 0
     once: bool = False
     whole: bool = False
 

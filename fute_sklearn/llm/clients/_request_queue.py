@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,12 +43,15 @@ OF_ROWS = PAID | {
 class _Job:
     """What happened so far to the requests of one call.
 
-    ``answered`` are the families of which a request was answered, now or before.
+    ``answered`` are the families of which a request was answered, now or before;
+    ``kinds`` are those of the faults since the last answer, ``of_parts`` the same for
+    the requests of each place in a row.
     """
 
     answered: set[str]
     failed: dict[str, Exception] = field(default_factory=dict)
     kinds: list[str] = field(default_factory=list)
+    of_parts: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     fatal: Exception | None = None
 
     def note(self, request: Request, error: Exception | None) -> None:
@@ -56,16 +59,22 @@ class _Job:
         if error is None:
             self.answered.add(request.family)
             self.kinds.clear()
+            self.of_parts[request.part].clear()
             return
         self.failed[request.key] = error
         kind = getattr(error, "kind", "")
         self.kinds.append(kind)
-        alike = request.family not in self.answered and len(set(self.kinds)) == 1
+        self.of_parts[request.part].append(kind)
+        alike = [
+            len(kinds)
+            for kinds in (self.kinds, self.of_parts[request.part])
+            if len(kinds) >= FAULTS_IN_A_ROW and len(set(kinds)) == 1
+        ]
         if getattr(error, "fatal", True):
             self.fatal = self.fatal or error
-        elif alike and len(self.kinds) >= FAULTS_IN_A_ROW:
+        elif alike and request.family not in self.answered:
             self.fatal = self.fatal or LanguageModelServerError(
-                f"the first {len(self.kinds)} rows failed alike, so the others are not "
+                f"the first {alike[0]} rows failed alike, so the others are not "
                 f"sent: {error}",
                 kind,
                 fatal=True,

@@ -107,9 +107,20 @@ class RequestMaker:
         else:
             found = [self._said(offer, *pair) for pair in pairs]
         return [
-            [replace(request, family=json.dumps(list(options))) for request in row]
+            [
+                self._placed(offer, request, place, options)
+                for place, request in enumerate(row)
+            ]
             for row, (_, options) in zip(found, pairs, strict=True)
         ]
+
+    @staticmethod
+    def _placed(
+        offer: Offer, request: Request, place: int, options: Sequence[str]
+    ) -> Request:
+        """Say which other requests can be answered if this one is."""
+        part = 0 if offer.way == "samples" else place  # samples are all alike
+        return replace(request, family=json.dumps([part, *options]), part=part)
 
     def _label(
         self,
