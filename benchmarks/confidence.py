@@ -22,7 +22,8 @@ of the expected scores alone, of the labelled rows alone and of both. ``--past``
 the other targets of the bed for past tasks, on which the models' scores are known, but
 those of the target's own domain. Last, what is said of pools of twenty models of one
 kind that are equal (trained on resamples of the target's domain) or useless (trained on
-shuffled labels).
+shuffled labels), and for how many of them one is truly better than the majority class:
+on the other rows, and beyond chance there (sign test, p < .05 for all twenty).
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from beds import FAMILIES, LOADERS, Bed, bed_arguments, draws, family, make_bed
+from scipy.stats import binomtest
 
-from fute_sklearn import ScorePosterior, add_labels, rank_models
+from fute_sklearn import ScorePosterior, Task, add_labels, rank_models
 from fute_sklearn.metrics import regret_loss, spearman_score
 
 COUNTS = (10, 30, 100)
@@ -48,6 +50,7 @@ BASELINES = ("prior", "moment")
 PHRASES = ("take", "cannot be told apart", "none is better than the majority class")
 Z90 = 1.6449
 N_TRUTHS = 2000
+CHANCE = 0.05  # for all models of a pool together
 
 
 def ranked(
@@ -281,12 +284,26 @@ def pools(args: argparse.Namespace, name: str, kind: str) -> Counter[str]:
         for phrase in PHRASES:
             said[phrase] += phrase in table.attrs["verdict"]
         test = parts["test"]
-        true = [np.mean(m.predict(list(test.texts)) == test.y) for m in models.values()]
-        none = bool(max(true) <= majority_share(test))
+        right = [m.predict(list(test.texts)) == test.y for m in models.values()]
+        none = bool(np.mean(right, 1).max() <= majority_share(test))
         said_none = PHRASES[-1] in table.attrs["verdict"]
         said["in truth none is better"] += none
         said["both"] += none and said_none
+        surely = any(beyond_chance(one, test) for one in right)
+        said["in truth one is better, beyond chance"] += surely
+        said["and yet called no better"] += surely and said_none
     return said
+
+
+def beyond_chance(right: np.ndarray, test: Task) -> bool:
+    """Whether a model of a pool beats the majority's answer, by a paired sign test."""
+    labels, counts = np.unique(test.y, return_counts=True)
+    other = test.y == labels[counts.argmax()]
+    won, lost = int((right & ~other).sum()), int((other & ~right).sum())
+    if not won + lost:
+        return False
+    found = binomtest(won, won + lost, alternative="greater")
+    return bool(found.pvalue < CHANCE / POOL)
 
 
 def main() -> None:

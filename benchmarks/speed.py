@@ -48,11 +48,13 @@ from fute_sklearn._engine import (
     encode_texts,
     fisher_diagonals,
     label_tree,
+    load_surrogate,
     tune_labels,
 )
 
 N_TEXTS, N_MODELS, EPOCHS = 2000, 26, 3
 STEPS = EPOCHS * -(-N_TEXTS // BATCH)
+SCALE = STEPS / SAMPLE_STEPS
 FISHER_MODELS = 7
 
 
@@ -132,30 +134,55 @@ def measure_batch(bed: Bed, repeats: int, peak: float) -> dict[str, float]:
     """Print and return the ratios of tuning."""
     spent = encoding_time(bed)
     found = [say("encoding, seconds", spent)]
-    scale = STEPS / SAMPLE_STEPS
     plans = {"prompt": plain_prompt(bed, feed_input=False), "lora": plain_low_rank(bed)}
     layout = plain_prompt(bed, feed_input=True)
     for tuning, plain in plans.items():
         one, slow = in_turns(batch_steps(bed, tuning, 1), plain, repeats)
-        first = spent + one * scale
-        found.append(say(f"{tuning}: one model, times faster", slow * scale / first))
+        first = spent + one * SCALE
+        found.append(say(f"{tuning}: one model, times faster", slow * SCALE / first))
         baselines = layout if tuning == "prompt" else plain
         many, other = in_turns(batch_steps(bed, tuning, N_MODELS), baselines, repeats)
-        batch = (spent + many * scale) / N_MODELS
+        batch = (spent + many * SCALE) / N_MODELS
         found.append(
-            say(f"{tuning}: batch of {N_MODELS}, times faster", slow * scale / batch)
+            say(f"{tuning}: batch of {N_MODELS}, times faster", slow * SCALE / batch)
         )
         if tuning == "prompt":
             # A shared machine changes its pace: the peak is taken beside the steps too.
             peak = max(peak, matmul_peak())
             work = decoder_work(bed, N_MODELS) * SAMPLE_STEPS
             found += [
-                say("prompt: batch against authors' layout", other * scale / batch),
+                say("prompt: batch against authors' layout", other * SCALE / batch),
                 say("prompt: share of the matmul peak", work / many / peak),
             ]
-        further = (many - one) * scale / (N_MODELS - 1)
-        found.append(say(f"{tuning}: a further model / the first", further / first))
+        found.append(further(tuning, spent, one, many))
     return dict(found)
+
+
+def measure_bfloat16(bed: Bed, folder: Path, repeats: int) -> dict[str, float]:
+    """Print and return the ratios of tuning in bfloat16 to the plain way's, float32."""
+    surrogate = load_surrogate(folder, max_length=TOKENS, dtype="bfloat16")
+    short = Bed(surrogate, bed.stock, bed.texts)
+    spent = encoding_time(short)
+    plans = {"prompt": plain_prompt(bed, feed_input=False), "lora": plain_low_rank(bed)}
+    found = []
+    for tuning, plain in plans.items():
+        many, slow = in_turns(batch_steps(short, tuning, N_MODELS), plain, repeats)
+        one, _ = in_turns(batch_steps(short, tuning, 1), lambda: None, repeats)
+        batch = (spent + many * SCALE) / N_MODELS
+        found += [
+            say(
+                f"{tuning}: batch of {N_MODELS} in bfloat16, times faster",
+                slow * SCALE / batch,
+            ),
+            further(f"{tuning} in bfloat16", spent, one, many),
+        ]
+    return dict(found)
+
+
+def further(tuning: str, spent: float, one: float, many: float) -> tuple[str, float]:
+    """How long a further model takes, by the times of one and of N_MODELS."""
+    more = (many - one) * SCALE / (N_MODELS - 1)
+    return say(f"{tuning}: a further model / the first", more / (spent + one * SCALE))
 
 
 # Fisher -------------------------------------------------------------------------
@@ -329,6 +356,7 @@ def main() -> None:
                 found |= measure_encoding(shape, Path(folder), args.repeats, tools)
             if "tuning" in args.parts:
                 found |= measure_batch(bed, args.repeats, peak)
+                found |= measure_bfloat16(bed, Path(folder), args.repeats)
                 found |= step_shares(bed)
             if "fisher" in args.parts and shape != "base":
                 found |= measure_fisher(bed, args.repeats)
