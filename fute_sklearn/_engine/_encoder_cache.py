@@ -19,13 +19,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from fute_sklearn._utils._cache_files import note_written
 from fute_sklearn._utils._store import (
+    UNREADABLE,
     discard,
+    read_file,
     usable_folder,
     warn_damaged,
     warn_unusable,
@@ -72,6 +75,20 @@ class _Segment:
         return flat.reshape(-1, self.width)
 
 
+def _segment_of(path: Path, record: dict[str, Any]) -> _Segment:
+    """Return what an index says; raise if that cannot be."""
+    keys, lengths, checks = (record[name] for name in ("keys", "lengths", "checks"))
+    dtype, width = np.dtype(record["dtype"]), record["width"]
+    numbers = [width, *lengths, *checks]
+    if not all(type(one) is int and 0 <= one < 2**62 for one in numbers):
+        raise ValueError("its sizes are no numbers")
+    if not all(isinstance(key, str) for key in keys) or dtype.kind not in "fi":
+        raise ValueError("its names or its type are others")
+    if not width or not len(keys) == len(lengths) == len(checks):
+        raise ValueError("its sizes do not agree")
+    return _Segment(path, dtype, width, lengths, checks, np.cumsum([0, *lengths]))
+
+
 class _FolderIndex:
     """The segments of a folder, read once per process and followed as they change."""
 
@@ -96,22 +113,13 @@ class _FolderIndex:
 
     def _read(self, path: Path) -> None:
         try:
-            record = json.loads(without_checksum(path.read_bytes(), path.name))
-            lengths = record["lengths"]
-            segment = _Segment(
-                path,
-                np.dtype(record["dtype"]),
-                record["width"],
-                lengths,
-                record["checks"],
-                np.cumsum([0, *lengths]),
-            )
-            self.add(segment, record["keys"])
+            record = json.loads(without_checksum(read_file(path), path.name))
+            self.add(_segment_of(path, record), record["keys"])
         except FileNotFoundError:  # another process has just removed it
             return
         except OSError as error:
             warn_unusable(self.folder, error)
-        except ValueError as error:
+        except UNREADABLE as error:
             warn_damaged(path, error)
             discard(path.with_suffix(".states"))
 

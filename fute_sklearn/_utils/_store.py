@@ -6,15 +6,20 @@ import hashlib
 import io
 import json
 import os
+import stat
+import struct
 import tempfile
 import uuid
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import read_array
 
 from ..exceptions import CacheUnavailableWarning, DamagedCacheWarning
 from ._config import get_config
@@ -40,6 +45,32 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(partial, path)
     finally:
         discard(partial)
+
+
+# What a damaged or hostile file may raise when it is read.
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,  # RecursionError too
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of a cache or registry; raise ValueError for a pipe or a device."""
+    # Not blocking, as no one may ever write to a pipe.
+    opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(opened, "rb") as file:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise ValueError("it is no file")
+        return file.read()
 
 
 def warn_damaged(path: Path, reason: object) -> None:
@@ -70,11 +101,12 @@ def usable_folder(folder: Path | None) -> Path | None:
     """
     if folder is None:
         return None
-    if folder not in _usable:
+    if folder not in _usable or not folder.is_dir():  # it may have been removed since
         try:
             if str(folder).startswith("~"):
                 raise OSError("there is no home folder")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for one in (*reversed(folder.parents), folder):  # all for its owner only
+                one.mkdir(mode=0o700, exist_ok=True)
             os.listdir(folder)
             with tempfile.TemporaryFile(dir=folder):
                 _usable.add(folder)
@@ -144,18 +176,15 @@ class ArrayStore:
             return None
         path = self.folder / f"{key}.array"
         try:
-            data = path.read_bytes()
+            body = io.BytesIO(without_checksum(read_file(path), key))
+            return read_array(body, allow_pickle=False)
         except FileNotFoundError:
             return None
         except OSError as error:
             warn_unusable(self.folder, error)
-            return None
-        try:
-            body = io.BytesIO(without_checksum(data, key))
-            return np.load(body, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except UNREADABLE as error:
             warn_damaged(path, error)
-            return None
+        return None
 
     def put(self, key: str, array: np.ndarray) -> None:
         """Store an array; warn, but do not raise, if the folder cannot be written."""

@@ -21,8 +21,10 @@ import numpy as np
 from .._utils._cache_files import note_written
 from .._utils._stack_level import find_stack_level
 from .._utils._store import (
+    UNREADABLE,
     cache_folder,
     discard,
+    read_file,
     text_key,
     usable_folder,
     warn_damaged,
@@ -121,7 +123,7 @@ class KeptAnswers:
             except OSError as error:
                 warn_unusable(folder, error)
                 continue
-            except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            except UNREADABLE as error:
                 warn_damaged(path, error)
                 continue
             self._remember(*part)
@@ -134,11 +136,18 @@ class KeptAnswers:
 
 
 def _read_file(path: Path) -> tuple[list[str], ModelAnswers]:
-    body = io.BytesIO(without_checksum(path.read_bytes()))
+    body = io.BytesIO(without_checksum(read_file(path)))
+    with zipfile.ZipFile(body) as packed:
+        if any(one.compress_type != zipfile.ZIP_STORED for one in packed.infolist()):
+            raise ValueError("it is compressed, as none of these files is")
     with np.load(body, allow_pickle=False) as file:
-        names = tuple(file["names"].tolist())
+        keys, names = file["keys"].tolist(), tuple(file["names"].tolist())
         answers = ModelAnswers(file["values"], names, file["abstained"])
-        return file["keys"].tolist(), answers
+    sizes = {len(keys), len(answers.values), len(answers.abstained)}
+    forms = answers.values.ndim in (1, 2) and answers.abstained.ndim == 1
+    if len(sizes) != 1 or not forms or not all(isinstance(key, str) for key in keys):
+        raise ValueError("its parts do not agree")
+    return keys, answers
 
 
 def _merged(

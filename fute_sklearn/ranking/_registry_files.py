@@ -7,6 +7,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from filelock import FileLock
 
 from .._utils._stack_level import find_stack_level
 from .._utils._store import (
+    UNREADABLE,
+    read_file,
     texts_key,
     with_checksum,
     without_checksum,
@@ -99,9 +102,9 @@ class RegistryFiles:
         key = texts_key(given)
         for name in sorted(self.names()):
             try:
-                body = without_checksum((self.models / name).read_bytes())
+                body = without_checksum(read_file(self.models / name))
                 found = json.loads(body.partition(b"\n")[0])["texts"]
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, *UNREADABLE):
                 continue
             if found != key:
                 raise ValueError(
@@ -114,12 +117,12 @@ class RegistryFiles:
     def _read_texts(self, given: Sequence[str] | None) -> tuple[str, ...]:
         path = self.folder / TEXTS
         try:
-            header, *lines = path.read_bytes().decode().split("\n")[:-1]
+            header, *lines = read_file(path).decode().split("\n")[:-1]
             found = json.loads(header)
             schema = int(found["schema"])
             texts = tuple(json.loads(line) for line in lines)
             whole = schema > SCHEMA or found["key"] == texts_key(texts)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             whole = False
         if not whole:
             if given is None:
@@ -156,7 +159,7 @@ class RegistryFiles:
         """
         path = self.models / name
         try:
-            body = without_checksum(path.read_bytes())
+            body = without_checksum(read_file(path))
             head, _, data = body.partition(b"\n")
             record = json.loads(head)
             if record["texts"] != self.key:
@@ -166,13 +169,13 @@ class RegistryFiles:
             return entry, RegistryAnswers.from_bytes(entry.labels, data)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except OSError as error:
+            warn_damaged_file(path, error, "it is left out")
+        except UNREADABLE as error:
             warn_damaged_file(path, error, "it is set aside; add the model again")
-            try:
+            with suppress(OSError):  # removed just now, or the folder is read-only
                 os.replace(path, path.with_suffix(".damaged"))
-            except FileNotFoundError:
-                pass
-            return None
+        return None
 
     def write(self, entry: Entry, answers: RegistryAnswers) -> str:
         """Write a model's file; return its name."""

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from .._utils._store import (
+    UNREADABLE,
+    discard,
+    read_file,
     usable_folder,
     warn_damaged,
     warn_unusable,
@@ -59,7 +62,7 @@ class Segments:
 
     def _read(self, path: Path) -> Segment | None:
         try:
-            body = without_checksum(path.read_bytes())
+            body = without_checksum(read_file(path))
             head, *lines = body.decode().split("\n")[:-1]
             header = json.loads(head)
             rows = [json.loads(line) for line in lines]
@@ -74,9 +77,9 @@ class Segments:
         except OSError as error:
             warn_unusable(path.parent, error)
             return None
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except UNREADABLE as error:
             warn_damaged(path, error)
-            path.with_suffix(".npy").unlink(missing_ok=True)
+            discard(path.with_suffix(".npy"))
             return None
 
     def add(self, segment: Segment) -> None:

@@ -1,5 +1,6 @@
 """Answers that were paid for last: through damage, full disks and several processes."""
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -70,15 +71,93 @@ def test_rubbish_beside_the_file(extra, tmp_path):
         store.close()
 
 
-def test_a_file_of_other_tables_is_put_aside(tmp_path):
+ENDLESS = (
+    "CREATE VIEW answers AS WITH RECURSIVE n(key) AS "
+    "(SELECT 1 UNION ALL SELECT key + 1 FROM n) "
+    "SELECT key, key AS answer, key AS digest FROM n"
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CREATE TABLE answers (other TEXT)",
+        "CREATE TABLE more (other TEXT)",
+        ENDLESS,
+        "CREATE TRIGGER t AFTER INSERT ON answers BEGIN DELETE FROM answers; END",
+    ],
+)
+def test_a_file_of_other_tables_is_put_aside(command, tmp_path):
+    if "TRIGGER" in command:
+        AnswerStore(tmp_path).close()
     with sqlite3.connect(tmp_path / "answers.sqlite") as file:
-        file.execute("CREATE TABLE answers (other TEXT)")
+        file.execute(command)
     file.close()
-    store = AnswerStore(tmp_path)
-    with pytest.warns(DamagedCacheWarning, match="no such column|has 1 columns"):
-        store.put("a", 1)
+    with pytest.warns(DamagedCacheWarning, match="other tables"):
+        store = AnswerStore(tmp_path)
+    store.put("a", 1)
     assert store.get("a") == 1
     store.close()
+    again = AnswerStore(tmp_path)
+    assert again.get("a") == 1
+    again.close()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+def test_what_is_no_file_of_its_own_is_put_aside(kind, tmp_path):
+    folder, other = tmp_path / "cache", tmp_path / "other"
+    folder.mkdir()
+    if kind == "link":
+        with sqlite3.connect(other) as file:
+            file.execute("CREATE TABLE precious (x)")
+        file.close()
+    if kind == "pipe":
+        os.mkfifo(folder / "answers.sqlite")
+    else:
+        (folder / "answers.sqlite").symlink_to(other)
+    before = other.read_bytes() if kind == "link" else None
+    with pytest.warns(DamagedCacheWarning, match="no file of its own"):
+        store = AnswerStore(folder)
+    store.put("a", 1)
+    assert store.get("a") == 1
+    store.close()
+    assert (folder / "answers.sqlite").is_file()
+    assert not (folder / "answers.sqlite").is_symlink()
+    assert (other.read_bytes() if other.exists() else None) == before
+
+
+def test_a_damaged_page_costs_only_its_own_answers(tmp_path):
+    store = AnswerStore(tmp_path)
+    for i in range(300):
+        store.put(f"key {i}", f"answer {i} " * 10)
+    store.close()
+    path = tmp_path / "answers.sqlite"
+    data = bytearray(path.read_bytes())
+    page = 4096 * (len(data) // 4096 // 2)
+    data[page : page + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamagedCacheWarning)
+        store = AnswerStore(tmp_path)
+        found = [store.get(f"key {i}") for i in range(300)]
+        found = [store.get(f"key {i}") for i in range(300)]
+    store.close()
+    kept = [i for i, one in enumerate(found) if one is not None]
+    assert len(kept) > 150
+    assert all(found[i] == f"answer {i} " * 10 for i in kept)
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path):
+    folder = tmp_path / "cache"
+    store = AnswerStore(folder)
+    store.put("a", 1)
+    shutil.rmtree(folder)
+    store.put("b", 2)
+    store.close()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    again = AnswerStore(folder)
+    assert again.get("b") == 2
+    again.close()
 
 
 def put_many(folder, name):

@@ -6,11 +6,13 @@ import json
 import os
 import socket
 import sqlite3
+import stat
 import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,12 @@ UNUSABLE = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_READONLY,
 }
+# What the file holds; anything else may run code, or without end, when it is read.
+TABLES = {
+    "answers": "CREATE TABLE answers (key TEXT PRIMARY KEY, answer TEXT, digest TEXT)",
+    "claims": "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT, until REAL)",
+}
+INDICES = {f"sqlite_autoindex_{name}_1" for name in TABLES}
 # Answers that could not be written: they may have cost money, so they stay in memory.
 _unwritten: dict[str, dict[str, str]] = {}
 
@@ -42,10 +50,10 @@ _unwritten: dict[str, dict[str, str]] = {}
 class AnswerStore:
     """Answers by key in one SQLite file, which stays valid if a process is killed.
 
-    Several processes may use it at once.  If the file is damaged it is put aside; if it
-    cannot be written, it is read as far as it can be, and new answers are kept in the
-    memory of this process.  Neither raises.  If the folder is None, answers are kept in
-    this object.
+    Several processes may use it at once.  If the file is damaged it is put aside, and
+    the answers that can be read in it go into a new one; if it cannot be written, it is
+    read as far as it can be, and new answers are kept in the memory of this process.
+    Neither raises.  If the folder is None, answers are kept in this object.
 
     Parameters
     ----------
@@ -60,6 +68,7 @@ class AnswerStore:
         self._inode = 0
         self._writable = True
         self._path: Path | None = None
+        self._named = folder is not None
         self._memory: dict[str, str] = {}
         if folder is not None:
             self._memory = _unwritten.setdefault(str(folder), {})
@@ -69,22 +78,22 @@ class AnswerStore:
 
     def _open(self) -> sqlite3.Connection:
         assert self._path is not None
+        if usable_folder(self._path.parent) is None:
+            raise FileNotFoundError(f"{self._path.parent} was removed")
         self._inode = _inode(self._path)
+        if _is_strange(self._path):
+            raise _ForeignFile("it is no file of its own")
         file = sqlite3.connect(
             self._path, timeout=BUSY_SECONDS, check_same_thread=False
         )
         file.text_factory = bytes  # a damaged file may hold bytes that are no text
         try:
+            if not _is_ours(file):
+                raise _ForeignFile("it holds other tables")
             file.execute("PRAGMA journal_mode=WAL")
             file.execute("PRAGMA synchronous=NORMAL")
-            file.execute(
-                "CREATE TABLE IF NOT EXISTS answers "
-                "(key TEXT PRIMARY KEY, answer TEXT, digest TEXT)"
-            )
-            file.execute(
-                "CREATE TABLE IF NOT EXISTS claims "
-                "(key TEXT PRIMARY KEY, owner TEXT, until REAL)"
-            )
+            for command in TABLES.values():
+                file.execute(command.replace("TABLE", "TABLE IF NOT EXISTS", 1))
             file.commit()
             self._inode = self._inode or _inode(self._path)
         except BaseException:
@@ -99,6 +108,8 @@ class AnswerStore:
                 if self._path is None or (write and not self._writable):
                     return None
                 try:
+                    if write and self._file is not None:
+                        self._renew_file()
                     if self._file is None:
                         self._file = self._open()
                     with self._file:
@@ -108,6 +119,12 @@ class AnswerStore:
                         warn_unusable(self._path.parent, error)
                         self._only_read(write)
         return None
+
+    def _renew_file(self) -> None:
+        """Leave a file that was removed, or put aside by another process."""
+        assert self._path is not None
+        if _inode(self._path) != self._inode:
+            self._drop()
 
     def _only_read(self, write: bool) -> None:
         """Go on without writing, and without reading if that failed too."""
@@ -145,17 +162,34 @@ class AnswerStore:
                 aside = self._path.with_name(f"answers-{uuid.uuid4().hex[:8]}.damaged")
                 for extra in ("-wal", "-shm", ""):
                     beside = self._path.with_name(self._path.name + extra)
-                    if beside.exists():
+                    if os.path.lexists(beside):
                         os.replace(beside, aside.with_name(aside.name + extra))
+                count = self._rescue(aside)
         except (OSError, LockTimeout):
             return False
         warnings.warn(
-            f"the answers in {self._path.name} cannot be read ({error}); they are "
-            f"left in {aside.name} and asked for again",
+            f"the answers in {self._path.name} cannot be read ({error}); the file "
+            f"is left as {aside.name}, {count} of its answers are kept, and the others "
+            "asked for again",
             DamagedCacheWarning,
             stacklevel=find_stack_level(),
         )
         return True
+
+    def _rescue(self, aside: Path) -> int:
+        """Copy the answers that can be read from a damaged file; count them."""
+        if _is_strange(aside):
+            return 0
+        count = 0
+        with suppress(sqlite3.Error, OSError):
+            self._file = self._open()
+            for row in _readable(aside):
+                self._file.execute(
+                    "INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", row
+                )
+                count += 1
+            self._file.commit()
+        return count
 
     def get(self, key: str) -> Any:
         """Return the answer, or None if there is none or its checksum is wrong."""
@@ -185,6 +219,11 @@ class AnswerStore:
 
         if not self._run(write):
             self._memory[key] = text
+
+    @property
+    def lasts(self) -> bool:
+        """Whether answers are still there when the store is closed."""
+        return self._named
 
     def remove(self, key: str) -> None:
         """Forget an answer."""
@@ -239,9 +278,54 @@ class AnswerStore:
             self._path = None
 
 
+class _ForeignFile(sqlite3.DatabaseError):
+    """A file that this package did not write."""
+
+
+def _is_strange(path: Path) -> bool:
+    """Return whether a path is a link, a pipe or a device."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _is_ours(file: sqlite3.Connection) -> bool:
+    """Return whether a file holds nothing but the tables of answers."""
+    for kind, name, command in file.execute(
+        "SELECT type, name, sql FROM sqlite_master"
+    ):
+        known = INDICES if kind == b"index" else TABLES
+        if kind not in (b"index", b"table") or name.decode() not in known:
+            return False
+        if command is not None and command.decode() != TABLES.get(name.decode()):
+            return False
+    return True
+
+
+def _readable(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the sound answers of a damaged file, from both of its ends."""
+    file = sqlite3.connect(path, check_same_thread=False)
+    file.text_factory = bytes
+    with closing(file), suppress(sqlite3.Error, UnicodeDecodeError):
+        if not _is_ours(file):
+            return
+        for order in ("ASC", "DESC"):
+            # A page that is damaged ends the reading; the table is read, no index.
+            with suppress(sqlite3.Error):
+                rows = f"SELECT key, answer, digest FROM answers ORDER BY rowid {order}"
+                for row in file.execute(rows):
+                    with suppress(AttributeError, ValueError):  # a damaged row
+                        key, text, digest = (value.decode() for value in row)
+                        if text_key(key, text) == digest:
+                            yield key, text, digest
+
+
 def _is_damage(error: Exception) -> bool:
     """Return whether an error tells of the file's content."""
-    if isinstance(error, UnicodeDecodeError):  # names of tables that are no text
+    # Names of tables that are no text, or another program's file.
+    if isinstance(error, (UnicodeDecodeError, _ForeignFile)):
         return True
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF not in UNUSABLE
@@ -250,7 +334,7 @@ def _is_damage(error: Exception) -> bool:
 def _inode(path: Path) -> int:
     """Return what tells a file from the one that took its place; 0 without a file."""
     try:
-        return path.stat().st_ino
+        return path.lstat().st_ino
     except FileNotFoundError:
         return 0
 
@@ -265,6 +349,6 @@ def _is_alive(owner: Any, until: Any, now: float) -> bool:
             os.kill(int(pid), 0)
     except PermissionError:  # it runs, as another user's
         return True
-    except (AttributeError, TypeError, ValueError, OSError):
+    except (AttributeError, TypeError, ValueError, OverflowError, OSError):
         return False
     return True

@@ -59,4 +59,19 @@ class EventLoop:
             raise
 
 
+class ForkedLock:
+    """A lock that is free in a forked process, whose other threads are gone."""
+
+    def __init__(self) -> None:
+        self._of = os.getpid(), threading.Lock()
+
+    def __enter__(self) -> None:
+        if self._of[0] != os.getpid():
+            self._of = os.getpid(), threading.Lock()
+        self._of[1].acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._of[1].release()
+
+
 LOOP = EventLoop()

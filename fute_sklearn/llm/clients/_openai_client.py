@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from ...exceptions import (
     RowsFailedError,
 )
 from ._answer_store import AnswerStore
-from ._event_loop import LOOP
+from ._event_loop import LOOP, ForkedLock
 from ._label_requests import Offer
 from ._named_labels import label_bounds
 from ._request import Request
@@ -252,7 +251,7 @@ default="auto"
             self.n_samples,
         )
         self._found: Offer | None = None
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
 
     @property
     def n_requests_(self) -> int:
@@ -352,25 +351,21 @@ default="auto"
             }
             known = {option: store.get(key) for option, key in keys.items()}
             missing = [option for option, found in known.items() if found is None]
+
+            async def split() -> None:
+                async with self._connection.opened() as send:
+                    finder = self._finder(send)
+                    for option in missing:
+                        known[option] = await finder.option_tokens(offer, option)
+                        store.put(keys[option], known[option])
+
             if missing:
                 try:
-                    split = LOOP.run(self._split(offer, missing))
+                    LOOP.run(split())
                 except LanguageModelServerError as error:
                     self._forget_if_outdated(error, store)
                     raise
-                for option, found in split.items():
-                    known[option] = found
-                    store.put(keys[option], found)
         return known
-
-    async def _split(
-        self, offer: Offer, options: Sequence[str]
-    ) -> dict[str, list[int]]:
-        async with self._connection.opened() as send:
-            finder = self._finder(send)
-            return {
-                option: await finder.option_tokens(offer, option) for option in options
-            }
 
     # Sending --------------------------------------------------------------------
 
@@ -405,7 +400,9 @@ default="auto"
 
         with self._store() as store:
             try:
-                found = self._queue(store).run([r for row in requests for r in row])
+                found = self._queue(store).run(
+                    [replace(r, row=i) for i, row in enumerate(requests) for r in row]
+                )
             except RowsFailedError as error:
                 failed = {
                     i: next(error.rows[at] for at in row if at in error.rows)

@@ -16,9 +16,10 @@ class Request:
     ``check`` raises LanguageModelServerError for an answer that tells nothing; such an
     answer is kept, but a job whose first answers all are of this kind is stopped.
     ``family`` is the same for requests of which one sound answer shows that the others
-    can be answered; ``part`` is the place of a request among those of its row, if each
-    scores a label of its own.  ``once`` requests are not repeated after a fault of the
-    server.  ``read`` takes the choices of an answer, or the ``whole`` of it.
+    can be answered; ``row`` is the row that it is for, and ``part`` its place among
+    those of the row, if each scores a label of its own.  ``once`` requests are not
+    repeated after a fault of the server.  ``read`` takes the choices of an answer, or
+    the ``whole`` of it.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Request:
     check: Callable[[Any], None] | None = None
     family: str = ""
     part: int = 0
+    row: int = 0
     once: bool = False
     whole: bool = False
 

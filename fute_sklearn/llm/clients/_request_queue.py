@@ -44,42 +44,44 @@ class _Job:
     """What happened so far to the requests of one call.
 
     ``answered`` are the families of which a request was answered, now or before;
-    ``kinds`` are those of the faults since the last answer, ``of_parts`` the same for
-    the requests of each place in a row.
+    ``kinds`` are the faults of the rows since the last answer, ``of_parts`` the same
+    for the requests of each place in a row.
     """
 
     answered: set[str]
+    answers: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
-    kinds: list[str] = field(default_factory=list)
-    of_parts: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    kinds: dict[int, str] = field(default_factory=dict)
+    of_parts: dict[int, dict[int, str]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
     fatal: Exception | None = None
 
     def note(self, request: Request, error: Exception | None) -> None:
         """Record a fault, or an answer; decide whether to stop."""
+        alike = self.of_parts[request.part]
         if error is None:
             self.answered.add(request.family)
             self.kinds.clear()
-            self.of_parts[request.part].clear()
+            alike.clear()
             return
         self.failed[request.key] = error
         kind = getattr(error, "kind", "")
-        self.kinds.append(kind)
-        self.of_parts[request.part].append(kind)
-        alike = [
-            len(kinds)
-            for kinds in (self.kinds, self.of_parts[request.part])
-            if len(kinds) >= FAULTS_IN_A_ROW and len(set(kinds)) == 1
-        ]
+        self.kinds[request.row] = alike[request.row] = kind
         if getattr(error, "fatal", True):
             self.fatal = self.fatal or error
-        elif alike and request.family not in self.answered:
+        elif (
+            request.family not in self.answered
+            and len(alike) >= FAULTS_IN_A_ROW
+            and len(set(alike.values())) == 1
+        ):
             self.fatal = self.fatal or LanguageModelServerError(
-                f"the first {alike[0]} rows failed alike, so the others are not "
+                f"the first {len(alike)} rows failed alike, so the others are not "
                 f"sent: {error}",
                 kind,
                 fatal=True,
             )
-        elif sum(kind not in OF_ROWS for kind in self.kinds) >= FAULTS_IN_A_ROW:
+        elif sum(one not in OF_ROWS for one in self.kinds.values()) >= FAULTS_IN_A_ROW:
             self.fatal = self.fatal or error
 
 
@@ -144,12 +146,15 @@ class RequestQueue:
         todo = self._begun(requests, job)
         if todo and job.fatal is None:
             LOOP.run(self._sent(todo, job))
-        answers = [self._store.get(request.key) for request in requests]
+        answers = [job.answers.get(request.key) for request in requests]
         if job.fatal is not None:
             known = sum(answer is not None for answer in answers)
             job.fatal.add_note(
                 f"{known} of {len(requests)} answers are kept: the same call goes on "
                 "from there."
+                if self._store.lasts
+                else f"{known} of {len(requests)} answers came, and are not kept, as "
+                "cache_dir is None."
             )
             raise job.fatal
         rows = {
@@ -177,8 +182,10 @@ class RequestQueue:
                 job.failed[request.key] = failure
             elif answer is None:
                 todo.append(request)
-            elif request.looked_at(answer) is None:
-                job.answered.add(request.family)
+            else:
+                job.answers[request.key] = answer
+                if request.looked_at(answer) is None:
+                    job.answered.add(request.family)
         return todo
 
     async def _sent(self, requests: Sequence[Request], job: _Job) -> None:
@@ -217,6 +224,8 @@ class RequestQueue:
             answer = self._store.get(request.key)
             failure = self._failure(request.key) if answer is None else None
             if answer is not None or failure is not None:  # another process was quicker
+                if answer is not None:
+                    job.answers[request.key] = answer
                 job.note(request, failure or request.looked_at(answer))
                 self._store.release(request.key)
                 continue
@@ -228,6 +237,7 @@ class RequestQueue:
                     self._store.put(failure_key(request.key), [str(error), kind])
                 job.note(request, error)
             else:
+                job.answers[request.key] = answer
                 self._store.put(request.key, answer)
                 job.note(request, request.looked_at(answer))
             self._store.release(request.key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from ..._utils._optional import import_optional_dependency
 from ...exceptions import BudgetExceededError, LanguageModelServerError
+from ._event_loop import ForkedLock
 from ._request import Request
 from ._server_answers import checked_choices
 
@@ -50,7 +50,7 @@ class ServerConnection:
     n_tokens: int = 0
     answered: set[str] = field(default_factory=set)
     _key: str | None = None
-    _lock: Any = field(default_factory=threading.Lock)
+    _lock: ForkedLock = field(default_factory=ForkedLock)
 
     def _read_key(self) -> None:
         if self.api_key_env is None:
