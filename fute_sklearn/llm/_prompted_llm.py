@@ -97,6 +97,9 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
     array(['good', 'bad'], dtype='<U4')
     """
 
+    # Rows without an answer; the client keeps those that were paid for.
+    failures_pass = True
+
     _parameter_constraints: dict[str, list[Any]] = {
         "client": [
             HasMethods(["score"]),
@@ -312,6 +315,8 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
                 f"{self.client!r} sends no requests, so there is nothing to forecast."
             )
         contexts = self._asked(X)
+        if self.calibration == "contextual" and self._fitted_prior() is None:
+            contexts += self._asked(self._content_free())
         options = Query(self.client, contexts, self.label_strings(), {}).options
         cost = self.client.forecast(contexts, [options] * len(contexts))
         if self.cot is None:

@@ -64,10 +64,21 @@ class KeptAnswers:
     def __contains__(self, key: str) -> bool:
         return key in self._found
 
-    def add(self, keys: Sequence[str], answers: ModelAnswers) -> None:
-        """Add the answers to some texts; write them unless that was done just now."""
+    def add(
+        self, keys: Sequence[str], answers: ModelAnswers, passing: bool = False
+    ) -> None:
+        """Add the answers to some texts; write them unless that was done just now.
+
+        Abstentions that are ``passing`` are for this object only.
+        """
         self._remember(keys, answers)
-        if self.folder is not None:
+        if passing and answers.abstained.any():
+            rows = np.flatnonzero(~answers.abstained).tolist()
+            keys = [keys[i] for i in rows]
+            answers = ModelAnswers(
+                answers.values[rows], answers.names, answers.abstained[rows]
+            )
+        if self.folder is not None and len(keys):
             self._new.append((list(keys), answers))
             if time.monotonic() - self._flushed > WAIT:
                 self.flush()

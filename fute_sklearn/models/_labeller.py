@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._utils._interrupts import check_interrupt
 from .._utils._stack_level import find_stack_level
 from ..exceptions import BudgetExceededError, ModelLabelError, ModelLabelWarning
 from ._kept_answers import KeptAnswers, answer_key
@@ -77,11 +78,13 @@ class Labeller:
             first.setdefault(key, i)
         todo = [i for key, i in first.items() if key not in kept]
         start = time.monotonic()
+        passing = bool(getattr(self.model.model, "failures_pass", False))
         try:
             for at in range(0, len(todo), self.batch_size):
+                check_interrupt()
                 part = todo[at : at + self.batch_size]
                 for rows, found in self._ask(X, texts, part):
-                    kept.add([keys[i] for i in rows], found)
+                    kept.add([keys[i] for i in rows], found, passing)
                 self._check_time(at + len(part), len(todo), time.monotonic() - start)
         finally:
             kept.flush()

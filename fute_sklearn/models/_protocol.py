@@ -25,6 +25,10 @@ class Model(Protocol):
     ``content_of(X)``
         For models of records: a str per record that identifies it in the cache of
         predictions; by default its text.
+    ``failures_pass``
+        True for models that leave out answers, as None or NaN, for reasons that may
+        pass, as an outage of a server.  Such rows are asked for again the next time;
+        those of other models abstain, which is kept as an answer.
     """
 
     def predict(self, X: Sequence[Any]) -> Any:

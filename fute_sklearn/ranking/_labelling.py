@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import warnings
 from collections.abc import Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from .._utils._callbacks import (
 )
 from .._utils._columns import has
 from .._utils._config import config_context, get_config
+from .._utils._interrupts import stopped_by
 from .._utils._stack_level import find_stack_level
 from ..embedders._moment_embedder import MomentEmbedder
 from ..exceptions import (
@@ -274,10 +276,11 @@ def answers_of_models(
     callbacks: Sequence[Any],
 ) -> Generator[tuple[str, Task | Exception]]:
     """Labelled texts of each model, or the error, in their order."""
-    config = get_config()
+    config, stop = get_config(), threading.Event()
 
     def label(wrapper: MTEWrapper) -> Task | ModelLabelError:
-        with config_context(**config):  # settings belong to a thread
+        # Settings belong to a thread.
+        with config_context(**config), stopped_by(stop):
             try:
                 return wrapper.label(texts)
             except ModelLabelError as error:
@@ -294,10 +297,15 @@ def answers_of_models(
         nested_progress(reporter, len(wrapped), "models") as group,
     ):
         run = map if workers == 1 else pool.map
-        found = run(label, wrapped.values())
-        for name, one in zip(wrapped, found, strict=True):
-            with group(0):
-                yield name, one
+        try:
+            found = run(label, wrapped.values())
+            for name, one in zip(wrapped, found, strict=True):
+                with group(0):
+                    yield name, one
+        except BaseException:  # an interrupt, an error, or nobody wants the others
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _differ(task: Task, names: tuple[str, ...]) -> bool:

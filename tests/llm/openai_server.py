@@ -69,6 +69,7 @@ class Server(ThreadingHTTPServer):
         self.delay = 0.0
         self.asked = []
         self.keys = set()
+        self.heads = []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -88,6 +89,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):  # the name http.server asks for
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
+        self.server.heads.append(dict(self.headers))
         self.server.keys.add(self.headers.get("Authorization"))
         time.sleep(self.server.delay)
         answer = self.server.respond(self.path, body)

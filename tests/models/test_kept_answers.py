@@ -163,3 +163,28 @@ def test_a_merge_that_cannot_be_written_loses_nothing(tmp_path, monkeypatch):
         kept = KeptAnswers(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
     assert kept.gather(keys).values.tolist() == [0, 1, 2, 3]
+
+
+class Failing:
+    """Leaves out answers while its server is away."""
+
+    failures_pass = True
+    fingerprint = "failing"
+    away = True
+    asked = 0
+
+    def predict(self, X):
+        type(self).asked += len(X)
+        return [None if self.away and "3" in text else "good" for text in X]
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_failures_that_may_pass_are_not_kept_as_abstentions(passing, monkeypatch):
+    monkeypatch.setattr(Failing, "failures_pass", passing)
+    monkeypatch.setattr(Failing, "asked", 0)
+    texts = [f"film {i}" for i in range(6)]
+    wrapper = MTEWrapper(Failing(), abstentions="drop")
+    assert wrapper.label(texts).n_samples == 5
+    monkeypatch.setattr(Failing, "away", False)
+    assert wrapper.label(texts).n_samples == (6 if passing else 5)
+    assert Failing.asked == (7 if passing else 6)

@@ -8,6 +8,8 @@ from typing import Any
 
 import openai
 
+from ._key_mask import key_was_told, masked_body
+
 
 def _http_package() -> Any:
     """Return the HTTP package that ``openai`` uses, which differs by its version."""
@@ -20,6 +22,17 @@ httpx: Any = _http_package()
 MOST_BYTES = 2**25  # of one answer, before and after decompression
 SAID_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 PLAIN = ("", "identity", "gzip", "deflate")
+# Headers that other servers than OpenAI get: the package adds those of variables that
+# are meant for OpenAI.
+SENT_HEADERS = {
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
+}
 
 
 class BoundedClient(httpx.AsyncClient):  # type: ignore[misc, name-defined]
@@ -35,9 +48,15 @@ class BoundedClient(httpx.AsyncClient):  # type: ignore[misc, name-defined]
         Most time for one answer, from its request to its last byte.
     n_connections : int
         Most open connections.
+    key : str or None
+        The key, which is taken out of all answers.
+    elsewhere : bool
+        Whether the server is another one than OpenAI's.
     """
 
-    def __init__(self, seconds: float, n_connections: int) -> None:
+    def __init__(
+        self, seconds: float, n_connections: int, key: str | None, elsewhere: bool
+    ) -> None:
         super().__init__(
             timeout=seconds,
             follow_redirects=False,
@@ -45,9 +64,16 @@ class BoundedClient(httpx.AsyncClient):  # type: ignore[misc, name-defined]
             limits=httpx.Limits(max_connections=n_connections),
         )
         self._seconds = seconds
+        self._key = key
+        self._elsewhere = elsewhere
 
     async def send(self, request: Any, **options: Any) -> Any:
-        """Send a request and return its answer, read to the end."""
+        """Send a request and return its answer, read to the end, without the key."""
+        if self._elsewhere:
+            for name in set(request.headers) - SENT_HEADERS:
+                del request.headers[name]
+            request.headers["Authorization"] = f"Bearer {self._key or 'none'}"
+        key_was_told.set(False)
         try:
             async with asyncio.timeout(self._seconds):
                 response = await super().send(request, **{**options, "stream": True})
@@ -66,7 +92,10 @@ class BoundedClient(httpx.AsyncClient):  # type: ignore[misc, name-defined]
                 413, json={"error": {"message": body}}, request=request
             )
         return httpx.Response(
-            response.status_code, headers=headers, content=body, request=request
+            response.status_code,
+            headers=headers,
+            content=masked_body(body, self._key),
+            request=request,
         )
 
 

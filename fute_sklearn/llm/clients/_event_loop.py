@@ -9,6 +9,8 @@ from collections.abc import Coroutine
 from concurrent.futures import wait
 from typing import Any, TypeVar
 
+from ..._utils._interrupts import check_interrupt
+
 T = TypeVar("T")
 LOOK_SECONDS = 0.2
 CANCEL_SECONDS = 1.0  # most time that cancelled requests may take to close
@@ -52,6 +54,7 @@ class EventLoop:
         try:
             while not future.done():  # only between two waits is an interrupt noticed
                 wait([future], LOOK_SECONDS)
+                check_interrupt()
             return future.result()
         except BaseException:
             if future.cancel():

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...exceptions import LanguageModelServerError
-from ._server_answers import fault
+from ._server_answers import PART, fault, joined
 
+END = r"(?!\w|[.,]\d)"  # of a label; 1 is not named by 1.5
 DECORATION = r"[\"'*(\[#`\- ]"  # before an answer, unless the label starts with it
 
 
 def _plain(word: str) -> str:
-    return word.strip().casefold()
+    return unicodedata.normalize("NFC", word.strip().casefold())
+
+
+def _begins(string: str, token: str) -> bool:
+    """Return whether a string starts, or may start, with a token.
+
+    Of a part of a character its bytes are known, as surrogates, or nothing.
+    """
+    head, part, _ = token.partition(PART)
+    if part:
+        return string.startswith(head) and not string[len(head) :][:1].isascii()
+    start = token.encode(errors="surrogateescape")
+    return string.encode(errors="surrogateescape").startswith(start)
 
 
 def begun_share(answer: dict[str, Any], strings: Sequence[str]) -> float:
@@ -24,8 +38,7 @@ def begun_share(answer: dict[str, Any], strings: Sequence[str]) -> float:
     return sum(
         math.exp(value)
         for token, value in answer["top"]
-        if _plain(token)
-        and any(_plain(one).startswith(_plain(token)) for one in strings)
+        if _plain(token) and any(_begins(_plain(one), _plain(token)) for one in strings)
     )
 
 
@@ -52,9 +65,7 @@ def label_bounds(
         open_ended = any(o != string and o.startswith(string) for o in plain)
         exact = sum(value for token, value in mass if token == string)
         begun = sum(
-            value
-            for token, value in mass
-            if token != string and string.startswith(token)
+            value for token, value in mass if token != string and _begins(string, token)
         )
         lower[i] = 0.0 if open_ended else exact
         upper[i] = exact + begun + unseen
@@ -62,8 +73,8 @@ def label_bounds(
         sole = {
             token
             for token, _ in mass
-            if allowed and token and string.startswith(token)
-            if not any(other.startswith(token) for other in others)
+            if allowed and token and _begins(string, token)
+            if not any(_begins(other, token) for other in others)
         }
         lower[i] += sum(v for token, v in mass if token in sole - {string})
         if written is not None and written[0] == string:
@@ -75,11 +86,12 @@ def label_bounds(
 
 def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float] | None:
     """Return the longest string formed by several tokens, and its probability."""
-    said, total, found = "", 0.0, None
+    total, found = 0.0, None
     for i, (token, value) in enumerate(path):
-        said, total = said + token, total + value
-        if i and token.strip() and _plain(said) in plain:
-            found = _plain(said), math.exp(total)
+        total += value
+        said = _plain(joined(path[: i + 1]))
+        if i and token.strip() and said in plain:
+            found = said, math.exp(total)
     return found
 
 
@@ -92,9 +104,11 @@ def named_label(text: str, strings: Sequence[str]) -> int:
     plain = _plain(text)
     longest = sorted(range(len(words)), key=lambda i: -len(words[i]))
     for i in longest:
-        if re.match(rf"{DECORATION}*?{words[i]}(?!\w)", plain):
+        if re.match(rf"{DECORATION}*?{words[i]}{END}", plain):
             return i
-    inside = re.findall("|".join(rf"(?<!\w){words[i]}(?!\w)" for i in longest), plain)
+    inside = re.findall(
+        "|".join(rf"(?<!\w)(?<!\d[.,]){words[i]}{END}" for i in longest), plain
+    )
     named = {_plain(string): i for i, string in enumerate(strings)}
     found = {named[word] for word in inside}
     if len(found) != 1:

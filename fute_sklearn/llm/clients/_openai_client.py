@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -62,6 +63,22 @@ OUTDATED = {
     "BadRequestError",
     "UnprocessableEntityError",
 }
+
+
+def _check_address(base_url: str) -> None:
+    """Refuse an address that holds a secret, or none that can be asked."""
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.netloc, parts.port
+    except ValueError:  # a bracket or a port that is none, or a part of a password
+        host, port = "@", None
+    plain = base_url.startswith(("http://", "https://")) and base_url.isprintable()
+    if base_url and (not plain or port == 0 or "@" in host or "?" in base_url):
+        raise ValueError(
+            "base_url is no plain address, or holds a user, a password or a query; "
+            "expected one as 'http://localhost:8000/v1'. The key belongs into the "
+            "environment variable that api_key_env names."
+        )
 
 
 class OpenAIClient:
@@ -121,7 +138,8 @@ default="auto"
         Time to wait for a whole answer, in seconds.
     max_retries : int, default=5
         Number of times that a request is repeated after a rate limit, a time-out or a
-        server error, with increasing pauses or those that the server requests.
+        server error, with increasing pauses or those that the server requests, up to
+        two minutes.
     n_concurrent : int, default=4
         Number of concurrent requests.
     max_requests, max_tokens : int, optional
@@ -200,12 +218,7 @@ default="auto"
                 f"interface={interface!r}, expected 'auto' or one of {INTERFACES}."
             )
         base_url = base_url or os.environ.get("OPENAI_BASE_URL")
-        host = (base_url or "").split("://")[-1].split("/")[0]
-        if "@" in host or "?" in (base_url or ""):
-            raise ValueError(
-                "base_url holds a user, a password or a query: put the key into the "
-                "environment variable that api_key_env names."
-            )
+        _check_address(base_url or "")
         if api_key_env is None and base_url is None:
             api_key_env = "OPENAI_API_KEY"
         if n_concurrent < 1 or n_samples < 1 or top_logprobs < 1 or max_retries < 0:
@@ -240,8 +253,7 @@ default="auto"
             self.timeout,
             self.max_retries,
             self.n_concurrent,
-            self.max_requests,
-            self.max_tokens,
+            lambda: {"max_requests": self.max_requests, "max_tokens": self.max_tokens},
         )
         self._make = RequestMaker(
             self.model,

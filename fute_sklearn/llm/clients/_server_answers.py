@@ -8,6 +8,7 @@ LanguageModelServerError, so that only valid ones are cached.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +18,14 @@ from ...exceptions import LanguageModelServerError
 
 PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
+PART = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is told
 LEAD = 3  # tokens before an answer, by which it is told from the same text elsewhere
 OTHERS = "Remedy: interface='completions' or 'text', or another word for the label."
+# What may follow a model's name: a date, a number of three digits, a commit, a file's.
+REVISION = re.compile(
+    r"(-\d{4}-\d{2}-\d{2}|-\d{8}|-\d{6}|-\d{3,4}|@[\w.+-]+|[-:]latest|\.gguf)$"
+)
+LATEST = ("-latest", ":latest")
 SURE_COPY = math.log(0.05)  # of each token; others that spell the same are far less so
 
 
@@ -61,8 +68,9 @@ def checked_choices(response: Any, names: Sequence[str], count: int) -> list[Any
 def _same_model(asked: str, said: str) -> bool:
     """Compare names without folder or provider; one may have a date or revision."""
     one, other = (name.rstrip("/").rsplit("/", 1)[-1].lower() for name in (asked, said))
-    short, long = sorted((one, other), key=len)
-    return long == short or (long.startswith(short) and long[len(short)] in "-:@.")
+    plain, bare = (REVISION.sub("", name) for name in (one, other))
+    latest = one.removeprefix(plain) in LATEST and plain == bare
+    return one == other or plain == other or bare == one or latest
 
 
 def _sound(values: Sequence[Any]) -> list[float]:
@@ -79,7 +87,7 @@ def _sound(values: Sequence[Any]) -> list[float]:
     return numbers
 
 
-def _echoed(choice: Any, whole: str) -> list[tuple[int, Any]]:
+def _echoed(choice: Any, whole: str) -> list[tuple[float, Any]]:
     """Return the start position and log-probability of each token of an echo."""
     found = choice.logprobs
     if found is None or not found.tokens or not found.token_logprobs:
@@ -101,11 +109,13 @@ def _echoed(choice: Any, whole: str) -> list[tuple[int, Any]]:
             "truncated" if cut else "no echo",
             f"a prompt of {len(whole)} characters came back as {len(text)} others.",
         )
-    starts = _starts(found, whole)
+    if not all(isinstance(token, str) for token in found.tokens):
+        raise fault("no echo", "the echoed tokens are no texts.")
+    starts = _starts(found, text, whole)
     return list(zip(starts, found.token_logprobs, strict=True))
 
 
-def _starts(found: Any, whole: str) -> list[int]:
+def _starts(found: Any, text: str, whole: str) -> list[float]:
     """Return the tokens' start positions, from their texts or ``text_offset``."""
     lengths = np.cumsum([0, *map(len, found.tokens)])
     joined = "".join(found.tokens)
@@ -115,8 +125,44 @@ def _starts(found: Any, whole: str) -> list[int]:
         return [int(start) - at for start in lengths[:-1]]
     said = found.text_offset or []
     if len(said) == len(found.tokens) and list(said) == sorted(said) and said[0] >= 0:
-        return list(said)
-    raise fault("no echo", "the echoed tokens are not those of the prompt.")
+        # Offsets that were summed up go astray at parts of characters.
+        if whole.isascii() or said[-1] in (
+            len(text),
+            len(text) - len(found.tokens[-1]),
+        ):
+            return list(said)
+    return _aligned(list(found.tokens), text, whole)
+
+
+def _aligned(tokens: Sequence[str], text: str, whole: str) -> list[float]:
+    """Return start positions where some tokens are told as parts of characters.
+
+    The tokens before and after these are found from both ends of the text; those
+    between start where the first of them does, or after it.
+    """
+    ahead: list[float] = []
+    place = 0
+    for token in tokens:
+        if text.startswith(token, place):
+            ahead.append(place)
+            place += len(token)
+        elif not ahead and PART not in token:
+            ahead.append(-1)  # a special start token
+        else:
+            break
+    behind: list[float] = []
+    end = len(text)
+    for token in reversed(tokens[len(ahead) :]):
+        if not token or not text[place:end].endswith(token):
+            break
+        end -= len(token)
+        behind.append(end)
+    parts = tokens[len(ahead) : len(tokens) - len(behind)]
+    sound = parts and all(PART in token for token in parts)
+    if PART in whole or not sound or not place < end <= len(whole):
+        raise fault("no echo", "the echoed tokens are not those of the prompt.")
+    later = [place + 0.5] * (len(parts) - 1)
+    return [*ahead, place, *later, *reversed(behind)]
 
 
 def continuation_scores(
@@ -351,7 +397,14 @@ def copied_tokens(choices: Sequence[Any], option: str) -> list[int]:
 
 def continued_texts(choices: Sequence[Any]) -> list[str]:
     """Return the completions of prompts; they may be empty."""
-    return [choice.text or "" for choice in choices]
+    return [_text(choice.text) for choice in choices]
+
+
+def _text(value: Any) -> str:
+    """Return an answer's text; raise if it is something else."""
+    if value is not None and not isinstance(value, str):
+        raise fault("malformed answer", f"the answer's text is {value!r:.40}.")
+    return value or ""
 
 
 def said_texts(choices: Sequence[Any]) -> list[str]:
@@ -361,8 +414,8 @@ def said_texts(choices: Sequence[Any]) -> list[str]:
         refusal = getattr(choice.message, "refusal", None)
         if refusal:
             raise fault("refusal", f"the model refused: {refusal:.80}")
-        text = choice.message.content
-        if not (text or "").strip():
+        text = _text(choice.message.content)
+        if not text.strip():
             cut = choice.finish_reason == "length"
             raise fault(
                 "cut off" if cut else "empty answer",
@@ -377,9 +430,26 @@ def sampled_texts(choices: Sequence[Any]) -> list[str]:
     """Return the texts of sampled answers; those refused or empty are empty."""
     refused = [getattr(choice.message, "refusal", None) for choice in choices]
     return [
-        "" if no else (choice.message.content or "")
+        "" if no else _text(choice.message.content)
         for no, choice in zip(refused, choices, strict=True)
     ]
+
+
+def _told(token: Any) -> str:
+    """Return a token's text; bytes that are parts of characters as surrogates."""
+    told = _part(token, "bytes")
+    text = token.token
+    if not isinstance(text, str):
+        raise fault("malformed answer", f"a token's text is {text!r:.40}.")
+    if not isinstance(told, list) or PART not in text and text.encode() == bytes(told):
+        return text
+    return bytes(told).decode(errors="surrogateescape")
+
+
+def joined(path: Sequence[Sequence[Any]]) -> str:
+    """Return the text of tokens, of which some may be parts of characters."""
+    whole = "".join(token for token, _ in path)
+    return whole.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
@@ -392,14 +462,14 @@ def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
             "the server gave no log-probabilities of the first token. Remedy: "
             "interface='text'.",
         )
-    path = [[token.token, token.logprob] for token in found.content]
+    path = [[_told(token), token.logprob] for token in found.content]
     # Some servers tell the token that ends the text, by its name or as an empty one.
-    if "".join(token for token, _ in path[:-1]).strip() == text.strip():
+    if joined(path[:-1]).strip() == text.strip():
         path = path[:-1]
-    if "".join(token for token, _ in path).strip() != text.strip():
+    if joined(path).strip() != text.strip():
         raise fault("ragged logprobs", "the answer's tokens are not its text.")
-    top = [[t.token, t.logprob] for t in found.content[0].top_logprobs]
-    known = [pair for pair in top if pair[1] is None or pair[1] >= PLACEHOLDER]
+    top = [[_told(token), token.logprob] for token in found.content[0].top_logprobs]
+    known = [pair for pair in top if pair[1] is None or not pair[1] < PLACEHOLDER]
     values = _sound([value for _, value in known or top])
     _sound([value for _, value in path])
     if sum(map(math.exp, values)) > 1 + 10 * ROUNDING:

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..._utils._optional import import_optional_dependency
 from ...exceptions import BudgetExceededError, LanguageModelServerError
 from ._event_loop import ForkedLock
+from ._key_mask import key_was_told, masked_text
 from ._request import Request
-from ._server_answers import checked_choices
+from ._server_answers import checked_choices, fault
 
 NAMED = ("model", "prompt", "messages")
 KINDS = {
@@ -27,6 +29,7 @@ KINDS = {
     503: "unavailable",
     504: "unavailable",
 }
+OPENAI = "api.openai.com"
 FATAL = (401, 403, 404, 405)
 CHARACTERS_PER_TOKEN = 4
 
@@ -44,8 +47,7 @@ class ServerConnection:
     timeout: float
     max_retries: int
     n_concurrent: int
-    max_requests: int | None
-    max_tokens: int | None
+    budgets: Callable[[], dict[str, int | None]]
     n_requests: int = 0
     n_tokens: int = 0
     answered: set[str] = field(default_factory=set)
@@ -79,24 +81,42 @@ class ServerConnection:
         )
         from ._bounded_http import BoundedClient
 
-        async with openai.AsyncOpenAI(
-            api_key=self._key or "none",
-            base_url=self.base_url,
-            max_retries=self.max_retries,
-            http_client=BoundedClient(self.timeout, self.n_concurrent),
-        ) as client:
+        try:
+            made = openai.AsyncOpenAI(
+                api_key=self._key or "none",
+                base_url=self.base_url,
+                max_retries=self.max_retries,
+                http_client=BoundedClient(
+                    self.timeout,
+                    self.n_concurrent,
+                    self._key,
+                    self.base_url is not None,
+                ),
+            )
+        except (ImportError, ValueError) as error:  # of a proxy that cannot be used
+            raise LanguageModelServerError(
+                f"no connection can be made: {self._masked(str(error)):.200}. Remedy: "
+                "check the proxies in the environment (HTTP_PROXY, ALL_PROXY, ...); "
+                "NO_PROXY names hosts that need none. [no connection]",
+                "no connection",
+                fatal=True,
+            ) from None
+        async with made as client:
 
             async def send(request: Request) -> Any:
                 return await self._send(client, request)
 
             yield send
 
+    def _is_elsewhere(self) -> bool:
+        """Return whether the server is another one than OpenAI's."""
+        return self.base_url is not None and urlsplit(self.base_url).hostname != OPENAI
+
     def _spend(self) -> None:
         with self._lock:
-            for name, used, most in (
-                ("max_requests", self.n_requests, self.max_requests),
-                ("max_tokens", self.n_tokens, self.max_tokens),
-            ):
+            used_of = {"max_requests": self.n_requests, "max_tokens": self.n_tokens}
+            for name, most in self.budgets().items():
+                used = used_of[name]
                 if most is not None and used >= most:
                     raise BudgetExceededError(
                         f"the budget {name}={most} is spent ({used}): raise it, or "
@@ -124,10 +144,10 @@ class ServerConnection:
                 names = (self.model, *self.answer_names)
                 choices = checked_choices(response, names, request.rows)
                 found = request.read(response if request.whole else choices)
-            if self._key and self._key in json.dumps(found):
-                raise LanguageModelServerError(
-                    "the answer contains the key, so it is not kept. [key in answer]",
+            if key_was_told.get():
+                raise fault(
                     "key in answer",
+                    "the answer contains the key, so it is not kept.",
                     fatal=True,
                 )
             return found
@@ -135,7 +155,7 @@ class ServerConnection:
             raise
         except LanguageModelServerError as error:
             text = self._masked(str(error))
-            fault = LanguageModelServerError(text, error.kind, fatal=error.fatal)
+            found_fault = LanguageModelServerError(text, error.kind, fatal=error.fatal)
         except (
             AttributeError,
             IndexError,
@@ -145,15 +165,15 @@ class ServerConnection:
             ValueError,
         ) as error:
             # The package does not validate the structure of answers.
-            fault = LanguageModelServerError(
+            found_fault = LanguageModelServerError(
                 f"the answer cannot be read: {self._masked(str(error)):.300} "
                 "[malformed answer]",
                 "malformed answer",
             )
         except Exception as error:  # errors of the package, the network or the server
-            fault = self._translated(error)
+            found_fault = self._translated(error)
         # Raised outside of except, so that no chained exception exposes the key.
-        raise fault
+        raise found_fault
 
     async def _response(self, client: Any, request: Request) -> Any:
         if request.once:
@@ -179,7 +199,7 @@ class ServerConnection:
         return await ends[request.kind].create(**named, extra_body=more)
 
     def _masked(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return masked_text(text, self._key)
 
     def _translated(self, error: Exception) -> LanguageModelServerError:
         status = getattr(error, "status_code", None)
@@ -192,7 +212,9 @@ class ServerConnection:
         said = self._masked(told)
         kind = KINDS.get(status or 0, type(error).__name__)
         remedy = {
-            "key refused": f" Remedy: check the variable {self.api_key_env}.",
+            "key refused": f" Remedy: check the variable {self.api_key_env}."
+            if self.api_key_env
+            else " Remedy: api_key_env='NAME' of the variable that holds the key.",
             "not found": " Remedy: check model, base_url and interface.",
         }
         return LanguageModelServerError(
