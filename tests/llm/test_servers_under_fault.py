@@ -365,7 +365,7 @@ def test_interrupts_reach_models_in_other_threads(serve, interruptible):
             time.sleep(0.02)
         time.sleep(0.5)
         start.append(time.monotonic())
-        _thread.interrupt_main()
+        os.kill(os.getpid(), signal.SIGINT)  # interrupts a wait, too
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
