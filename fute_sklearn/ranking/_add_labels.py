@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from ._confidence import Evidence, verdict
+from ._confidence import Evidence, LabelledGroup, verdict
 from ._labelled_rows import LabelledRows, given_rows
 from ._model_scores import or_nan
 from ._score_posterior import ScorePosterior
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+NO_INDEX = (
+    "the index of ranking holds none of its models; expected the table as rank_models "
+    "returned it, rows in any order."
+)
 
 
 def add_labels(ranking: pd.DataFrame, labelled: pd.DataFrame) -> pd.DataFrame:
@@ -71,10 +78,7 @@ def add_labels(ranking: pd.DataFrame, labelled: pd.DataFrame) -> pd.DataFrame:
     """
     evidence = evidence_of(ranking)
     if not set(evidence.names) & set(ranking.index):
-        raise ValueError(
-            "the index of ranking holds none of its models; expected the table as "
-            "rank_models returned it, rows in any order."
-        )
+        raise ValueError(NO_INDEX)
     target = evidence.scorer.task
     rows = given_rows(evidence.names, labelled, target, evidence.labelled)
     return with_rows(ranking, rows, complete=False)
@@ -99,7 +103,8 @@ def with_rows(
     names = list(evidence.names)
     scorer = evidence.scorer
     alone = rows.scores(scorer.task, scorer.scoring)
-    posterior = evidence.posterior(rows.groups(evidence))
+    groups = rows.groups(evidence)
+    posterior = evidence.posterior(groups)
     if complete or rows.reason:  # else models may be left out
         alone = or_nan(lambda: (alone, rows.reason), "labelled", len(names))
     out = ranking.copy()
@@ -108,7 +113,7 @@ def with_rows(
         known = dict(zip(names, values, strict=True))
         out[name] = [known.get(model, np.nan) for model in out.index]
     out.attrs["answered"] = rows
-    tell(out, posterior, evidence, rows.count)
+    tell(out, posterior, evidence, rows.count, groups)
     return out.sort_values("rank", kind="stable")
 
 
@@ -121,7 +126,7 @@ def score_columns(posterior: ScorePosterior) -> dict[str, np.ndarray]:
     """Columns of the table that follow from the posterior."""
     low, high = posterior.interval()
     return {
-        "score": posterior.mean,
+        "score": np.clip(posterior.mean, *posterior.bounds),
         "rank": ranks(posterior.mean),
         "low": low,
         "high": high,
@@ -134,11 +139,11 @@ def tell(
     posterior: ScorePosterior,
     evidence: Evidence,
     n_labelled: int,
+    labelled: Sequence[LabelledGroup] = (),
 ) -> None:
     """Set the attrs that follow from the posterior."""
     attrs = table.attrs
-    # Labelled rows show themselves how far scores lie off.
-    rises = 0.0 if n_labelled else evidence.rises
+    rises = evidence.rises(labelled)
     best = np.nanmax([*(posterior.mean + rises), -np.inf])
     known = [attrs["majority_score"], attrs["prior_score"]]
     attrs["n_labelled"] = n_labelled

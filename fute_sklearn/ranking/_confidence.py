@@ -139,17 +139,18 @@ class Evidence(TableAttribute):
         """Expected scores of answers with the students' frequencies on any row."""
         return blind_scores(self.predictions, self.scorer)
 
-    @property
-    def rises(self) -> np.ndarray:
-        """How far the models' true scores lie above the expected ones (n_models,).
+    def rises(self, labelled: Sequence[LabelledGroup] = ()) -> np.ndarray:
+        """How far the models' true scores lie above the posterior's mean (n_models,).
 
         That is a share of what students gain by telling rows apart, over all models;
         no more than of a model's own gain, as one that tells none apart is known.
+        Labelled rows show of it what they show of the scores.
         """
         gains = self.expected - self.blind
         known = gains[~np.isnan(gains)]
         usual = max(float(known.mean()), 0.0) if len(known) else 0.0
-        return (self.errors.gain - 1) * np.clip(np.nan_to_num(gains), 0.0, usual)
+        rises = (self.errors.gain - 1) * np.clip(np.nan_to_num(gains), 0.0, usual)
+        return self._combined(labelled)[2] @ rises
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
@@ -171,6 +172,18 @@ class Evidence(TableAttribute):
         have of their own; the covariance is that which these weights have under all
         errors, so that it does not rest on fine patterns of them.
         """
+        mean, covariance, _ = self._combined(labelled)
+        return ScorePosterior(
+            self.names, mean, (covariance + covariance.T) / 2, self.bounds
+        )
+
+    def _combined(
+        self, labelled: Sequence[LabelledGroup]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean and covariance of the true scores, and what is left of errors.
+
+        The last (n_models, n_models) is 1 without labelled rows.
+        """
         count = len(self.names)
         own = ALIKE_SHARE * self.alike + (1 - ALIKE_SHARE) * np.eye(count)
         each, shared = self._texts_error()
@@ -183,7 +196,7 @@ class Evidence(TableAttribute):
         variance = (self.errors.own * self.scale) ** 2
         covariance = self.rows @ self.rows.T + common + variance * own
         simple = common + variance * np.eye(count)
-        mean = self.expected
+        mean, left = self.expected, np.eye(count)
         for group in labelled:
             seen, identity = group.models, np.eye(count)
             noise = self.row_covariance[np.ix_(seen, seen)] / group.count
@@ -194,10 +207,8 @@ class Evidence(TableAttribute):
             kept = identity.copy()
             kept[:, seen] -= weights
             covariance = kept @ covariance @ kept.T + weights @ noise @ weights.T
-            simple = kept @ simple
-        return ScorePosterior(
-            self.names, mean, (covariance + covariance.T) / 2, self.bounds
-        )
+            simple, left = kept @ simple, kept @ left
+        return mean, covariance, left
 
     def _texts_error(self) -> tuple[float, float]:
         """Variances by other unlabelled texts: of each model alone, and shared."""
@@ -268,7 +279,7 @@ def verdict(
     """
     if np.isnan(posterior.mean).all():
         return "no model has a score"
-    best = int(np.nanargmax(posterior.mean))
+    best = int(np.nanargmax(posterior.mean + rises))
     gap = (posterior.mean + rises)[best] - majority
     spread = (posterior.deviation if deviations is None else deviations)[best]
     sure = float(norm.cdf(gap / max(spread, 1e-12)))
@@ -283,7 +294,9 @@ def verdict(
         )
     better = ""
     if not np.isnan(sure):
-        better = f" (the best beats the majority class with probability {sure:.2f})"
+        first = best == int(np.nanargmax(posterior.mean))
+        which = "the best" if first else repr(posterior.names[best])
+        better = f" ({which} beats the majority class with probability {sure:.2f})"
     if len(chosen) == 1:
         return f"take {chosen[0]!r}{better}"
     shown = ", ".join(map(repr, chosen[:SHOWN]))

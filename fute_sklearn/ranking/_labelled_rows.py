@@ -176,10 +176,17 @@ class LabelledRows(TableAttribute):
         for i, model in enumerate(models):
             rows, found = self.answers[model]
             place = np.searchsorted(rows, some)
-            seen = scorer.right(_of_rows(found, place), some)
+            seen = scorer.right(_likeliest(_of_rows(found, place)), some)
             expected = scorer.right(_of_rows(evidence.predictions[model], some), some)
             out[i] = (seen - expected).mean() * linear.losses.sum()
         return out
+
+
+def _likeliest(found: Predictions) -> Predictions:
+    """Return the likeliest labels for sure, as a score takes them."""
+    best = found.values.argmax(1)[:, None] == np.arange(len(found.names))
+    values = np.where(best, 0.0, np.log(LEAST_PROBABILITY))
+    return Predictions(found.kind, found.names, values)
 
 
 def _of_rows(found: Predictions, rows: np.ndarray) -> Predictions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from itertools import combinations
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from .._utils._stack_level import find_stack_level
 from ..embedders._base_embedder import seed_of
 from ..exceptions import ModelLabelWarning
 from ..models._mte_wrapper import MTEWrapper
-from ._add_labels import evidence_of, with_rows
+from ._add_labels import NO_INDEX, evidence_of, with_rows
 from ._confidence import Evidence
 from ._labelled_rows import LabelledRows, checked_answers, places
 from ._labelling import wrap_models
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Nodes of the quadrature over what a model's answers may turn out to be.
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
+ROUNDING = 1e-9  # share of a budget that sums of costs may be off by
 WORTH = 0.25  # least gain per cost, relative to the best one, for a model to be asked
 
 
@@ -115,13 +117,15 @@ def _plan(
     _check_budget(budget)
     posterior = ranking.attrs["posterior"]
     answered = ranking.attrs.get("answered") or LabelledRows(evidence.names)
+    count = evidence.scorer.task.n_samples
     fit = np.array([name not in without for name in evidence.names])
-    fit &= ~np.isnan(posterior.mean) & (cost <= budget)
+    fit &= ~np.isnan(posterior.mean) & (cost <= budget * (1 + ROUNDING))
+    left = fit & [len(answered.asked(i)) < count for i in range(len(fit))]
     pairs: list[tuple[int, int]] = []
     if len(posterior.shortlist(level)) > 1:
-        chosen = _worth_asking(posterior, evidence, cost, fit, int(n_rows))
+        chosen = _worth_asking(posterior, evidence, cost, fit, left, int(n_rows))
         pairs = _pairs(
-            chosen,
+            _affordable(chosen, cost, float(budget)),
             answered,
             evidence,
             cost,
@@ -180,20 +184,41 @@ def _worth_asking(
     evidence: Evidence,
     cost: np.ndarray,
     fit: np.ndarray,
+    left: np.ndarray,
     n_rows: int,
-) -> list[int]:
-    """Return the models to be asked, the most useful first, with the best one."""
-    if fit.sum() < 2:
-        return []
+) -> tuple[list[int], list[int]]:
+    """Return the models to be asked, with the best one, and all that could be.
+
+    The most useful ones come first.  ``fit`` are the models that are compared, ``left``
+    those of them that have not answered all rows.
+    """
+    if fit.sum() < 2 or not left.any():
+        return [], []
     noise = np.diag(evidence.row_covariance)
-    gain = np.where(fit, knowledge_gradient(posterior, noise, n_rows) / cost, -1.0)
+    gain = np.where(left, knowledge_gradient(posterior, noise, n_rows) / cost, -1.0)
     best = int(np.argmax(np.where(fit, posterior.mean, -np.inf)))
-    order = [int(i) for i in np.argsort(-gain, kind="stable") if fit[i]]
+    order = [int(i) for i in np.argsort(-gain, kind="stable") if left[i]]
     chosen = [i for i in order if gain[i] >= WORTH * gain.max() and gain[i] > 0]
     chosen = chosen or order[:2]
-    if best not in chosen:
+    if left[best] and best not in chosen:
         chosen.insert(1, best)
-    return chosen if len(chosen) > 1 else [*chosen, next(i for i in order if i != best)]
+    if len(chosen) < 2:
+        chosen += [i for i in order if i not in chosen][:1]
+    return chosen, order
+
+
+def _affordable(
+    found: tuple[list[int], list[int]], cost: np.ndarray, budget: float
+) -> list[int]:
+    """Return as many models as one row can be paid for, two of them at least."""
+    chosen, order = found
+    while len(chosen) > 2 and cost[chosen].sum() > budget * (1 + ROUNDING):
+        dearest = max(chosen, key=lambda i: cost[i])
+        chosen = [i for i in chosen if i != dearest]
+    if cost[chosen].sum() <= budget * (1 + ROUNDING):
+        return chosen
+    two = (pair for pair in combinations(order, 2) if cost[[*pair]].sum() <= budget)
+    return list(next(two, ()))
 
 
 def _pairs(
@@ -209,20 +234,16 @@ def _pairs(
     count = evidence.scorer.task.n_samples
     order = check_random_state(random_state).permutation(count).tolist()
     seen = {i: answered.asked(i) for i in chosen}
-    # As many models as one row can be paid for.
-    while len(chosen) > 2 and cost[chosen].sum() > budget:
-        dearest = max(chosen, key=lambda i: cost[i])
-        chosen = [i for i in chosen if i != dearest]
     pairs: list[tuple[int, int]] = []
-    used = 0
+    used, spent = 0, 0.0
     for row in order:
         asked = [i for i in chosen if row not in seen.get(i, ())]
         price = float(cost[asked].sum())
         if not asked:
             continue
-        if price > budget or used == n_rows:
+        if spent + price > budget * (1 + ROUNDING) or used == n_rows:
             break
-        budget -= price
+        spent += price
         used += 1
         pairs += [(i, row) for i in asked]
     return pairs
@@ -251,6 +272,7 @@ def settle_ranking(
         The models, as `rank_models` had them; its ``label_names`` hold here too.
     budget : float
         Most that the answers may cost: their number, or in the unit of ``costs``.
+        What a model was asked is counted if it fails, too.
     costs : dict of str to float, optional
         What an answer of each model costs; 1 for models that are not in it.
     n_rows : int, default=8
@@ -293,15 +315,20 @@ def settle_ranking(
     """
     evidence = evidence_of(ranking)
     _check_budget(budget)
-    wrapped = _ready(models, evidence)
+    if not set(evidence.names) & set(ranking.index):
+        raise ValueError(NO_INDEX)
+    abstentions = ranking.attrs.get("abstentions", "wrong")
+    wrapped = _ready(models, evidence, abstentions)
     target = evidence.scorer.task
     seed = seed_of(random_state)
     before = ranking.attrs.get("answered") or LabelledRows(evidence.names)
     rows = before.copy()
     table, spent = ranking, 0.0
     failed: set[str] = set()
-    while len(table.attrs["posterior"].shortlist(level)) > 1 and spent < budget:
-        left = budget - spent
+    while len(table.attrs["posterior"].shortlist(level)) > 1:
+        left = budget * (1 + ROUNDING) - spent
+        if left <= 0:
+            break
         plan = _plan(table, left, costs, n_rows, level, seed, failed)
         if plan.empty:
             break
@@ -309,6 +336,7 @@ def settle_ranking(
             model = evidence.names.index(str(name))
             some = np.sort(part["row"].to_numpy())
             texts = target.take(some).texts
+            spent += float(part["cost"].sum())  # also of a model that fails
             try:
                 found = wrapped[str(name)].label(texts)
                 used = evidence.labelled[model].targets.names
@@ -321,7 +349,6 @@ def settle_ranking(
                     stacklevel=find_stack_level(),
                 )
                 continue
-            spent += float(part["cost"].sum())
             kept = some[places(found.texts, texts)]
             rows.silent.setdefault(model, set()).update(
                 set(some.tolist()) - set(kept.tolist())
@@ -334,9 +361,9 @@ def settle_ranking(
     return table
 
 
-def _ready(models: Any, evidence: Evidence) -> dict[str, MTEWrapper]:
+def _ready(models: Any, evidence: Evidence, abstentions: str) -> dict[str, MTEWrapper]:
     """Wrap models as they were ranked; raise for those that cannot be asked."""
-    wrapped, _ = wrap_models(models, None, "wrong")
+    wrapped, _ = wrap_models(models, None, abstentions)
     if missing := sorted(set(evidence.names) - set(wrapped)):
         raise ValueError(f"models lacks {missing}, which are ranked.")
     for name in evidence.names:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils import check_random_state
 
 from ..embedders._base_embedder import seed_of
 from ..embedders._surrogate_embedder import SurrogateEmbedder
@@ -246,6 +247,7 @@ def rank_models(
     """
     wanted = _checked_baselines(baselines)
     check_settings(students, max_seconds, class_weight, n_labelled, scoring)
+    check_random_state(random_state)
     _check_choice("abstentions", abstentions, ABSTENTIONS)
     _check_choice("on_error", on_error, ("nan", "raise"))
     free = y is None and not isinstance(X, Task)
@@ -304,6 +306,7 @@ def rank_models(
         "students": plan.taken,
         "forecast_seconds": plan.seconds,
         "class_weight": "balanced" if balanced else None,
+        "abstentions": abstentions,
         **_facts_of_texts(embedder, texts, target),
     }
     table = _ranked(work, answered, wanted, past, list(wrapped), settings)

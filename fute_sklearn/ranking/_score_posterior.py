@@ -84,11 +84,8 @@ class ScorePosterior(TableAttribute):
             If ``level`` is not between 0 and 1.
         """
         half = norm.ppf((1 + checked_level(level)) / 2) * self.deviation
-        low, high = (
-            np.minimum(self.bounds[0], self.mean),  # a mean may lie beyond them
-            np.maximum(self.bounds[1], self.mean),
-        )
-        return np.maximum(self.mean - half, low), np.minimum(self.mean + half, high)
+        ends = self.mean - half, self.mean + half
+        return np.clip(ends[0], *self.bounds), np.clip(ends[1], *self.bounds)
 
     @cached_property
     def p_best(self) -> np.ndarray:

@@ -9,7 +9,13 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import make_scorer, matthews_corrcoef
 
-from fute_sklearn import MomentEmbedder, ScorePosterior, Task, rank_models
+from fute_sklearn import (
+    MomentEmbedder,
+    ScorePosterior,
+    Task,
+    add_labels,
+    rank_models,
+)
 from fute_sklearn.embedders._student import Predictions
 from fute_sklearn.ranking._confidence import (
     Evidence,
@@ -244,15 +250,15 @@ def test_true_scores_lie_above_expected_ones_where_something_was_learnt(rng):
     gain = (right.mean() - 0.5) * 0.75
     mean = found.expected - found.blind
     np.testing.assert_allclose(
-        found.rises, gain * np.minimum(mean, mean.mean()) / mean.mean(), atol=0.01
+        found.rises(), gain * np.minimum(mean, mean.mean()) / mean.mean(), atol=0.01
     )
-    assert found.rises.max() == pytest.approx(gain, abs=0.01)
+    assert found.rises().max() == pytest.approx(gain, abs=0.01)
     flat = [
         Predictions("label", ("0", "1"), np.log(np.full((400, 2), 0.5)))
         for _ in range(3)
     ]
-    assert replace(found, predictions=flat, expected=np.full(3, 0.5)).rises.max() == 0
-    assert replace(found, expected=np.full(3, np.nan)).rises.max() == 0
+    assert replace(found, predictions=flat, expected=np.full(3, 0.5)).rises().max() == 0
+    assert replace(found, expected=np.full(3, np.nan)).rises().max() == 0
     assert verdict(posterior([0.48]), 0.5, 0.05).startswith("take 'm0'")
 
 
@@ -312,7 +318,7 @@ def test_few_rows_do_not_settle_whether_the_majority_class_is_beaten(films):
             np.sqrt(own + gaps.var(ddof=1) / len(gaps)), rel=1e-3
         )
         # The verdict rests on it.
-        gap = (found.mean + evidence.rises)[0] - table.attrs["majority_score"]
+        gap = (found.mean + evidence.rises())[0] - table.attrs["majority_score"]
         said = f"with probability {norm.cdf(gap / lead):.2f})"
         assert table.attrs["verdict"].endswith(said)
         leads.append(lead)
@@ -403,7 +409,7 @@ def test_intervals_end_where_the_scorer_does(films):
     assert low.min() < 0
     beyond = ScorePosterior(("a",), np.array([1.1]), np.array([[0.01]]), (0.0, 1.0))
     low, high = beyond.interval()
-    assert low[0] < high[0] == 1.1
+    assert low[0] < high[0] == 1.0
 
 
 def test_labelled_answers_move_the_scores_and_narrow_them(films):
@@ -449,3 +455,52 @@ def test_few_texts_make_unsure(films):
     wide = rank_models(models, X, y, texts=texts[:40], embedder=MomentEmbedder())
     narrow = ranked(models, films)
     assert (wide["high"] - wide["low"]).min() > (narrow["high"] - narrow["low"]).max()
+
+
+def majority_pool():
+    """A constant model and one that is right more often than its student is sure."""
+    rng = np.random.default_rng(1)
+    texts = [f"{w} {n} film" for w in ("fine", "dull") for n in range(60)]
+    X = [f"{rng.choice(['fine', 'fine', 'fine', 'dull'])} {n} day" for n in range(60)]
+    y = ["good" if "fine" in x else "bad" for x in X]
+    wrong = set(rng.choice(60, 9, replace=False).tolist())
+    y = [
+        {"good": "bad", "bad": "good"}[v] if i in wrong else v for i, v in enumerate(y)
+    ]
+
+    class Fine:
+        classes_ = ["bad", "good"]
+
+        def predict(self, X):
+            return ["good" if "fine" in x else "bad" for x in X]
+
+    class Same:
+        classes_ = ["bad", "good"]
+
+        def predict(self, X):
+            return ["good"] * len(X)
+
+    return {"same": Same(), "fine": Fine()}, X, y, texts
+
+
+def test_verdict_and_worth_taking_agree():
+    models, X, y, texts = majority_pool()
+    table = rank_models(models, X, y, texts=texts, embedder=MomentEmbedder())
+    said = {}
+    for count in (0, 1, 2, 5, 20, 60):
+        if count:
+            rows = pd.DataFrame({n: m.predict(X[:count]) for n, m in models.items()})
+            table = add_labels(table, rows)
+        said[count] = "none is better" in table.attrs["verdict"]
+        assert said[count] != table.attrs["worth_taking"]
+    assert said[0] == said[1]  # one row shows next to nothing
+    evidence = table.attrs["evidence"]
+    rises = [
+        evidence.rises(
+            [LabelledGroup(np.arange(2), count, np.zeros(2))] if count else []
+        ).max()
+        for count in (0, 1, 30, 1000)
+    ]
+    assert rises[0] > rises[1] > 0.8 * rises[0]
+    assert rises[1] > rises[2] > rises[3]
+    assert rises[3] < 0.2 * rises[0]

@@ -159,8 +159,8 @@ def test_a_model_that_fails_is_not_asked_again(ranking, models):
         found = settle_ranking(ranking, some, 100, level=0.999)
     answers = found.attrs["answers"].notna().sum()
     assert answers[best] == 0
-    # The others are asked all the same, and only answers are charged.
-    assert found.attrs["spent"] == answers.sum() > 50
+    # The others are asked all the same; what failed is charged, as it may be paid for.
+    assert found.attrs["spent"] == answers.sum() + 8 == 100
     with pytest.raises(ValueError, match="models lacks"):
         settle_ranking(ranking, {"good 0": models["good 0"]}, 100)
 
@@ -292,3 +292,30 @@ def test_dear_models_are_left_out_of_a_small_budget(ranking):
     assert first not in set(plan["model"])
     some = plan_labels(ranking, 3, costs=pd.Series({first: 1000.0}))
     pd.testing.assert_frame_equal(some, plan)
+
+
+def test_the_others_are_asked_when_the_favourites_have_answered_all(ranking, models):
+    found = settle_ranking(ranking, models, float("inf"), level=0.9999999)
+    left = found.attrs["posterior"].shortlist(0.9999999)
+    answers = found.attrs["answers"].notna().sum()
+    n_rows = ranking.attrs["evidence"].scorer.task.n_samples
+    assert len(left) == 1 or (answers[left] == n_rows).all()
+
+
+def test_a_pair_that_can_be_paid_for_is_asked(ranking):
+    best, *rest = ranking.index
+    costs = {best: 50.0} | {name: 2.0 + i for i, name in enumerate(rest)}
+    plan = plan_labels(ranking, 7, costs=costs, level=0.9999)
+    assert 0 < plan["cost"].sum() <= 7
+    tenths = dict.fromkeys(ranking.index, 0.1)
+    few = plan_labels(ranking, 0.6, costs=tenths, level=0.9999)
+    assert len(few) == len(plan_labels(ranking, 6, level=0.9999))
+
+
+def test_a_table_without_its_index_is_refused_before_models_are_asked(ranking):
+    def ask(texts: list[str]) -> list[str]:
+        raise AssertionError("asked")
+
+    models = {name: MTEWrapper(ask, fingerprint=name) for name in ranking.index}
+    with pytest.raises(ValueError, match="index of ranking holds none"):
+        settle_ranking(ranking.reset_index(), models, 10, level=0.999)
