@@ -101,8 +101,8 @@ print(table.attrs["verdict"])
 # :class:`~fute_sklearn.ExplanationDisplay` shows.
 first, fourth = table.index[0], table.index[3]
 why = explain(table, first, fourth)
-print(why.attrs["labels"].round(3))
-print(why.attrs["unlabelled"].head(3)["text"].tolist())
+print(why.attrs["labels"].frame.round(3))
+print(why.attrs["unlabelled"].frame.head(3)["text"].tolist())
 ExplanationDisplay.from_explanation(why, n_texts=8)
 
 # %%
@@ -113,7 +113,7 @@ ExplanationDisplay.from_explanation(why, n_texts=8)
 settled = settle_ranking(table, models, budget=300)
 print(settled.attrs["verdict"])
 print("spent:", settled.attrs["spent"])
-print(settled.attrs["answers"].notna().sum().sort_values().tail())
+print(settled.attrs["answers"].frame.notna().sum().sort_values().tail())
 
 # %%
 # What lies on disk

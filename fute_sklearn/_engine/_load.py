@@ -62,7 +62,7 @@ class Surrogate:
     ``max_length``, so that it changes whenever an encoder output can.  ``starts`` are
     values that tuning starts from, learnt with the weights, by parameter name.
     ``integers`` are the encoder's matrices in 8-bit integers with their units, if its
-    pass is to use them.
+    pass is to use them; ``packed`` are those that it has put into another layout.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Surrogate:
     starts: dict[str, np.ndarray] = field(default_factory=dict)
     folder: Path | None = None
     integers: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    packed: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def n_weights(self) -> int:

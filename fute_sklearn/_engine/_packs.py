@@ -13,6 +13,7 @@ import torch
 
 from ._halving import halving
 from ._load import Surrogate
+from ._packed_weights import PackedOps, can_pack
 from ._t5_encoder import encode, packed_attention
 from ._t5_parts import FrozenOps, IntegerOps
 
@@ -74,6 +75,8 @@ def _encode_pack(
     ops = FrozenOps(surrogate.weights, surrogate.architecture.epsilon)
     if surrogate.integers:
         ops = IntegerOps(ops.weights, ops.epsilon, surrogate.integers)
+    elif can_pack(surrogate.weights):
+        ops = PackedOps(ops.weights, ops.epsilon, surrogate.packed)
     with torch.inference_mode():
         attend = packed_attention(ops, surrogate.architecture, lengths)
         tokens = torch.from_numpy(ids).to(surrogate.device)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 
+from .._utils._table_attribute import TableAttribute
 from ..embedders._base_embedder import seed_of
 from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._normal_equations import FeatureSpace, FeatureSums
@@ -21,8 +22,8 @@ N_DRAWS = 200
 DECIMALS = 12
 
 
-@dataclass(frozen=True)
-class LabelMatch:
+@dataclass(frozen=True, eq=False)
+class LabelMatch(TableAttribute):
     """Which of a model's labels is which of a task's.
 
     Parameters

@@ -66,7 +66,7 @@ class ExplanationDisplay:
         """
         pyplot = import_optional_dependency("matplotlib.pyplot", "plots", "plots need")
         table = self.explanation
-        labels = table.attrs["labels"]
+        labels = table.attrs["labels"].frame
         height = 1.2 + 0.32 * max(len(labels), min(n_texts, len(table)))
         figure, axes = pyplot.subplots(
             1, 2, layout="constrained", figsize=(11, height), width_ratios=(1, 2)

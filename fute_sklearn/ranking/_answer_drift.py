@@ -91,8 +91,7 @@ class AnswerDrift:
         """
         import pandas as pd
 
-        if not 0 <= tolerance < 1:
-            raise ValueError(f"tolerance={tolerance!r}, expected 0 or more, below 1.")
+        check_tolerance(tolerance)
         if not len(texts):
             raise ValueError("there are no texts to compare answers to.")
         rows = [
@@ -116,3 +115,9 @@ class AnswerDrift:
 
 def _name(label: Any) -> str | None:
     return None if label is None else label_name(label)
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Refuse what is no share of answers that may change."""
+    if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance={tolerance!r}, expected 0 or more, below 1.")

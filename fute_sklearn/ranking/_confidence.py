@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from .._utils._table_attribute import TableAttribute
 from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._student import Predictions
 from ..tasks._task import Task
-from ._attribute import TableAttribute
 from ._baselines import majority_answers
 from ._score_posterior import ScorePosterior
 from ._student_errors import MEASURED, StudentErrors, blind_scores, perfect_score
@@ -97,9 +97,6 @@ class Evidence(TableAttribute):
     closed: MomentEmbedder
     label_names: dict[str, Any] = field(default_factory=dict)
     errors: StudentErrors = MEASURED
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Evidence:
-        return self  # tables copy their attrs all the time
 
     @cached_property
     def _deviations(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.base import clone
 
+from .._utils._table_attribute import FrameAttribute
 from ..embedders._moment_state import fixed_alpha
 from ..tasks._task import Task
 from ._add_labels import evidence_of
@@ -48,12 +49,13 @@ def explain(
         expected scores.  ``table.attrs`` holds
 
         - ``difference``: the sum of the contributions;
-        - ``labels``: a DataFrame by label, with ``contribution`` (the sum over its
-          rows) and ``n_rows``;
-        - ``unlabelled``: a DataFrame of the unlabelled texts that both models answered,
-          those that count most first, with ``answer_model``, ``answer_other`` (not
-          where ``other`` is None) and ``contribution`` to the difference by the
-          closed-form students.  It is empty where the models labelled different texts;
+        - ``labels.frame``: a DataFrame by label, with ``contribution`` (the sum over
+          its rows) and ``n_rows``;
+        - ``unlabelled.frame``: a DataFrame of the unlabelled texts that both models
+          answered, those that count most first, with ``answer_model``,
+          ``answer_other`` (not where ``other`` is None) and ``contribution`` to the
+          difference by the closed-form students.  It is empty where the models
+          labelled different texts;
         - ``model`` and ``other``: the names.
 
     Raises
@@ -80,7 +82,7 @@ def explain(
     ...     ["fine wine", "a dull day"], ["good", "bad"], texts=texts,
     ...     embedder=TuPaTEEmbedder("fute-tiny-random", max_epochs=1))
     >>> found = explain(table, "first", "second")
-    >>> found.attrs["unlabelled"].iloc[0]["text"]
+    >>> found.attrs["unlabelled"].frame.iloc[0]["text"]
     'a dull film'
     """
     import pandas as pd
@@ -118,8 +120,10 @@ def explain(
     table = table.iloc[np.argsort(-abs(contribution), kind="stable")]
     table.attrs = {
         "difference": float(contribution.sum()),
-        "labels": labels,
-        "unlabelled": _unlabelled(evidence, linear, first, rest, other is None),
+        "labels": FrameAttribute(labels),
+        "unlabelled": FrameAttribute(
+            _unlabelled(evidence, linear, first, rest, other is None)
+        ),
         "model": model,
         "other": OTHERS if other is None else other,
     }

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils._columns import has, is_missing
+from .._utils._table_attribute import TableAttribute
 from ..embedders._student import Predictions
 from ..exceptions import LabelMismatchError
 from ..models._answer_reading import ABSTAINED
@@ -17,7 +18,6 @@ from ..models._mte_wrapper import MTEWrapper
 from ..tasks._label_spaces import answered_names, answers_as_labels
 from ..tasks._task import Task
 from ..tasks._validation import label_name
-from ._attribute import TableAttribute
 from ._confidence import Evidence, LabelledGroup
 from ._scorer_proxies import LEAST_PROBABILITY
 from ._target_scorer import LinearLoss, TargetScorer
@@ -69,9 +69,6 @@ class LabelledRows(TableAttribute):
         for model, found in self.labels.items():
             out[self.names[model]] = pd.Series(found, dtype=object).reindex(rows)
         return out
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> LabelledRows:
-        return self  # tables copy their attrs all the time
 
     @property
     def count(self) -> int:

@@ -22,8 +22,8 @@ from ..models._mte_wrapper import MTEWrapper
 from ..models.adapters._recorded import is_recorded
 from ..tasks._label_spaces import nearly_equal
 from ..tasks._task import Task
-from ..tasks._validation import check_texts
-from ._answer_drift import AnswerDrift
+from ..tasks._validation import check_texts, label_name
+from ._answer_drift import AnswerDrift, check_tolerance
 from ._label_proposals import proposal
 from ._model_scores import closed_form_of
 from ._rank_models import checked_embedder, checked_target, rank_models
@@ -118,7 +118,7 @@ class ModelRegistry:
         texts: Sequence[str] | None = None,
         embedder: SurrogateEmbedder | None = None,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser().absolute()
         given = None if texts is None else check_texts(texts, "texts")
         self._store = RegistryStore(self.folder, given)
         self.texts = self._store.texts
@@ -247,6 +247,7 @@ class ModelRegistry:
             datetime.now(UTC).isoformat(timespec="seconds"),
             round(time.monotonic() - start, 3),
             metadata=metadata,
+            drops=_drops(model),
         )
         self._store.write(entry, answers, may_change)
 
@@ -346,8 +347,10 @@ class ModelRegistry:
         kind, classes : optional
             See `rank_models`.
         top : int, default=200
-            Most models in the table.  All of them are compared with each other, so that
-            time grows faster than their number.
+            Most models in the table: the best by the closed form, and beside them all
+            whose abstentions are left out, of which it tells nothing.  They are
+            compared with each other, so that time grows faster than their number;
+            ``p_best``, shortlist and verdict are among them, not among the others.
         label_names : dict or "match", optional
             What the models' labels are called in the target, see `rank_models`.  The
             models that a dict names are ranked in any case, as are those with answers
@@ -393,11 +396,17 @@ class ModelRegistry:
                 )
             answers = getattr(options.get("labelled"), "columns", ())
             asked = named | set(map(str, answers))
-            chosen = self._best(files, target, scoring, class_weight, int(top), asked)
+            best = self._best(files, target, scoring, class_weight, int(top), asked)
+            dropped = options.get("abstentions") == "drop"
+            also = self._dropping(files, dropped) | set(best)
+            chosen = [name for name in files if name in also]
         found = {}
         for name in chosen:
             try:
-                found[name] = self._store.answers(name, files[name]).wrapper(name)
+                wrapper = self._store.answers(name, files[name]).wrapper(name)
+                if self._store.entry(files[name]).drops:
+                    wrapper.set_params(abstentions="drop")
+                found[name] = wrapper
             except KeyError:  # damaged, as a warning said, or removed just now
                 left_out = [*left_out, name]
         if not found:
@@ -433,6 +442,18 @@ class ModelRegistry:
         best = np.argsort(-scores, kind="stable")[: max(top, int(forced.sum()))]
         names = list(files)
         return [names[i] for i in np.sort(best)]
+
+    def _dropping(self, files: Mapping[str, str], all_drop: bool) -> set[str]:
+        """Names of models whose abstentions are left out of rankings.
+
+        Closed-form scores count these as wrong, and say nothing of such models.
+        """
+        entries = {name: self._store.entry(file) for name, file in files.items()}
+        return {
+            name
+            for name, one in entries.items()
+            if one.abstained and (all_drop or one.drops)
+        }
 
     def _fitting(
         self, target: Task, named: set[str], all_fit: bool
@@ -512,7 +533,8 @@ class ModelRegistry:
         latest = self._store.latest()
         for i in best:
             other = self._store.answers(names[i], latest.get(names[i])).labelled()
-            agree.append(np.mean([a == b for a, b in zip(own, other, strict=True)]))
+            pairs = zip(own, other, strict=True)
+            agree.append(np.mean([label_name(a) == label_name(b) for a, b in pairs]))
         return pd.DataFrame(
             {"similarity": similar[best], "agreement": agree},
             pd.Index([names[i] for i in best], name="model", dtype=object),
@@ -630,6 +652,7 @@ class ModelRegistry:
         """
         if not isinstance(n_texts, Integral) or n_texts < 1:
             raise ValueError(f"n_texts={n_texts!r}, expected a positive int.")
+        check_tolerance(tolerance)
         before = self._store.answers(name).labelled()
         rng = check_random_state(random_state)
         count = min(int(n_texts), len(self.texts))
@@ -652,6 +675,12 @@ def _wrapped(model: Any, name: str) -> MTEWrapper:
     if params["abstentions"] != "raise":  # rankings say what becomes of them
         params["abstentions"] = "keep"
     return MTEWrapper(**params)
+
+
+def _drops(model: Any) -> bool:
+    """Return whether a model's wrapper leaves out texts without an answer."""
+    drops = (getattr(model, "abstentions", None), getattr(model, "on_error", None))
+    return isinstance(model, MTEWrapper) and "drop" in drops
 
 
 def _check_name(name: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils._stack_level import find_stack_level
+from .._utils._table_attribute import FrameAttribute
 from ..embedders._base_embedder import seed_of
 from ..exceptions import ModelLabelWarning
 from ..models._mte_wrapper import MTEWrapper
@@ -285,9 +286,9 @@ def settle_ranking(
     Returns
     -------
     ranking : DataFrame
-        The combined table; ``attrs`` has in addition ``spent``, and ``answers``: a
-        DataFrame of all answers of the models by rows, those from before too, with
-        which `add_labels` and ``rank_models(labelled=...)`` can go on.
+        The combined table; ``attrs`` has in addition ``spent``, and ``answers``, whose
+        ``frame`` is a DataFrame of all answers of the models by rows, those from before
+        too, with which `add_labels` and ``rank_models(labelled=...)`` can go on.
 
     Raises
     ------
@@ -357,7 +358,7 @@ def settle_ranking(
         if rows.answers:
             table = with_rows(ranking, rows.copy(), complete=False)
     table = table.copy()
-    table.attrs |= {"spent": spent, "answers": rows.frame()}
+    table.attrs |= {"spent": spent, "answers": FrameAttribute(rows.frame())}
     return table
 
 

@@ -35,7 +35,8 @@ SUFFIX = ".model"
 class Entry:
     """What a registry knows of one version of a model, beside its answers.
 
-    ``id`` stays through renaming, which counts ``revision``.
+    ``id`` stays through renaming, which counts ``revision``; ``drops`` tells that its
+    wrapper leaves out texts without an answer.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Entry:
     revision: int = 1
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     metadata: dict[str, Any] = field(default_factory=dict)
+    drops: bool = False
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Entry:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm
 
-from ._attribute import TableAttribute
+from .._utils._table_attribute import TableAttribute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +56,6 @@ class ScorePosterior(TableAttribute):
     mean: np.ndarray
     covariance: np.ndarray
     bounds: tuple[float, float] = (-np.inf, np.inf)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ScorePosterior:
-        return self  # tables copy their attrs all the time
 
     @property
     def deviation(self) -> np.ndarray:

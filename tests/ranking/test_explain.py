@@ -39,7 +39,7 @@ def test_contributions_add_up(ranking):
     gap = ranking.loc["all", "score"] - ranking.loc["few", "score"]
     assert found["contribution"].sum() == pytest.approx(gap)
     assert found.attrs["difference"] == pytest.approx(gap)
-    labels = found.attrs["labels"]
+    labels = found.attrs["labels"].frame
     assert labels["contribution"].sum() == pytest.approx(gap)
     assert labels["n_rows"].sum() == len(found) == 200
     assert (found["contribution"].abs().diff().dropna() <= 1e-12).all()
@@ -55,7 +55,7 @@ def test_contributions_add_up(ranking):
 
 def test_unlabelled_texts_that_showed_it(ranking):
     found = explain(ranking, "all", "few")
-    seen = found.attrs["unlabelled"]
+    seen = found.attrs["unlabelled"].frame
     differ = seen["answer_model"] != seen["answer_other"]
     assert (seen.loc[~differ, "contribution"] == 0).all()
     assert differ.head(50).all()
@@ -72,7 +72,7 @@ def test_one_model_against_all_others(ranking):
         ranking.loc["all", "score"] - rest
     )
     assert found.attrs["other"] == "the others"
-    assert list(found.attrs["unlabelled"].columns) == [
+    assert list(found.attrs["unlabelled"].frame.columns) == [
         "text",
         "answer_model",
         "contribution",

@@ -15,6 +15,7 @@ import pytest
 from fute_sklearn import (
     AnswerDrift,
     ModelRegistry,
+    MomentEmbedder,
     MTEWrapper,
     Task,
     TuPaTEEmbedder,
@@ -644,3 +645,82 @@ def test_threads(registry):
         one.join()
     assert errors == []
     assert len(registry) == 16
+
+
+class Shy:
+    """Right where it answers, and silent on every other text."""
+
+    classes_ = ["bad", "good"]
+
+    def predict(self, X):
+        return [
+            (None if i % 2 else ("good" if "fine" in x else "bad"))
+            for i, x in enumerate(X)
+        ]
+
+
+class Often:
+    classes_ = ["bad", "good"]
+
+    def predict(self, X):
+        return [
+            "good" if ("fine" in x) != (i % 5 == 0) else "bad" for i, x in enumerate(X)
+        ]
+
+
+@pytest.fixture
+def of_films():
+    words = ["fine", "dull"]
+    texts = [f"a {words[i % 2 ^ (i // 2 % 2)]} film {i}" for i in range(120)]
+    X = [f"the {words[i % 2]} food {i}" for i in range(40)]
+    return texts, X, ["good" if "fine" in x else "bad" for x in X]
+
+
+@pytest.mark.filterwarnings("ignore::fute_sklearn.exceptions.ModelLabelWarning")
+def test_abstentions_that_are_dropped_do_not_cost_a_place_among_the_best(
+    of_films, tmp_path
+):
+    texts, X, y = of_films
+    registry = ModelRegistry(tmp_path, texts, MomentEmbedder())
+    registry.add("shy", Shy())
+    registry.add("often", Often())
+    whole = registry.rank(X, y, abstentions="drop")
+    assert whole.index[0] == "shy"
+    assert registry.rank(X, y, abstentions="drop", top=1).index[0] == "shy"
+    assert list(registry.rank(X, y, top=1).index) == ["often"]
+
+
+@pytest.mark.filterwarnings("ignore::fute_sklearn.exceptions.ModelLabelWarning")
+def test_what_a_wrapper_leaves_out_is_left_out_of_rankings(of_films, tmp_path):
+    texts, X, y = of_films
+    models = {"shy": MTEWrapper(Shy(), abstentions="drop"), "often": Often()}
+    here = rank_models(models, X, y, texts=texts, embedder=MomentEmbedder())
+    registry = ModelRegistry(tmp_path, texts, MomentEmbedder())
+    for name, model in models.items():
+        registry.add(name, model)
+    there = registry.rank(X, y)
+    pd.testing.assert_series_equal(there["score"], here["score"], atol=1e-6)
+    assert registry.rank(X, y, top=1).index[0] == "shy"
+
+
+def test_answers_agree_by_the_names_of_labels(of_films, tmp_path):
+    texts, _, _ = of_films
+    registry = ModelRegistry(tmp_path, texts, MomentEmbedder())
+    registry.add_answers("numbers", [int("fine" in text) for text in texts])
+    registry.add_answers("strings", [str(int("fine" in text)) for text in texts])
+    found = registry.nearest("numbers")
+    assert found.loc["strings", "agreement"] == 1.0
+
+
+def test_folders_of_the_home_and_of_this_place_are_found(
+    of_films, tmp_path, monkeypatch
+):
+    texts, _, _ = of_films
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ModelRegistry("~/zoo", texts)
+    assert (tmp_path / "zoo" / "texts.jsonl").is_file()
+    monkeypatch.chdir(tmp_path)
+    registry = ModelRegistry("zoo")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert len(registry) == 0

@@ -134,7 +134,7 @@ def test_the_loop_stops_when_one_model_is_left(films):
     assert found.attrs["spent"] == asked
     one_left = len(found.attrs["posterior"].shortlist(0.99)) == 1
     assert one_left == (asked < 400)
-    answers = found.attrs["answers"]
+    answers = found.attrs["answers"].frame
     assert answers.notna().sum().sum() == asked
     again = add_labels(table, answers)
     pd.testing.assert_frame_equal(again, found)
@@ -157,7 +157,7 @@ def test_a_model_that_fails_is_not_asked_again(ranking, models):
     some = {**models, best: MTEWrapper(broken, fingerprint="broken")}
     with pytest.warns(ModelLabelWarning, match="is not asked again"):
         found = settle_ranking(ranking, some, 100, level=0.999)
-    answers = found.attrs["answers"].notna().sum()
+    answers = found.attrs["answers"].frame.notna().sum()
     assert answers[best] == 0
     # The others are asked all the same; what failed is charged, as it may be paid for.
     assert found.attrs["spent"] == answers.sum() + 8 == 100
@@ -171,7 +171,7 @@ def test_earlier_answers_are_kept(films, models):
     plain = rank_models(models, X, y, **options)
     before = rank_models(models, X, y, **options, n_labelled=10)
     found = settle_ranking(before, models, 24, n_rows=2, level=0.9999)
-    answers = found.attrs["answers"]
+    answers = found.attrs["answers"].frame
     assert (answers.notna().sum() >= 10).all()
     assert answers.notna().sum().sum() == 120 + found.attrs["spent"]
     pd.testing.assert_frame_equal(add_labels(plain, answers), found)
@@ -240,8 +240,8 @@ def test_models_that_give_probabilities(films):
     models = {"a": wrapper("a"), "b": Noisy(0.21, 3)}
     table = rank_models(models, X, y, texts=texts, embedder=MomentEmbedder())
     found = settle_ranking(table, models, 20, level=0.9999)
-    assert set(found.attrs["answers"]["a"].dropna()) <= {"good", "bad"}
-    add_labels(table, found.attrs["answers"])
+    assert set(found.attrs["answers"].frame["a"].dropna()) <= {"good", "bad"}
+    add_labels(table, found.attrs["answers"].frame)
 
 
 def test_models_that_cannot_be_asked_are_told_before_any_is(ranking, models):
@@ -297,7 +297,7 @@ def test_dear_models_are_left_out_of_a_small_budget(ranking):
 def test_the_others_are_asked_when_the_favourites_have_answered_all(ranking, models):
     found = settle_ranking(ranking, models, float("inf"), level=0.9999999)
     left = found.attrs["posterior"].shortlist(0.9999999)
-    answers = found.attrs["answers"].notna().sum()
+    answers = found.attrs["answers"].frame.notna().sum()
     n_rows = ranking.attrs["evidence"].scorer.task.n_samples
     assert len(left) == 1 or (answers[left] == n_rows).all()
 

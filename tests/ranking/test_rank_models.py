@@ -9,13 +9,16 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, make_scorer
 
 from fute_sklearn import (
+    LabelMatch,
     MomentEmbedder,
     MTEWrapper,
     StudentRanker,
     Task,
     TuPaTEEmbedder,
     add_labels,
+    explain,
     rank_models,
+    settle_ranking,
 )
 from fute_sklearn.exceptions import (
     LabelMismatchError,
@@ -369,6 +372,23 @@ def test_tables_are_written_and_read(more, zoo, texts, labels, tmp_path):
     assert again.attrs["posterior"].shortlist() == table.attrs["posterior"].shortlist()
     with pytest.raises(TypeError, match="without the attrs of a ranking"):
         add_labels(found, {})
+
+
+def test_tables_with_tables_in_them_are_joined_and_written(
+    zoo, texts, labels, tmp_path
+):
+    table = rank_models(zoo, texts, labels, texts=texts, quick=True)
+    settled = settle_ranking(table, zoo, 6, level=0.99999)
+    matched = table.copy()
+    matched.attrs["matches"] = {"fine": LabelMatch({"yes": "pos"}, 0.9, {"yes": 0.9})}
+    for found in (settled, explain(table, table.index[0]), matched):
+        both = pd.concat([found.head(1), found.tail(1)])
+        assert both.attrs == found.attrs
+        numbers = found.select_dtypes("number").columns
+        assert len(found.nlargest(1, numbers[0])) == 1
+        found.melt()
+        found.to_parquet(tmp_path / "table.parquet")
+        pickle.loads(pickle.dumps(found))
 
 
 def test_both_students_are_mixed_where_the_tuned_ones_are_forecast_in_time(pool):
