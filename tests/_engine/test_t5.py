@@ -1,5 +1,7 @@
 """The engine against stock transformers, peft and plain loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from fute_sklearn._engine import (
     _int8,
     _likelihood,
     _load,
+    _packed_weights,
     _packs,
     _tuning,
     encode_texts,
@@ -25,6 +28,7 @@ from fute_sklearn._engine import (
     tune_labels,
 )
 from fute_sklearn._engine._int8 import integer_weights
+from fute_sklearn._engine._packed_weights import can_pack
 from fute_sklearn._engine._t5_decoder import Targets, Tuned, decode, remember
 from fute_sklearn._engine._t5_encoder import encode, padded_attention
 from fute_sklearn._engine._t5_parts import IntegerOps, Ops
@@ -686,3 +690,27 @@ def test_absent_tuning_is_the_frozen_surrogate(texts):
     assert torch.equal(
         plain, decode(ops, surrogate.architecture, memory, chain(tokens), nothing)
     )
+
+
+def test_packed_weights_give_the_plain_products(texts, monkeypatch):
+    surrogate = replace(load_surrogate("fute-mini"), packed={})
+    if not can_pack(surrogate.weights):
+        pytest.skip("this processor's products are not packed")
+    with config_context(cache_dir=None):
+        found = encode_texts(surrogate, texts, states=False).pooled()
+        matrices = [name for name in surrogate.weights if name in surrogate.packed]
+        assert len(matrices) == 6 * surrogate.architecture.n_encoder_layers
+        monkeypatch.setattr(_packs, "can_pack", lambda weights: False)
+        plain = encode_texts(surrogate, texts, states=False).pooled()
+    np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-5)
+    assert not np.array_equal(found, plain)  # they are other products
+
+
+def test_products_are_packed_where_that_was_measured_only(monkeypatch):
+    weights = load_surrogate("fute-mini").weights
+    short = {name: weight.bfloat16() for name, weight in weights.items()}
+    assert not can_pack(short)
+    _packed_weights._works.cache_clear()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NO AVX")
+    assert not can_pack(weights)
+    _packed_weights._works.cache_clear()
