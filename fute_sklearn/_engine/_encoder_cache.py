@@ -28,6 +28,7 @@ from fute_sklearn._utils._cache_files import note_written
 from fute_sklearn._utils._store import (
     UNREADABLE,
     discard,
+    is_plain_file,
     read_file,
     usable_folder,
     warn_damaged,
@@ -64,7 +65,7 @@ class _Segment:
 
     def load(self) -> np.ndarray:
         """Return the rows of all texts."""
-        if self.data.stat().st_size != self.n_bytes:
+        if not is_plain_file(self.data) or self.data.stat().st_size != self.n_bytes:
             raise ValueError("its size differs")
         flat: np.ndarray
         if self.n_bytes > MAPPED_BYTES:

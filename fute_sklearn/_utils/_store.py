@@ -9,6 +9,7 @@ import os
 import stat
 import struct
 import tempfile
+import tokenize
 import uuid
 import warnings
 import zipfile
@@ -55,6 +56,8 @@ UNREADABLE = (
     LookupError,
     MemoryError,
     RuntimeError,  # RecursionError too
+    SyntaxError,  # of numpy's headers, as the next
+    tokenize.TokenError,
     TypeError,
     ValueError,
     struct.error,
@@ -67,10 +70,21 @@ def read_file(path: Path) -> bytes:
     """Read a file of a cache or registry; raise ValueError for a pipe or a device."""
     # Not blocking, as no one may ever write to a pipe.
     opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(opened, "rb") as file:
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
+    try:
+        mode = os.fstat(opened).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{path} is a folder")
+        if not stat.S_ISREG(mode):
             raise ValueError("it is no file")
-        return file.read()
+        with open(opened, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(opened)
+
+
+def is_plain_file(path: Path) -> bool:
+    """Return whether there is a file, and no pipe, device or folder."""
+    return stat.S_ISREG(path.stat().st_mode)
 
 
 def warn_damaged(path: Path, reason: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from scipy.stats import binomtest
@@ -119,5 +120,5 @@ def _name(label: Any) -> str | None:
 
 def check_tolerance(tolerance: Any) -> None:
     """Refuse what is no share of answers that may change."""
-    if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 1:
+    if not isinstance(tolerance, Real) or not 0 <= float(tolerance) < 1:
         raise ValueError(f"tolerance={tolerance!r}, expected 0 or more, below 1.")

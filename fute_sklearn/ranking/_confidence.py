@@ -276,8 +276,11 @@ def verdict(
     """
     if np.isnan(posterior.mean).all():
         return "no model has a score"
-    best = int(np.nanargmax(posterior.mean + rises))
-    gap = (posterior.mean + rises)[best] - majority
+    leads = posterior.mean + rises - majority
+    first = best = int(np.nanargmax(posterior.mean))
+    if leads[first] <= 0:  # as of one that is sure of what it says on every row
+        best = int(np.nanargmax(leads))
+    gap = leads[best]
     spread = (posterior.deviation if deviations is None else deviations)[best]
     sure = float(norm.cdf(gap / max(spread, 1e-12)))
     chosen = posterior.shortlist()
@@ -291,8 +294,7 @@ def verdict(
         )
     better = ""
     if not np.isnan(sure):
-        first = best == int(np.nanargmax(posterior.mean))
-        which = "the best" if first else repr(posterior.names[best])
+        which = "the best" if best == first else repr(posterior.names[best])
         better = f" ({which} beats the majority class with probability {sure:.2f})"
     if len(chosen) == 1:
         return f"take {chosen[0]!r}{better}"

@@ -218,8 +218,10 @@ def _affordable(
         chosen = [i for i in chosen if i != dearest]
     if cost[chosen].sum() <= budget * (1 + ROUNDING):
         return chosen
-    two = (pair for pair in combinations(order, 2) if cost[[*pair]].sum() <= budget)
-    return list(next(two, ()))
+    for pair in combinations(order, 2):
+        if cost[[*pair]].sum() <= budget * (1 + ROUNDING):
+            return [*pair]
+    return []
 
 
 def _pairs(

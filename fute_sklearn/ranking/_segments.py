@@ -15,6 +15,7 @@ import numpy as np
 from .._utils._store import (
     UNREADABLE,
     discard,
+    is_plain_file,
     read_file,
     usable_folder,
     warn_damaged,
@@ -68,6 +69,8 @@ class Segments:
             rows = [json.loads(line) for line in lines]
             array = None
             if header["crc"] is not None:
+                if not is_plain_file(path.with_suffix(".npy")):
+                    raise ValueError("its array is no file")
                 array = np.load(path.with_suffix(".npy"), mmap_mode="r")
                 if len(array) != len(rows) or _crc(array) != header["crc"]:
                     raise ValueError("its array is another")

@@ -103,7 +103,7 @@ def test_a_file_of_other_tables_is_put_aside(command, tmp_path):
     again.close()
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "pipe beside"])
 def test_what_is_no_file_of_its_own_is_put_aside(kind, tmp_path):
     folder, other = tmp_path / "cache", tmp_path / "other"
     folder.mkdir()
@@ -111,8 +111,9 @@ def test_what_is_no_file_of_its_own_is_put_aside(kind, tmp_path):
         with sqlite3.connect(other) as file:
             file.execute("CREATE TABLE precious (x)")
         file.close()
-    if kind == "pipe":
-        os.mkfifo(folder / "answers.sqlite")
+    if kind.startswith("pipe"):
+        beside = "-journal" if kind == "pipe beside" else ""
+        os.mkfifo(folder / f"answers.sqlite{beside}")
     else:
         (folder / "answers.sqlite").symlink_to(other)
     before = other.read_bytes() if kind == "link" else None

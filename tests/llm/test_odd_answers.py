@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fute_sklearn import PromptedLLM, config_context
-from fute_sklearn.exceptions import ModelLabelWarning
+from fute_sklearn.exceptions import LanguageModelServerError, ModelLabelWarning
+from fute_sklearn.llm.clients._named_labels import named_label
 from tests.llm.openai_server import (
     chat_choice,
     chat_server,
@@ -32,6 +33,62 @@ def test_rows_are_counted_not_their_requests(client_of, model):
             with pytest.warns(ModelLabelWarning, match="1 of 4 rows"):
                 found = llm.predict(rows)
         assert [one is None for one in found] == [True, False, False, False]
+
+
+def test_half_a_character_is_no_crash(client_of):
+    def one(text, body):
+        return [chat_choice("good", [("good", -0.1), ("\ud83d", -3.0)])]
+
+    client = client_of(chat_server(one), interface="chat")
+    assert list(PromptedLLM(client, TEMPLATE, LABELS).predict(["film"])) == ["good"]
+
+
+def test_an_empty_list_of_bytes_tells_nothing(client_of):
+    def one(text, body):
+        choice = chat_choice("good", [("good", -0.1), ("bad", -3.0)])
+        for part in choice["logprobs"]["content"]:
+            part["bytes"] = []
+        return [choice]
+
+    client = client_of(chat_server(one), interface="chat")
+    assert list(PromptedLLM(client, TEMPLATE, LABELS).predict(["film"])) == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("positive, 0.95", 1),
+        ("positive,0.95", 1),
+        ("positive.1", 1),
+        ("1.positive", 1),
+        ("it is negative.", 0),
+        ("ne\u0301gative", None),
+    ],
+)
+def test_labels_that_are_words_are_named_beside_numbers(said, label):
+    if label is None:
+        with pytest.raises(LanguageModelServerError, match="names 0"):
+            named_label(said, ["negative", "positive"])
+    else:
+        assert named_label(said, ["negative", "positive"]) == label
+
+
+@pytest.mark.parametrize(
+    ("said", "labels", "found"),
+    [
+        ("1.5 stars", ["1", "2"], None),
+        ("it has 2.5", ["5", "2"], None),
+        ("1. It is bad", ["1", "2"], 0),
+        ("rated 2, out of 5", ["1", "2"], 1),
+        ("e\u0301", ["e", "\u00e9"], 1),
+    ],
+)
+def test_labels_that_are_numbers_are_no_parts_of_others(said, labels, found):
+    if found is None:
+        with pytest.raises(LanguageModelServerError, match="names 0"):
+            named_label(said, labels)
+    else:
+        assert named_label(said, labels) == found
 
 
 @pytest.mark.parametrize("wrong", [None, 5, ["a"]])
@@ -88,7 +145,13 @@ def parts_of_characters(answer, body):
 
 
 @pytest.mark.parametrize(
-    "context", ["the \U0001f3ac film it was", "\U0001f3ac it was", "film \U0001f3ac"]
+    "context",
+    [
+        "the \U0001f3ac film it was",
+        "\U0001f3ac it was",
+        "film \U0001f3ac",
+        "the \U0001f3ac film : \U0001f3ac it was",
+    ],
 )
 def test_echoes_of_parts_of_characters_are_scored_right(context, client_of, model):
     server = model_server(model)
@@ -100,5 +163,6 @@ def test_echoes_of_parts_of_characters_are_scored_right(context, client_of, mode
     values, count = client.score_text([context + " good"])[0]
     true, tokens = model.score_text([context + " good"])[0]
     if not context.startswith("\U0001f3ac"):  # whose first token has no value
-        assert values == pytest.approx(true - 4.0, abs=1e-4)
-        assert count == tokens + 2
+        parts = 2 * context.count("\U0001f3ac")
+        assert values == pytest.approx(true - 2.0 * parts, abs=1e-4)
+        assert count == tokens + parts

@@ -71,6 +71,33 @@ def test_other_servers_get_no_header_for_openai(client_of, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "proxy", ["http://user:pw@host:port", "ftp://host", "socks9://h"]
+)
+def test_proxies_that_cannot_be_used_are_told(proxy, client_of, monkeypatch):
+    client = client_of(chat_server(named), interface="text")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises(LanguageModelServerError, match="check the proxies") as caught:
+        client.choose(["fine"], [OPTIONS])
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "elsewhere"),
+    [
+        (None, False),
+        ("https://api.openai.com/v1", False),
+        ("http://localhost:8000/v1", True),
+    ],
+)
+def test_openai_is_known_by_its_address(address, elsewhere, monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    client = OpenAIClient("tiny", base_url=address)
+    assert client._connection._is_elsewhere() == elsewhere
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "http://[::1/v1",

@@ -81,7 +81,7 @@ class AnswerStore:
         if usable_folder(self._path.parent) is None:
             raise FileNotFoundError(f"{self._path.parent} was removed")
         self._inode = _inode(self._path)
-        if _is_strange(self._path):
+        if any(map(_is_strange, _with_extras(self._path))):
             raise _ForeignFile("it is no file of its own")
         file = sqlite3.connect(
             self._path, timeout=BUSY_SECONDS, check_same_thread=False
@@ -160,10 +160,10 @@ class AnswerStore:
                 if _inode(self._path) != self._inode:
                     return True
                 aside = self._path.with_name(f"answers-{uuid.uuid4().hex[:8]}.damaged")
-                for extra in ("-wal", "-shm", ""):
-                    beside = self._path.with_name(self._path.name + extra)
+                pairs = zip(_with_extras(self._path), _with_extras(aside), strict=True)
+                for beside, there in pairs:
                     if os.path.lexists(beside):
-                        os.replace(beside, aside.with_name(aside.name + extra))
+                        os.replace(beside, there)
                 count = self._rescue(aside)
         except (OSError, LockTimeout):
             return False
@@ -178,7 +178,7 @@ class AnswerStore:
 
     def _rescue(self, aside: Path) -> int:
         """Copy the answers that can be read from a damaged file; count them."""
-        if _is_strange(aside):
+        if any(map(_is_strange, _with_extras(aside))):
             return 0
         count = 0
         with suppress(sqlite3.Error, OSError):
@@ -280,6 +280,12 @@ class AnswerStore:
 
 class _ForeignFile(sqlite3.DatabaseError):
     """A file that this package did not write."""
+
+
+def _with_extras(path: Path) -> list[Path]:
+    """Return the files that SQLite keeps beside a file, and that one last."""
+    extras = ("-wal", "-shm", "-journal", "")
+    return [path.with_name(path.name + extra) for extra in extras]
 
 
 def _is_strange(path: Path) -> bool:

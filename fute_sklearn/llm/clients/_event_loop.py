@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
 from concurrent.futures import wait
 from typing import Any, TypeVar
@@ -66,15 +67,28 @@ class ForkedLock:
     """A lock that is free in a forked process, whose other threads are gone."""
 
     def __init__(self) -> None:
-        self._of = os.getpid(), threading.Lock()
+        self._renew()
+        _LOCKS.add(self)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        if self._of[0] != os.getpid():
-            self._of = os.getpid(), threading.Lock()
-        self._of[1].acquire()
+        self._lock.acquire()
 
     def __exit__(self, *error: object) -> None:
-        self._of[1].release()
+        self._lock.release()
+
+
+_LOCKS: weakref.WeakSet[ForkedLock] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for lock in list(_LOCKS):
+        lock._renew()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 LOOP = EventLoop()

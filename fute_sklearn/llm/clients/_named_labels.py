@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...exceptions import LanguageModelServerError
-from ._server_answers import PART, fault, joined
+from ._server_answers import PART, fault, text_of
 
-END = r"(?!\w|[.,]\d)"  # of a label; 1 is not named by 1.5
 DECORATION = r"[\"'*(\[#`\- ]"  # before an answer, unless the label starts with it
 
 
@@ -89,10 +88,17 @@ def _written_label(path: list[list[Any]], plain: list[str]) -> tuple[str, float]
     total, found = 0.0, None
     for i, (token, value) in enumerate(path):
         total += value
-        said = _plain(joined(path[: i + 1]))
+        said = _plain(text_of(path[: i + 1]))
         if i and token.strip() and said in plain:
             found = said, math.exp(total)
     return found
+
+
+def _word(label: str) -> str:
+    """Return a pattern of a label as a word of its own; 1 is none in 1.5."""
+    before = r"(?<!\d[.,])" if label[:1].isdigit() else ""
+    after = r"(?![.,]\d)" if label[-1:].isdigit() else ""
+    return rf"(?<!\w){before}{re.escape(label)}{after}(?!\w)"
 
 
 def named_label(text: str, strings: Sequence[str]) -> int:
@@ -100,15 +106,13 @@ def named_label(text: str, strings: Sequence[str]) -> int:
 
     Raises LanguageModelServerError if the text contains none or several of them.
     """
-    words = [re.escape(_plain(string)) for string in strings]
+    words = [_word(_plain(string)) for string in strings]
     plain = _plain(text)
-    longest = sorted(range(len(words)), key=lambda i: -len(words[i]))
+    longest = sorted(range(len(words)), key=lambda i: -len(_plain(strings[i])))
     for i in longest:
-        if re.match(rf"{DECORATION}*?{words[i]}{END}", plain):
+        if re.match(rf"{DECORATION}*?{words[i]}", plain):
             return i
-    inside = re.findall(
-        "|".join(rf"(?<!\w)(?<!\d[.,]){words[i]}{END}" for i in longest), plain
-    )
+    inside = re.findall("|".join(words[i] for i in longest), plain)
     named = {_plain(string): i for i, string in enumerate(strings)}
     found = {named[word] for word in inside}
     if len(found) != 1:

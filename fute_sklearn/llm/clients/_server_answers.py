@@ -19,6 +19,7 @@ from ...exceptions import LanguageModelServerError
 PLACEHOLDER = -9998.0  # below it: -9999, which some servers return for unknown values
 ROUNDING = 1e-3
 PART = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is told
+LONE = re.compile("[\ud800-\udfff]")  # half of one, by servers that count in two bytes
 LEAD = 3  # tokens before an answer, by which it is told from the same text elsewhere
 OTHERS = "Remedy: interface='completions' or 'text', or another word for the label."
 # What may follow a model's name: a date, a number of three digits, a commit, a file's.
@@ -158,7 +159,7 @@ def _aligned(tokens: Sequence[str], text: str, whole: str) -> list[float]:
         end -= len(token)
         behind.append(end)
     parts = tokens[len(ahead) : len(tokens) - len(behind)]
-    sound = parts and all(PART in token for token in parts)
+    sound = parts and PART in parts[0] and PART in parts[-1]
     if PART in whole or not sound or not place < end <= len(whole):
         raise fault("no echo", "the echoed tokens are not those of the prompt.")
     later = [place + 0.5] * (len(parts) - 1)
@@ -441,12 +442,13 @@ def _told(token: Any) -> str:
     text = token.token
     if not isinstance(text, str):
         raise fault("malformed answer", f"a token's text is {text!r:.40}.")
-    if not isinstance(told, list) or PART not in text and text.encode() == bytes(told):
+    text = LONE.sub(PART, text)
+    if not told or not isinstance(told, list):
         return text
     return bytes(told).decode(errors="surrogateescape")
 
 
-def joined(path: Sequence[Sequence[Any]]) -> str:
+def text_of(path: Sequence[Sequence[Any]]) -> str:
     """Return the text of tokens, of which some may be parts of characters."""
     whole = "".join(token for token, _ in path)
     return whole.encode(errors="surrogateescape").decode(errors="replace")
@@ -464,9 +466,9 @@ def first_tokens(choices: Sequence[Any]) -> dict[str, Any]:
         )
     path = [[_told(token), token.logprob] for token in found.content]
     # Some servers tell the token that ends the text, by its name or as an empty one.
-    if joined(path[:-1]).strip() == text.strip():
+    if text_of(path[:-1]).strip() == text.strip():
         path = path[:-1]
-    if joined(path).strip() != text.strip():
+    if text_of(path).strip() != text.strip():
         raise fault("ragged logprobs", "the answer's tokens are not its text.")
     top = [[_told(token), token.logprob] for token in found.content[0].top_logprobs]
     known = [pair for pair in top if pair[1] is None or not pair[1] < PLACEHOLDER]

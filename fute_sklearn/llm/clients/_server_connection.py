@@ -79,7 +79,7 @@ class ServerConnection:
         openai = import_optional_dependency(
             "openai", "llm", "servers are reached through"
         )
-        from ._bounded_http import BoundedClient
+        from ._bounded_http import BoundedClient, httpx
 
         try:
             made = openai.AsyncOpenAI(
@@ -87,13 +87,14 @@ class ServerConnection:
                 base_url=self.base_url,
                 max_retries=self.max_retries,
                 http_client=BoundedClient(
-                    self.timeout,
-                    self.n_concurrent,
-                    self._key,
-                    self.base_url is not None,
+                    self.timeout, self.n_concurrent, self._key, self._is_elsewhere()
                 ),
             )
-        except (ImportError, ValueError) as error:  # of a proxy that cannot be used
+        except (
+            ImportError,
+            ValueError,
+            httpx.InvalidURL,
+        ) as error:  # of a proxy that cannot be used
             raise LanguageModelServerError(
                 f"no connection can be made: {self._masked(str(error)):.200}. Remedy: "
                 "check the proxies in the environment (HTTP_PROXY, ALL_PROXY, ...); "
