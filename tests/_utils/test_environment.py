@@ -19,6 +19,7 @@ from fute_sklearn import (
 from fute_sklearn._utils import _config, _store
 from fute_sklearn.exceptions import CacheUnavailableWarning
 from fute_sklearn.llm.clients._answer_store import AnswerStore
+from fute_sklearn.models import _kept_answers
 from fute_sklearn.testing import TINY_SURROGATE
 from tests.forked import run_forked
 
@@ -138,14 +139,11 @@ def test_files_that_cannot_be_read_later_are_computed_again(tmp_path, monkeypatc
     texts = ["a", "bb"]
     with config_context(cache_dir=tmp_path):
         first = MTEWrapper(Rule()).label(texts)
-        whole = Path.read_bytes
 
         def refuse(path):
-            if path.suffix == ".answers":
-                raise PermissionError(13, "Permission denied")
-            return whole(path)
+            raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr(_kept_answers, "read_file", refuse)
         with pytest.warns(CacheUnavailableWarning):
             assert MTEWrapper(Rule()).label(texts) == first
 
