@@ -34,9 +34,9 @@ class TextEmbedder(SurrogateEmbedder):
         ``"auto"`` takes CUDA, then MPS, then the CPU.
     dtype : {"float32", "bfloat16", "int8"}, default="float32"
         Precision of the surrogate.
-        ``"int8"``, on CPUs only, rounds the products of the encoder's pass: three times
-        as fast where the CPU multiplies 8-bit integers, and rankings hardly change
-        (see :ref:`precision`).  Every type is a space of its own.
+        ``"int8"``, on CPUs only, rounds the products of the encoder's pass: up
+        to three times as fast where the CPU multiplies 8-bit integers, and rankings
+        hardly change (see :ref:`precision`).  Every type is a space of its own.
 
     Attributes
     ----------

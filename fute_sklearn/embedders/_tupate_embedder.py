@@ -113,9 +113,9 @@ class TuPaTEEmbedder(SurrogateEmbedder):
         CPU-only machine.
     dtype : {"float32", "bfloat16", "int8"}, default="float32"
         Precision of the frozen weights.
-        ``"int8"``, on CPUs only, rounds the products of the encoder's pass: three times
-        as fast where the CPU multiplies 8-bit integers, and rankings hardly change
-        (see :ref:`precision`).  Every type is a space of its own.
+        ``"int8"``, on CPUs only, rounds the products of the encoder's pass: up
+        to three times as fast where the CPU multiplies 8-bit integers, and rankings
+        hardly change (see :ref:`precision`).  Every type is a space of its own.
     random_state : int, RandomState instance or None, default=0
         Seeds the initial value and the order of the texts.  In parameter
         space, embeddings of different seeds cannot be compared, so the default is
