@@ -22,7 +22,7 @@ PART = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is told
 LONE = re.compile("[\ud800-\udfff]")  # half of one, by servers that count in two bytes
 LEAD = 3  # tokens before an answer, by which it is told from the same text elsewhere
 OTHERS = "Remedy: interface='completions' or 'text', or another word for the label."
-# What may follow a model's name: a date, a number of three digits, a commit, a file's.
+# What may follow a model's name: a date or number of a revision, a commit, a suffix.
 REVISION = re.compile(
     r"(-\d{4}-\d{2}-\d{2}|-\d{8}|-\d{6}|-\d{3,4}|@[\w.+-]+|[-:]latest|\.gguf)$"
 )
