@@ -30,7 +30,7 @@ class Query:
     """
 
     client: Any
-    contexts: list[str]
+    contexts: Sequence[str]
     strings: list[list[str]]
     faults: dict[int, Exception]
 

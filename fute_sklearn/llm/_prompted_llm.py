@@ -28,6 +28,7 @@ from ._label_scores import (
     require,
 )
 from ._prompt_text import fields_of, rows_of, strings_of
+from .clients._filled_prompt import FilledPrompt
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 REASONING_TOKENS = 128
@@ -244,15 +245,19 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         TypeError, ValueError
             If X is not a sequence of texts or records with the template's fields.
         """
-        return self._asked(X)
+        return list(self._asked(X))
 
-    def _asked(self, X: Any) -> list[str]:
+    def _asked(self, X: Any) -> list[FilledPrompt]:
         """Return the filled templates, with the chain-of-thought instruction if any."""
         # A trailing space of the text would double the one before the label.
         filled = [
             self.template.format(**values).rstrip(" \t") for values in self._rows(X)
         ]
-        return [f"{text} {self.cot}" for text in filled] if self.cot else filled
+        name = text_key(self.template, self.cot or "")
+        return [
+            FilledPrompt(f"{text} {self.cot}" if self.cot else text, name)
+            for text in filled
+        ]
 
     def query(self, X: Any) -> Query:
         """Prepare the client's input for some texts; generate reasoning if ``cot``.
@@ -279,10 +284,12 @@ class PromptedLLM(ClassifierMixin, BaseEstimator):
         if self.cot is None:
             return Query(self.client, contexts, strings, {})
         require(self.client, "generate")
-        asked = [f"{context}\n" for context in contexts]
+        asked = [FilledPrompt(f"{one}\n", one.prompt) for one in contexts]
         reasons, faults = ask(self.client.generate, asked, self.max_reasoning_tokens)
         contexts = [
-            f"{question}{(reason or '').strip()}\nAnswer:"
+            FilledPrompt(
+                f"{question}{(reason or '').strip()}\nAnswer:", question.prompt
+            )
             for question, reason in zip(asked, reasons, strict=True)
         ]
         return Query(self.client, contexts, strings, faults)

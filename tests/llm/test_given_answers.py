@@ -275,7 +275,7 @@ def test_a_label_that_is_never_scored_stops_the_job(of, served):
     with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
         client.score(texts, rows)
     assert client.n_requests_ - before == 16
-    # Once each label was scored, such faults are those of single rows.
+    # Where a row of the job is answered, such faults may be those of single rows.
     client.server.spoil = None
     client.score(texts[-1:], [[" good", " bad"]])
     if of == "labels":
@@ -285,5 +285,5 @@ def test_a_label_that_is_never_scored_stops_the_job(of, served):
             else answer
         )
         with pytest.raises(RowsFailedError) as found:
-            client.score(texts, rows)
-        assert len(found.value.rows) == 39
+            client.score(texts[10:], rows[10:])
+        assert len(found.value.rows) == 29

@@ -511,6 +511,95 @@ def test_rows_that_are_refused_stop_a_job_only_if_no_other_was_answered(server):
     assert len(server.asked) == 31
 
 
+OTHER = "Film: {text} Is it good or bad? It is"
+
+
+@pytest.mark.parametrize("interface", ["completions", "chat", "text", "samples"])
+def test_what_a_client_has_answered_to_one_prompt_tells_nothing_of_another(
+    interface, server, chat
+):
+    used = server if interface == "completions" else chat(said)
+    client = proved(used, interface=interface, n_concurrent=1)
+    PromptedLLM(client, TEMPLATE, LABELS).predict(TEXTS)
+    sent = len(used.asked)
+    used.spoil = lambda *_: (400, "application/json", {"error": "too odd"})
+    other = PromptedLLM(client, OTHER, LABELS, on_error="missing")
+    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+        other.predict([f"film {i}" for i in range(100)])
+    assert len(used.asked) - sent <= 8 * 10  # of ten samples each
+
+
+def test_prompts_of_one_call_are_told_apart(server):
+    client = proved(server, interface="completions", n_concurrent=1)
+    server.spoil = lambda answer, body: (
+        withheld(answer, body) if "Film:" in body["prompt"][0] else answer
+    )
+    prompts = [
+        PromptedLLM(client, one, LABELS, on_error="missing")
+        for one in (TEMPLATE, OTHER)
+    ]
+    texts = [f"film {i}" for i in range(40)]
+    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+        PromptSelector(prompts, "global_entropy").fit(texts)
+    assert len(server.asked) == 40 + 8
+
+
+def test_a_prompt_that_worked_may_fail_for_more_rows_of_a_later_job(server):
+    client = proved(server, interface="completions", n_concurrent=1)
+    llm = PromptedLLM(client, TEMPLATE, LABELS, on_error="missing")
+    llm.predict(TEXTS)
+    server.spoil = withheld
+    with pytest.warns(ModelLabelWarning, match="31 of 31"):
+        llm.predict([f"bad film {i}" for i in range(31)])
+    with pytest.raises(LanguageModelServerError, match="first 32 rows failed alike"):
+        llm.predict([f"worse film {i}" for i in range(100)])
+    assert len(server.asked) == len(TEXTS) + 31 + 32
+
+
+def test_a_kept_answer_does_not_have_all_other_rows_sent(server):
+    client = proved(server, interface="completions", n_concurrent=1)
+    texts = [f"film {i}" for i in range(100)]
+    PromptedLLM(client, TEMPLATE, LABELS).predict(texts[:1])
+    later = PromptedLLM(
+        client_of(server, interface="completions", n_concurrent=1), TEMPLATE, LABELS
+    )
+    server.spoil = withheld
+    with pytest.raises(LanguageModelServerError, match="first 32 rows failed alike"):
+        later.predict(texts)
+    assert len(server.asked) == 1 + 32
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_reasons_and_whole_texts_of_another_prompt_stop_too(written, server):
+    client = proved(server, interface="completions", n_concurrent=1)
+    texts = [f"film {i}" for i in range(100)]
+
+    def ask(template):
+        if written:
+            llm = PromptedLLM(client, template, LABELS, cot="Why?", on_error="missing")
+            llm.predict(texts)
+        else:
+            llm = PromptedLLM(client, template, LABELS)
+            PromptSelector([llm], "spell").fit(texts)
+
+    ask(TEMPLATE)
+    sent = len(server.asked)
+    server.spoil = lambda *_: (422, "application/json", {"error": "too odd"})
+    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+        ask(OTHER)
+    assert len(server.asked) == sent + 8
+
+
+def test_calls_without_a_prompt_are_jobs_of_their_own(server):
+    client = proved(server, interface="completions", n_concurrent=1)
+    options = [[" good", " bad"]] * 100
+    client.score([f"A film {i}" for i in range(100)], options)
+    server.spoil = withheld
+    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+        client.score([f"Some film {i}" for i in range(100)], options)
+    assert len(server.asked) == 108
+
+
 @pytest.mark.parametrize("status", [400, 422])
 def test_requests_that_are_refused_alike_are_not_all_sent(status, server):
     client = proved(server, interface="completions", n_concurrent=4)

@@ -181,7 +181,8 @@ default="auto"
         By methods that the interface does not support.
     LanguageModelServerError
         By methods, if the server cannot be reached, offers none of the interfaces, its
-        answers are invalid, or the first eight rows fail alike, so that no more of them
+        answers are invalid, or the first eight rows of a prompt fail alike (the first
+        32 where others of the prompt were answered before), so that no more of them
         are sent.
     RowsFailedError
         By methods, if some rows got no answer; the answers to the others are cached.

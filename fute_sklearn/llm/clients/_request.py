@@ -16,10 +16,11 @@ class Request:
     ``check`` raises LanguageModelServerError for an answer that tells nothing; such an
     answer is kept, but a job whose first answers all are of this kind is stopped.
     ``family`` is the same for requests of which one sound answer shows that the others
-    can be answered; ``row`` is the row that it is for, and ``part`` its place among
-    those of the row, if each scores a label of its own.  ``once`` requests are not
-    repeated after a fault of the server.  ``read`` takes the choices of an answer, or
-    the ``whole`` of it.
+    can be answered; later calls know of it if they are of a ``prompt`` with a name.
+    ``row`` is the row that a request is for, and ``part`` its place among those of the
+    row, if each scores a label of its own.  ``once`` requests are not repeated after a
+    fault of the server.  ``read`` takes the choices of an answer, or the ``whole`` of
+    it.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Request:
     read: Callable[[Any], Any]
     check: Callable[[Any], None] | None = None
     family: str = ""
+    prompt: str = ""
     part: int = 0
     row: int = 0
     once: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ._server_connection import Send, ServerConnection
 
 FAULTS_IN_A_ROW = 8
+FAULTS_AFTER_ANSWERS = 32  # the same where another call had answers to the same prompt
 WAIT_SECONDS = 0.2  # between two looks for an answer that another process asked for
 # Faults of answers that came whole, so that they were paid for: they are kept.
 PAID = {
@@ -43,25 +45,34 @@ OF_ROWS = PAID | {
 class _Job:
     """What happened so far to the requests of one call.
 
-    ``answered`` are the families of which a request was answered, now or before;
-    ``kinds`` are the faults of the rows since the last answer, ``of_parts`` the same
-    for the requests of each place in a row.
+    ``known`` are the families of which a request was answered in any call, and of
+    which a later one shall know; ``before`` those answered before this call,
+    ``answered`` those answered by it.  ``kinds`` are the faults of the rows since the
+    last answer, ``of_parts`` the same for the requests of each prompt
+    and place in a row.
     """
 
-    answered: set[str]
+    known: set[str]
+    before: set[str] = field(init=False)
+    answered: set[str] = field(default_factory=set)
     answers: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
     kinds: dict[int, str] = field(default_factory=dict)
-    of_parts: dict[int, dict[int, str]] = field(
+    of_parts: dict[tuple[str, int], dict[int, str]] = field(
         default_factory=lambda: defaultdict(dict)
     )
     fatal: Exception | None = None
 
+    def __post_init__(self) -> None:
+        self.before = set(self.known)
+
     def note(self, request: Request, error: Exception | None) -> None:
         """Record a fault, or an answer; decide whether to stop."""
-        alike = self.of_parts[request.part]
+        alike = self.of_parts[request.prompt, request.part]
         if error is None:
             self.answered.add(request.family)
+            if request.prompt:
+                self.known.add(request.family)
             self.kinds.clear()
             alike.clear()
             return
@@ -70,11 +81,7 @@ class _Job:
         self.kinds[request.row] = alike[request.row] = kind
         if getattr(error, "fatal", True):
             self.fatal = self.fatal or error
-        elif (
-            request.family not in self.answered
-            and len(alike) >= FAULTS_IN_A_ROW
-            and len(set(alike.values())) == 1
-        ):
+        elif len(set(alike.values())) == 1 and len(alike) >= self._most(request):
             self.fatal = self.fatal or LanguageModelServerError(
                 f"the first {len(alike)} rows failed alike, so the others are not "
                 f"sent: {error}",
@@ -83,6 +90,13 @@ class _Job:
             )
         elif sum(one not in OF_ROWS for one in self.kinds.values()) >= FAULTS_IN_A_ROW:
             self.fatal = self.fatal or error
+
+    def _most(self, request: Request) -> float:
+        """Return how many first rows that fail alike stop the job."""
+        if request.family in self.answered:
+            return math.inf
+        known = request.family in self.before
+        return FAULTS_AFTER_ANSWERS if known else FAULTS_IN_A_ROW
 
 
 class RequestQueue:
@@ -185,7 +199,7 @@ class RequestQueue:
             else:
                 job.answers[request.key] = answer
                 if request.looked_at(answer) is None:
-                    job.answered.add(request.family)
+                    job.before.add(request.family)
         return todo
 
     async def _sent(self, requests: Sequence[Request], job: _Job) -> None:

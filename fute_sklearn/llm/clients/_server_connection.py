@@ -50,7 +50,7 @@ class ServerConnection:
     budgets: Callable[[], dict[str, int | None]]
     n_requests: int = 0
     n_tokens: int = 0
-    answered: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)  # families, as in `Request`
     _key: str | None = None
     _lock: ForkedLock = field(default_factory=ForkedLock)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..._utils._store import text_key
 from . import _server_answers as answers
+from ._filled_prompt import prompt_of
 from ._label_requests import (
     Offer,
     chosen_request,
@@ -108,19 +109,19 @@ class RequestMaker:
             found = [self._said(offer, *pair) for pair in pairs]
         return [
             [
-                self._placed(offer, request, place, options)
+                self._placed(offer, request, place, context, options)
                 for place, request in enumerate(row)
             ]
-            for row, (_, options) in zip(found, pairs, strict=True)
+            for row, (context, options) in zip(found, pairs, strict=True)
         ]
 
     @staticmethod
     def _placed(
-        offer: Offer, request: Request, place: int, options: Sequence[str]
+        offer: Offer, request: Request, place: int, context: str, options: Sequence[str]
     ) -> Request:
         """Say which other requests can be answered if this one is."""
         part = 0 if offer.way == "samples" else place  # samples are all alike
-        return replace(request, family=json.dumps([part, *options]), part=part)
+        return replace(_of_prompt(request, context, part, *options), part=part)
 
     def _label(
         self,
@@ -201,21 +202,31 @@ class RequestMaker:
     ) -> list[Request]:
         """Return the requests for texts that the model writes after prompts."""
         if offer.interface in ("completions", "continued"):
-            return [self.continued(prompt, max_tokens) for prompt in prompts]
-        return [self.chat(p, answers.said_texts, max_tokens) for p in prompts]
+            found = [self.continued(prompt, max_tokens) for prompt in prompts]
+        else:
+            found = [self.chat(p, answers.said_texts, max_tokens) for p in prompts]
+        return [
+            _of_prompt(request, prompt, "written", max_tokens)
+            for request, prompt in zip(found, prompts, strict=True)
+        ]
 
     def texts(self, offer: Offer, texts: Sequence[str]) -> list[Request]:
         """Return the requests that score whole texts."""
         return [
-            self.request(
-                "completions",
-                {
-                    "prompt": [text] if offer.lists else text,
-                    "max_tokens": 1,
-                    "echo": True,
-                    "logprobs": 1,
-                },
-                partial(answers.text_score, text=text),
-            )
-            for text in texts
+            _of_prompt(self._text(offer, text), text, "whole text") for text in texts
         ]
+
+    def _text(self, offer: Offer, text: str) -> Request:
+        body = {
+            "prompt": [text] if offer.lists else text,
+            "max_tokens": 1,
+            "echo": True,
+            "logprobs": 1,
+        }
+        return self.request("completions", body, partial(answers.text_score, text=text))
+
+
+def _of_prompt(request: Request, context: str, *family: str | int) -> Request:
+    """Return a request with the prompt and the family that it belongs to."""
+    prompt = prompt_of(context)
+    return replace(request, family=json.dumps([prompt, *family]), prompt=prompt)
