@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ROUNDING = 1e-6  # scores that differ by less are the same
 NO_INDEX = (
     "the index of ranking holds none of its models; expected the table as rank_models "
     "returned it, rows in any order."
@@ -150,5 +151,8 @@ def tell(
     attrs["posterior"] = posterior
     attrs["shortlist"] = posterior.shortlist()
     attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
-    leads = evidence.lead_deviations(posterior)
-    attrs["verdict"] = verdict(posterior, attrs["majority_score"], rises, leads)
+    over, than = "majority_score", "the majority class"
+    if attrs["prior_score"] > attrs["majority_score"] + ROUNDING:  # losses, macro F1
+        over, than = "prior_score", "guesses by the classes' shares"
+    leads = evidence.lead_deviations(posterior, over)
+    attrs["verdict"] = verdict(posterior, attrs[over], rises, leads, than)

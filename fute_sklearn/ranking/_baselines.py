@@ -37,14 +37,20 @@ def prior_distance(task: Task, target: Task) -> float:
     return sum(abs(shares[0].get(n, 0) - shares[1].get(n, 0)) for n in names) / 2
 
 
-def majority_answers(scorer: TargetScorer) -> Predictions:
-    """Predict the most common class, the first of several, for every row."""
+def ignorant_answers(scorer: TargetScorer) -> dict[str, Predictions]:
+    """Predict the same for every row, by the attribute that tells the score of it.
+
+    That is the most common class, the first of several, or the classes' shares.
+    """
     targets = scorer.task.targets
     shares = targets.proba.mean(0)
     chosen = np.arange(len(shares)) == shares.argmax()
-    proba = np.where(chosen, 1.0, LEAST_PROBABILITY)
-    rows = np.tile(np.log(proba / proba.sum()), (len(targets), 1))
-    return Predictions("label", targets.names, rows)
+    out = {}
+    for name, proba in (("majority_score", chosen), ("prior_score", shares)):
+        proba = np.clip(proba, LEAST_PROBABILITY, None)
+        rows = np.tile(np.log(proba / proba.sum()), (len(targets), 1))
+        out[name] = Predictions("label", targets.names, rows)
+    return out
 
 
 def ignorant_scores(scorer: TargetScorer) -> dict[str, float]:
@@ -57,15 +63,10 @@ def ignorant_scores(scorer: TargetScorer) -> dict[str, float]:
         of predicting classes with their shares as probabilities; NaN if the scorer
         fails.
     """
-    targets = scorer.task.targets
-    shares = targets.proba.mean(0)
-    constant = np.where(shares == shares.max(), 1.0, LEAST_PROBABILITY)
     out = {}
-    for name, proba in (("majority_score", constant), ("prior_score", shares)):
-        proba = np.clip(proba, LEAST_PROBABILITY, None)
-        rows = np.tile(np.log(proba / proba.sum()), (len(targets), 1))
+    for name, answers in ignorant_answers(scorer).items():
         try:
-            out[name] = scorer.score(Predictions("label", targets.names, rows))
+            out[name] = scorer.score(answers)
         except Exception:  # a scorer may raise anything; reported with the students
             out[name] = float("nan")
     return out

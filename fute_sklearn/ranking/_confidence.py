@@ -20,7 +20,7 @@ from .._utils._table_attribute import TableAttribute
 from ..embedders._moment_embedder import MomentEmbedder
 from ..embedders._student import Predictions
 from ..tasks._task import Task
-from ._baselines import majority_answers
+from ._baselines import ignorant_answers
 from ._score_posterior import ScorePosterior
 from ._student_errors import MEASURED, StudentErrors, blind_scores, perfect_score
 from ._target_scorer import TargetScorer
@@ -100,26 +100,27 @@ class Evidence(TableAttribute):
 
     @cached_property
     def _deviations(self) -> np.ndarray:
-        """Those of the models, and last of always answering the most common class."""
-        same = majority_answers(self.scorer)
+        """Those of the models, and last of the answers that ignore the texts."""
+        same = ignorant_answers(self.scorer).values()
         try:
-            return self.scorer.deviations([*self.predictions, same])
+            return self.scorer.deviations([*self.predictions, *same])
         except Exception:  # a scorer may fail on one answer to all rows
             found = self.scorer.deviations(self.predictions)
-            return np.vstack([found, np.zeros_like(found[:1])])
+            return np.vstack([found, np.zeros((len(same), found.shape[1]))])
 
     @property
     def rows(self) -> np.ndarray:
         """Deviations by the target's rows; see `TargetScorer.deviations`."""
-        return self._deviations[:-1]
+        return self._deviations[: len(self.predictions)]
 
-    def lead_deviations(self, posterior: ScorePosterior) -> np.ndarray:
-        """Deviations (n_models,) of scores less that of the most common class.
+    def lead_deviations(self, posterior: ScorePosterior, over: str) -> np.ndarray:
+        """Deviations (n_models,) of scores less one of those of `ignorant_scores`.
 
         That one is known from the target's rows only, which it shares with the models.
         """
-        rows, majority = self.rows, self._deviations[-1]
-        variance = posterior.deviation**2 + majority @ majority - 2 * rows @ majority
+        place = [*ignorant_answers(self.scorer)].index(over)
+        rows, same = self.rows, self._deviations[len(self.predictions) + place]
+        variance = posterior.deviation**2 + same @ same - 2 * rows @ same
         return np.sqrt(np.maximum(variance, 0.0))
 
     @cached_property
@@ -264,19 +265,20 @@ def range_of(scorer: TargetScorer, prior_score: float) -> float:
 
 def verdict(
     posterior: ScorePosterior,
-    majority: float,
+    ignorant: float,
     rises: np.ndarray | float = 0.0,
     deviations: np.ndarray | None = None,
+    than: str = "the majority class",
 ) -> str:
     """Say in words which model may be taken.
 
-    ``majority`` is the score of always answering the most common class; ``rises``
-    (n_models,) are how far true scores lie above the expected ones; ``deviations``
-    (n_models,) are those of the models' leads over the majority's score.
+    ``ignorant`` is the score of the best answer that ignores the texts, ``than`` its
+    name; ``rises`` (n_models,) are how far true scores lie above the expected ones;
+    ``deviations`` (n_models,) are those of the models' leads over that score.
     """
     if np.isnan(posterior.mean).all():
         return "no model has a score"
-    leads = posterior.mean + rises - majority
+    leads = posterior.mean + rises - ignorant
     first = best = int(np.nanargmax(posterior.mean))
     if leads[first] <= 0:  # as of one that is sure of what it says on every row
         best = int(np.nanargmax(leads))
@@ -289,13 +291,13 @@ def verdict(
             f"; {len(chosen)} models cannot be told apart" if len(chosen) > 1 else ""
         )
         return (
-            "none is better than the majority class, as far as can be told: the best, "
+            f"none is better than {than}, as far as can be told: the best, "
             f"{posterior.names[best]!r}, is so with probability {sure:.2f}{alike}"
         )
     better = ""
     if not np.isnan(sure):
         which = "the best" if best == first else repr(posterior.names[best])
-        better = f" ({which} beats the majority class with probability {sure:.2f})"
+        better = f" ({which} beats {than} with probability {sure:.2f})"
     if len(chosen) == 1:
         return f"take {chosen[0]!r}{better}"
     shown = ", ".join(map(repr, chosen[:SHOWN]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
@@ -130,7 +130,8 @@ def explain(
     return table
 
 
-def _place(evidence: Evidence, name: str) -> int:
+def _place(evidence: Evidence, given: Any) -> int:
+    name = str(given)  # as rankings name their models
     if name not in evidence.names:
         raise KeyError(f"{name!r} is not ranked; the models are {[*evidence.names]}.")
     place = evidence.names.index(name)

@@ -125,6 +125,10 @@ class ModelRegistry:
         self.embedder = checked_embedder(embedder)
         self._vectors = RegistryVectors(self._store, self.folder, self.embedder)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The texts lie in the folder, and its locks are this process's own.
+        return type(self), (self.folder, None, self.embedder)
+
     def __repr__(self) -> str:
         return f"ModelRegistry({str(self.folder)!r}): {len(self)} models"
 
@@ -197,7 +201,9 @@ class ModelRegistry:
 
         A model that is there already under this name is not called again; its metadata
         are updated.  Answers are kept as they come, so that after a stop only what is
-        missing is asked (see `MTEWrapper`).
+        missing is asked (see `MTEWrapper`).  So it is, too, where a model that is there
+        left out texts for reasons that may pass, as an outage of a server, or where its
+        wrapper drops texts on which it fails.
 
         Parameters
         ----------
@@ -234,7 +240,8 @@ class ModelRegistry:
         wrapper = _wrapped(model, name)
         identity = wrapper.identity()
         may_change = if_changed == "version"
-        if identity and self._store.holds(name, identity, may_change, metadata):
+        held = identity and self._store.holds(name, identity, may_change, metadata)
+        if held and not (_may_answer_more(wrapper) and self._store.lacks_answers(name)):
             return
         start = time.monotonic()
         task = wrapper.label(list(self.texts))
@@ -249,7 +256,10 @@ class ModelRegistry:
             metadata=metadata,
             drops=_drops(model),
         )
-        self._store.write(entry, answers, may_change)
+        if held:
+            self._store.complete(entry, answers)
+        else:
+            self._store.write(entry, answers, may_change)
 
     def add_answers(
         self, name: str, answers: Any, *, if_changed: str = "raise", **metadata: Any
@@ -675,6 +685,12 @@ def _wrapped(model: Any, name: str) -> MTEWrapper:
     if params["abstentions"] != "raise":  # rankings say what becomes of them
         params["abstentions"] = "keep"
     return MTEWrapper(**params)
+
+
+def _may_answer_more(wrapper: MTEWrapper) -> bool:
+    """Return whether a model may answer texts that it left out before."""
+    passing = bool(getattr(wrapper.estimator, "failures_pass", False))
+    return passing or wrapper.on_error == "drop"
 
 
 def _drops(model: Any) -> bool:

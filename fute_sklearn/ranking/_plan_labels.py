@@ -74,7 +74,7 @@ def plan_labels(
     Raises
     ------
     TypeError
-        If ``ranking`` was not made by `rank_models`.
+        If ``ranking`` was not made by `rank_models`, or ``costs`` are no dict.
     ValueError
         If ``costs`` name strange models, or a number is out of its range.
 
@@ -146,21 +146,33 @@ def _plan(
 
 
 def _check_budget(budget: Any) -> None:
-    number = isinstance(budget, Real) and not isinstance(budget, bool)
-    if not number or not budget > 0:
+    if not _is_number(budget) or not budget > 0:
         raise ValueError(f"budget={budget!r}, expected a positive number.")
 
 
+def _is_number(given: Any) -> bool:
+    return isinstance(given, Real) and not isinstance(given, bool)
+
+
 def _checked_costs(evidence: Evidence, costs: Mapping[str, float] | None) -> np.ndarray:
-    costs = {} if costs is None else dict(costs)
-    if strange := sorted(set(costs) - set(evidence.names)):
+    if costs is None:
+        return np.ones(len(evidence.names))
+    if not callable(getattr(costs, "items", None)):
+        raise TypeError(
+            f"costs is a {type(costs).__name__}; expected a dict of the models' names "
+            "to what an answer of each costs, as {'large': 10.0, 'small': 0.5}."
+        )
+    known = {str(name): cost for name, cost in costs.items()}
+    if strange := sorted(known.keys() - set(evidence.names)):
         raise ValueError(
             f"costs names {strange}, but the models are {[*evidence.names]}."
         )
-    out = np.array([float(costs.get(name, 1.0)) for name in evidence.names])
-    if not (np.isfinite(out) & (out > 0)).all():
-        raise ValueError(f"costs={costs!r}, expected positive numbers.")
-    return out
+    for name, cost in known.items():
+        if not _is_number(cost) or not 0 < cost < np.inf:
+            raise ValueError(
+                f"costs[{name!r}] is {cost!r}; expected a finite number above 0."
+            )
+    return np.array([float(known.get(name, 1.0)) for name in evidence.names])
 
 
 def knowledge_gradient(

@@ -164,7 +164,9 @@ def rank_models(
         failed).  ``table.attrs`` holds the settings and
 
         - ``verdict``: in words, which model to take or how many cannot be told apart,
-          and whether the best is better than the majority class, with the probability;
+          and whether the best is better than answers that ignore the texts, with the
+          probability: than the majority class, or, where these score more, as by
+          losses, than guesses by the classes' shares;
         - ``shortlist``: the smallest set of models that holds the best with 90 %;
         - ``posterior``: the `ScorePosterior` behind these, for other levels and the
           probability of one model to be better than another;

@@ -35,8 +35,8 @@ SUFFIX = ".model"
 class Entry:
     """What a registry knows of one version of a model, beside its answers.
 
-    ``id`` stays through renaming, which counts ``revision``; ``drops`` tells that its
-    wrapper leaves out texts without an answer.
+    ``id`` stays through renaming, which counts ``revision`` and keeps the former name
+    in ``was``; ``drops`` tells that its wrapper leaves out texts without an answer.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Entry:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     metadata: dict[str, Any] = field(default_factory=dict)
     drops: bool = False
+    was: str = ""
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Entry:

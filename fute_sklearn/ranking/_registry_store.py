@@ -152,29 +152,56 @@ class RegistryStore:
             version = max(known, default=0) + 1
             self._files.write(replace(entry, version=version), answers)
 
-    def _rewrite(self, file: str, **changes: Any) -> None:
+    def lacks_answers(self, name: str) -> bool:
+        """Return whether the latest version of a model left out texts."""
+        return bool(self._listed[self.file_of(name)].abstained)
+
+    def complete(self, entry: Entry, answers: RegistryAnswers) -> None:
+        """Take answers of a model that is there, if it left out more texts before."""
+        with self.lock:
+            file = self.latest().get(entry.name)
+            known = None if file is None else self._listed[file]
+            if file is None or known is None or known.identity != entry.identity:
+                return
+            if entry.abstained < known.abstained:
+                new = {"labels": entry.labels, "abstained": entry.abstained}
+                self._rewrite(file, answers, **new)
+
+    def _rewrite(
+        self, file: str, answers: RegistryAnswers | None = None, **changes: Any
+    ) -> None:
         found = self._files.read(file)
         if found is not None:
-            entry, answers = found
-            revision = entry.revision + 1
-            self._files.write(replace(entry, revision=revision, **changes), answers)
+            entry, known = found
+            entry = replace(entry, revision=entry.revision + 1, **changes)
+            self._files.write(entry, known if answers is None else answers)
             self._files.remove(file)
+
+    def _in_order(self, name: str) -> list[tuple[int, str]]:
+        """Versions of a model with their files, the latest one last.
+
+        What is done to them in this order can be done again if it was cut short, as
+        the model is there until its last one.
+        """
+        return sorted((e.version, file) for file, e in self.versions(name).items())
 
     def remove(self, name: str) -> None:
         """Remove all versions of a model."""
         with self.lock:
             self.file_of(name)
-            for file in self.versions(name):
+            for _, file in self._in_order(name):
                 self._files.remove(file)
 
     def rename(self, name: str, new_name: str) -> None:
         """Rename all versions of a model."""
         with self.lock:
             self.file_of(name)
-            if new_name in self.latest():
+            left, done = self._in_order(name), self.versions(new_name).values()
+            # Of the same model, where a renaming was cut short.
+            if any(e.was != name or e.version >= left[0][0] for e in done):
                 raise ValueError(f"there is a model {new_name!r} already.")
-            for file in self.versions(name):
-                self._rewrite(file, name=new_name)
+            for _, file in left:
+                self._rewrite(file, name=new_name, was=name)
 
 
 def _latest(entries: dict[str, Entry]) -> dict[str, str]:

@@ -309,7 +309,7 @@ def test_few_rows_do_not_settle_whether_the_majority_class_is_beaten(films):
         target = [X[i] for i in rows], [y[i] for i in rows]
         table = rank_models({"right": right}, *target, texts=texts, quick=True)
         evidence, found = table.attrs["evidence"], table.attrs["posterior"]
-        (lead,) = evidence.lead_deviations(found)
+        (lead,) = evidence.lead_deviations(found, "majority_score")
         # Of the row-wise differences to always saying one class.
         own = found.deviation[0] ** 2 - (evidence.rows[0] ** 2).sum()
         said = evidence.scorer.right(evidence.predictions[0])
@@ -323,6 +323,30 @@ def test_few_rows_do_not_settle_whether_the_majority_class_is_beaten(films):
         assert table.attrs["verdict"].endswith(said)
         leads.append(lead)
     assert leads[0] > 2 * leads[1]
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", "accuracy"])
+def test_models_have_to_beat_the_best_answer_that_ignores_the_texts(scoring, films):
+    (texts, _), (X, y) = films
+    table = rank_models(
+        {"half": Noisy(0.5, 0), "right": right},
+        X,
+        y,
+        texts=texts,
+        quick=True,
+        scoring=scoring,
+    )
+    facts, counts = table.attrs, np.unique(y, return_counts=True)[1]
+    shares = counts / counts.sum()
+    if scoring == "neg_log_loss":
+        assert facts["prior_score"] == pytest.approx(shares @ np.log(shares), abs=1e-4)
+    named = "the majority class" if scoring == "accuracy" else "guesses by the classes"
+    assert named in facts["verdict"]
+    useless = rank_models(
+        {"half": Noisy(0.5, 0)}, X, y, texts=texts, quick=True, scoring=scoring
+    )
+    if scoring == "neg_log_loss":
+        assert useless.attrs["verdict"].startswith(f"none is better than {named}")
 
 
 # In the table ---------------------------------------------------------------------

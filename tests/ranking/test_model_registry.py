@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import threading
 import time
@@ -559,6 +560,103 @@ def test_a_change_that_is_cut_short_changes_nothing_twice(registry, monkeypatch)
     assert list(again.list().index) == ["two"]
     again.rename("two", "three")
     assert list(ModelRegistry(registry.folder).list().index) == ["three"]
+
+
+@pytest.mark.parametrize("change", ["rename", "remove"])
+def test_a_change_of_several_versions_that_was_cut_short_is_done_again(
+    change, registry, monkeypatch
+):
+    for seed in range(3):
+        registry.add("one", Noisy(0.1, seed), if_changed="version")
+    last = registry.task("one")
+    kept = registry._store._files.remove
+    left = [2]
+
+    def stopped(name):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        kept(name)
+
+    def changed(it):
+        return it.rename("one", "two") if change == "rename" else it.remove("one")
+
+    monkeypatch.setattr(registry._store._files, "remove", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        changed(registry)
+    again = ModelRegistry(registry.folder)
+    assert list(again.task("one").y) == list(last.y)
+    changed(again)
+    found = ModelRegistry(registry.folder)
+    if change == "remove":
+        assert len(found) == 0
+        return
+    assert found.list()["version"].to_list() == [1, 2, 3]
+    assert list(found.task("two").y) == list(last.y)
+    # But another model of the old name is no rest of it.
+    found.add("one", Noisy(0.3, 9))
+    with pytest.raises(ValueError, match="'two' already"):
+        found.rename("one", "two")
+
+
+class Away(Counted):
+    """Has no answer to some texts while its server is away."""
+
+    failures_pass = True
+    fingerprint = "away"
+    away = True
+
+    def predict(self, X):
+        found = super().predict(X)
+        gone = [self.away and len(text) % 3 == 0 for text in X]
+        return [None if lost else one for lost, one in zip(gone, found, strict=True)]
+
+
+class Falls(Away):
+    """Raises at such texts, so that its wrapper drops them."""
+
+    failures_pass = False
+
+    def predict(self, X):
+        if self.away and any(len(text) % 3 == 0 for text in X):
+            raise ConnectionError("away")
+        return super().predict(X)
+
+
+@pytest.mark.filterwarnings("ignore::fute_sklearn.exceptions.ModelLabelWarning")
+@pytest.mark.parametrize("kind", [Away, Falls])
+def test_texts_left_out_in_an_outage_are_asked_for_again(kind, registry):
+    model = kind(0.1)
+    more = {"on_error": "drop"} if kind is Falls else {}
+    registry.add("one", MTEWrapper(model, **more), cost=1)
+    left = [text for text in registry.texts if len(text) % 3 == 0]
+    assert registry.list()["abstained"].item() == len(left) / len(registry.texts)
+    model.asked.clear()
+    model.away = False
+    registry.add("one", MTEWrapper(model, **more))
+    assert sorted(model.asked) == sorted(left)
+    now = ModelRegistry(registry.folder)
+    assert now.list()[["version", "abstained", "cost"]].loc["one"].tolist() == [1, 0, 1]
+    assert list(now.task("one").y) == Noisy(0.1, 0).predict(list(registry.texts))
+    model.asked.clear()
+    registry.add("one", MTEWrapper(model, **more))
+    assert model.asked == []
+
+
+def test_abstentions_are_answers(registry):
+    model = Away(0.1)
+    model.failures_pass = False
+    for _ in range(2):
+        registry.add("one", model)
+    assert len(model.asked) == len(registry.texts)
+
+
+def test_it_is_sent_to_other_processes_as_its_folder(registry):
+    fill(registry, 2)
+    again = pickle.loads(pickle.dumps(registry))
+    assert again.list().equals(registry.list())
+    assert again.embedder.get_params() == registry.embedder.get_params()
+    assert len(pickle.dumps(registry)) < 2000
 
 
 # Processes -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from fute_sklearn import (
     MTEWrapper,
     ScorePosterior,
     add_labels,
+    explain,
     plan_labels,
     rank_models,
     settle_ranking,
@@ -114,7 +115,10 @@ def test_costs_count(ranking):
         ({"budget": True}, "budget=True"),
         ({"budget": 1, "n_rows": 0}, "n_rows=0"),
         ({"budget": 1, "costs": {"strange": 1}}, "costs names"),
-        ({"budget": 1, "costs": {"good 0": -1}}, "expected positive numbers"),
+        ({"budget": 1, "costs": {"good 0": -1}}, "is -1; expected a finite number"),
+        ({"budget": 1, "costs": {"good 0": "much"}}, "is 'much'; expected a finite"),
+        ({"budget": 1, "costs": {"good 0": None}}, "is None; expected a finite"),
+        ({"budget": 1, "costs": {1: 1, "x": 2}}, r"costs names \['1', 'x'\]"),
     ],
 )
 def test_wrong_plans(options, message, ranking):
@@ -319,3 +323,19 @@ def test_a_table_without_its_index_is_refused_before_models_are_asked(ranking):
     models = {name: MTEWrapper(ask, fingerprint=name) for name in ranking.index}
     with pytest.raises(ValueError, match="index of ranking holds none"):
         settle_ranking(ranking.reset_index(), models, 10, level=0.999)
+
+
+@pytest.mark.parametrize("costs", ["x", [1.0, 2.0], 5])
+def test_costs_are_by_model(costs, ranking):
+    with pytest.raises(TypeError, match="expected a dict of the models' names"):
+        plan_labels(ranking, 4, costs=costs)
+
+
+def test_models_named_by_numbers(films):
+    (texts, _), (X, y) = films
+    models = {0: Noisy(0.3, 0), 1: Noisy(0.3, 1)}
+    table = rank_models(models, X, y, texts=texts, embedder=MomentEmbedder())
+    plan = plan_labels(table, 6, costs={0: 2.0})
+    assert set(plan.loc[plan["model"] == "0", "cost"]) <= {2.0}
+    assert plan["cost"].max() == 2.0
+    pd.testing.assert_frame_equal(explain(table, 0, 1), explain(table, "0", "1"))
