@@ -12,6 +12,7 @@ from sklearn.metrics import check_scoring, get_scorer
 from ..embedders._student import Predictions
 from ..metrics import TEXT_SCORERS
 from ..tasks._task import Task
+from ._counted_scores import CountedScores
 from ._scorer_proxies import LabelProxy, ProbabilityProxy, Proxy, ValueProxy
 
 N_DRAWS = 50
@@ -58,10 +59,12 @@ class TargetScorer:
     is the expectation of the scorer under that distribution.  It is exact for scorers
     that are linear in the correct rows of each class (accuracy, balanced accuracy,
     recall), which is found out by test calls, and for scorers that use probabilities,
-    which get the student's.  Otherwise labels are drawn, with the same random numbers
-    for all students.  Numbers are drawn from a normal distribution with the student's
-    standard deviation.  Free texts are scored as generated; for exact match, the
-    likelihood of the target text is used if it is known.
+    which get the student's.  Scorers that depend on the numbers of answers to each
+    class (F1, kappa, Matthews' correlation) get the expected numbers, which is off by
+    about 1 / n.  Otherwise labels are drawn, with the same random numbers for all
+    students.  Numbers are drawn from a normal distribution with the student's standard
+    deviation.  Free texts are scored as generated; for exact match, the likelihood of
+    the target text is used if it is known.
 
     Parameters
     ----------
@@ -72,10 +75,23 @@ class TargetScorer:
     expected : bool, default=True
         Whether to compute the expected score; False scores the most probable labels,
         the mean numbers or the generated texts.
+    part_of : (int, ndarray), optional
+        Number of rows of a larger task, and the places of this one's among them, so
+        that each row gets the same random numbers as there.
     """
 
-    def __init__(self, task: Task, scoring: Any, expected: bool = True) -> None:
+    def __init__(
+        self,
+        task: Task,
+        scoring: Any,
+        expected: bool = True,
+        part_of: tuple[int, np.ndarray] | None = None,
+    ) -> None:
         self.task = task
+        count = task.n_samples
+        self._n_drawn: int
+        self._drawn: np.ndarray
+        self._n_drawn, self._drawn = part_of or (count, np.arange(count))
         self.scoring = scoring
         self.scorer = scorer_of(scoring)
         self.expected = expected
@@ -92,6 +108,7 @@ class TargetScorer:
         self._labels = np.array(targets.names) if named else own
         self._present = present[np.argsort(self._labels[present])]
         self._truth = self._labels[self._rows]
+        self._by_counts: dict[tuple[str, ...], CountedScores | None] = {}
         self._linear: LinearLoss | None = None
         self._probed = False
 
@@ -152,10 +169,20 @@ class TargetScorer:
         order = np.random.default_rng(DRAW_SEED).permutation(count)
         groups = np.array_split(order, min(N_GROUPS, count))
         out = np.zeros((len(predictions), len(groups)))
-        for j, group in enumerate(groups):
-            rows = np.setdiff1d(order, group)
-            part = TargetScorer(self.task.take(rows), self.scoring, self.expected)
-            for i, one in enumerate(predictions):
+        others = [np.setdiff1d(order, group) for group in groups]
+        parts = [
+            TargetScorer(
+                self.task.take(rows), self.scoring, self.expected, (count, rows)
+            )
+            for rows in others
+        ]
+        for i, one in enumerate(predictions):
+            counted = self._counted(one)
+            if counted is not None:
+                proba = np.exp(one.values)
+                out[i] = [counted.expected(proba, rows) for rows in others]
+                continue
+            for j, (part, rows) in enumerate(zip(parts, others, strict=True)):
                 some = Predictions(one.kind, one.names, one.values[rows])
                 try:
                     out[i, j] = part.score(some)
@@ -189,25 +216,49 @@ class TargetScorer:
         linear = self.linear_loss()
         if linear is not None:
             return linear.of(self.right(predictions))
-        names = self.task.targets.names
-        known = dict(zip(names, self._labels.tolist(), strict=True))
-        known |= _stand_ins(set(predictions.names) - set(known), self._labels)
-        proxy = ProbabilityProxy(
-            np.exp(predictions.values),
-            predictions.names,
-            np.array([known[name] for name in predictions.names]),
-            [names[i] for i in self._present],
-            self._labels[self._present],
-        )
+        if (counted := self._counted(predictions)) is not None:
+            return counted.expected(np.exp(predictions.values))
+        proxy = self._proxy(predictions)
         likeliest = self._call(proxy)
         if not (self.expected and proxy.asked):
             return likeliest
         rng = np.random.default_rng(DRAW_SEED)
         scores = []
         for _ in range(N_DRAWS):
-            proxy.uniform = rng.random(self.task.n_samples)
+            proxy.uniform = rng.random(self._n_drawn)[self._drawn]
             scores.append(self._call(proxy))
         return float(np.mean(scores))
+
+    def _counted(self, predictions: Predictions) -> CountedScores | None:
+        """Return the scores of counts, if the scorer depends on these only."""
+        names = predictions.names
+        if not self.expected or self.task.targets.kind != "label":
+            return None
+        if names not in self._by_counts:
+            proxy = self._proxy(predictions)
+            draws = np.random.default_rng(DRAW_SEED).random(self._n_drawn)
+            proxy.uniform = draws[self._drawn]
+            classes, rows = np.unique(self._truth, return_inverse=True)
+            counted = CountedScores(self.scorer, classes, rows, proxy.labels)
+            try:
+                score = self._call(proxy)
+                suffice = proxy.asked and counted.suffice(proxy.chosen, score)
+            except Exception:  # a scorer may raise anything; it does so again
+                suffice = False
+            self._by_counts[names] = counted if suffice else None
+        return self._by_counts[names]
+
+    def _proxy(self, predictions: Predictions) -> ProbabilityProxy:
+        names = self.task.targets.names
+        known = dict(zip(names, self._labels.tolist(), strict=True))
+        known |= _stand_ins(set(predictions.names) - set(known), self._labels)
+        return ProbabilityProxy(
+            np.exp(predictions.values),
+            predictions.names,
+            np.array([known[name] for name in predictions.names]),
+            [names[i] for i in self._present],
+            self._labels[self._present],
+        )
 
     def right(
         self, predictions: Predictions, rows: np.ndarray | None = None
@@ -255,7 +306,7 @@ class TargetScorer:
         rng = np.random.default_rng(DRAW_SEED)
         scores = []
         for _ in range(N_DRAWS // 2):
-            noise = spread * rng.standard_normal(len(spread))
+            noise = spread * rng.standard_normal(self._n_drawn)[self._drawn]
             scores += [self._call(ValueProxy(values + n)) for n in (noise, -noise)]
         return float(np.mean(scores))
 

@@ -7,6 +7,7 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     f1_score,
     make_scorer,
+    matthews_corrcoef,
     mean_squared_error,
     recall_score,
 )
@@ -52,8 +53,8 @@ def drawn_scores(task, predictions, metric, rng, n_draws=1500):
         ("balanced_accuracy", balanced_accuracy_score, 0),
         (make_scorer(accuracy_score), accuracy_score, 0),
         ("recall_macro", lambda y, p: recall_score(y, p, average="macro"), 0),
-        ("f1_macro", lambda y, p: f1_score(y, p, average="macro"), 0.02),
-        ("f1_weighted", lambda y, p: f1_score(y, p, average="weighted"), 0.02),
+        ("f1_macro", lambda y, p: f1_score(y, p, average="macro"), 0.008),
+        ("f1_weighted", lambda y, p: f1_score(y, p, average="weighted"), 0.008),
     ],
 )
 def test_the_expectation_is_that_of_drawn_answers(
@@ -92,6 +93,87 @@ def test_draws_are_the_same_for_all_students(problem):
     other = Predictions("label", predictions.names, predictions.values[:, ::-1])
     assert scorer.score(other) != first
     assert scorer.score(predictions) == first
+
+
+def unweighted_f1(y, answers):
+    return f1_score(y, answers, average="macro")
+
+
+def student(rng, y, names, skill=0.5):
+    proba = rng.dirichlet(np.ones(len(names)), len(y)) * (1 - skill)
+    proba[np.arange(len(y)), [names.index(one) for one in y]] += skill
+    return Predictions("label", tuple(names), np.log(proba))
+
+
+def bootstrapped(task, predictions, metric, rng, n_draws=300):
+    """Spread of the score of expected counts over draws of rows."""
+    proba, n_rows = np.exp(predictions.values), task.n_samples
+    names, y = np.array(predictions.names), np.array(task.y)
+    classes = np.unique(y)
+    pairs = np.repeat(classes, len(names)), np.tile(names, len(classes))
+    scores = []
+    for _ in range(n_draws):
+        rows = rng.integers(n_rows, size=n_rows)
+        counts = np.concatenate([proba[rows][y[rows] == c].sum(0) for c in classes])
+        scores.append(metric(*pairs, sample_weight=counts))
+    return np.std(scores)
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        "f1_macro",
+        "matthews_corrcoef",
+        make_scorer(f1_score, average="macro", pos_label=None),
+        make_scorer(unweighted_f1),  # takes no weights, so that answers are drawn
+    ],
+)
+@pytest.mark.parametrize("n_classes", [2, 8])
+def test_scores_deviate_by_the_rows_and_not_by_the_draws(rng, scoring, n_classes):
+    names = [f"class {i}" for i in range(n_classes)]
+    y = rng.choice(names, 400)
+    task = Task([f"text {i}" for i in range(400)], y)
+    found = student(rng, y, names)
+
+    def metric(y, answers, sample_weight):
+        if scoring == "matthews_corrcoef":
+            return matthews_corrcoef(y, answers, sample_weight=sample_weight)
+        return f1_score(y, answers, average="macro", sample_weight=sample_weight)
+
+    rows = TargetScorer(task, scoring).deviations([found])[0]
+    expected = bootstrapped(task, found, metric, rng)
+    assert np.sqrt(rows @ rows) == pytest.approx(expected, rel=0.45)
+
+
+def test_deviations_of_counted_scores_take_a_call_for_each_group(rng, problem):
+    task, found = problem
+    calls = []
+
+    def counted(y, answers, sample_weight=None):
+        calls.append(len(y))
+        return f1_score(y, answers, average="macro", sample_weight=sample_weight)
+
+    TargetScorer(task, make_scorer(counted)).deviations([found] * 5)
+    assert len(calls) < 5 * 25
+    assert sorted(calls)[len(calls) // 2] <= 9  # a row for each pair of labels
+
+
+def test_counted_scores_are_those_of_an_exact_one(rng):
+    """Accuracy depends on counts alone, and its deviations are known otherwise."""
+    names = ["a", "b", "c", "d"]
+    y = rng.choice(names[:3], 200)
+    task = Task([f"text {i}" for i in range(200)], y)
+    for skill in (0.2, 0.95):
+        found = student(rng, y, names, skill)  # "d" is no class of the target
+        scorer = TargetScorer(task, "accuracy")
+        right, counted = scorer.right(found), scorer._counted(found)
+        part = rng.permutation(200)[:150]
+        assert counted.expected(np.exp(found.values)) == pytest.approx(
+            right.mean(), abs=2e-3
+        )
+        assert counted.expected(np.exp(found.values), part) == pytest.approx(
+            right[part].mean(), abs=2e-3
+        )
 
 
 def test_labels_that_the_target_lacks_are_wrong(problem):
