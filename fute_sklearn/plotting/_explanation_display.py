@@ -127,5 +127,6 @@ def _bars(ax: Any, names: Any, values: Any, title: str) -> None:
     ax.invert_yaxis()
     ax.axvline(0, color="grey", lw=1)
     ax.margins(x=0.1)
+    ax.locator_params("x", nbins=5)  # so that long numbers do not touch
     ax.tick_params("x", labelsize="small")
     ax.set(xlabel="contribution to the difference", title=title)

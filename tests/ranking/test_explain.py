@@ -1,5 +1,7 @@
 """Explanations of rankings: contributions of texts and labels add up."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,5 +136,11 @@ def test_the_picture(ranking):
     assert len(by_label.patches) == 2
     assert len(by_text.patches) == 5
     assert "all against few: +" in display.figure_.get_suptitle()
+    display.figure_.canvas.draw()
+    for ax in display.axes_:
+        told = [one for one in ax.get_xticklabels() if one.get_text()]
+        boxes = [one.get_window_extent() for one in told]
+        assert len(boxes) > 2
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
     with pytest.raises(TypeError, match="of an explanation"):
         ExplanationDisplay.from_explanation(pd.DataFrame())
