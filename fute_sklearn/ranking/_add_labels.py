@@ -146,13 +146,13 @@ def tell(
     attrs = table.attrs
     rises = evidence.rises(labelled)
     best = np.nanmax([*(posterior.mean + rises), -np.inf])
-    known = [attrs["majority_score"], attrs["prior_score"]]
+    major, prior = attrs["majority_score"], attrs["prior_score"]
     attrs["n_labelled"] = n_labelled
     attrs["posterior"] = posterior
     attrs["shortlist"] = posterior.shortlist()
-    attrs["worth_taking"] = bool(best > np.nanmax([*known, -np.inf]))
+    attrs["worth_taking"] = bool(best > np.nanmax([major, prior, -np.inf]))
     over, than = "majority_score", "the majority class"
-    if attrs["prior_score"] > attrs["majority_score"] + ROUNDING:  # losses, macro F1
+    if np.isnan(major) or prior > major + ROUNDING:  # as by losses and macro F1
         over, than = "prior_score", "guesses by the classes' shares"
     leads = evidence.lead_deviations(posterior, over)
     attrs["verdict"] = verdict(posterior, attrs[over], rises, leads, than)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,8 @@ from sklearn.metrics import check_scoring
 from ._scorer_proxies import LabelProxy
 
 FEWEST = 0.5  # expected rows with an answer that is no class
+N_PROBES = 3
+PROBE_SEED = 0
 TOLERANCE = 1e-9
 
 
@@ -43,17 +46,26 @@ class CountedScores:
         self._truth = np.repeat(classes, len(answers))
         self._answers = np.tile(answers, len(classes))
 
-    def suffice(self, chosen: np.ndarray, score: float) -> bool:
-        """Return whether counts tell what the scorer gave to some answers.
+    def suffice(self, score: Callable[[np.ndarray], float]) -> bool:
+        """Return whether counts tell what ``score`` gives to answers of the rows.
 
-        ``chosen`` (n,) are the places of the answers.
+        It is called with labels (n,), which are drawn by shares that differ.
         """
-        counts = np.zeros((len(self._classes), len(self._names)))
-        np.add.at(counts, (self._rows, chosen), 1.0)
+        rng = np.random.default_rng(PROBE_SEED)
+        n_answers = len(self._names)
         try:
-            return abs(self._score(counts, counts > 0) - score) < TOLERANCE
-        except Exception:  # it takes no weights, or may raise anything
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as of weights that are set already
+                for _ in range(N_PROBES):
+                    shares = rng.dirichlet(np.ones(n_answers))
+                    chosen = rng.choice(n_answers, len(self._rows), p=shares)
+                    counts = self._counts(self._rows, np.eye(n_answers)[chosen])
+                    found = self._score(counts, counts > 0)
+                    if not abs(found - score(self._names[chosen])) < TOLERANCE:
+                        return False
+        except Exception:  # it takes no weights, needs probabilities, or raises
             return False
+        return True
 
     def expected(self, proba: np.ndarray, part: np.ndarray | None = None) -> float:
         """Return the score of expected counts.
@@ -66,9 +78,13 @@ class CountedScores:
         rows = self._rows
         if part is not None:
             proba, rows = proba[part], rows[part]
-        counts = np.zeros((len(self._classes), len(self._names)))
-        np.add.at(counts, rows, proba)
-        return self._score(counts, np.tile(given, (len(counts), 1)))
+        counts = self._counts(rows, proba)
+        return self._score(counts, given & (counts.sum(1, keepdims=True) > 0))
+
+    def _counts(self, rows: np.ndarray, proba: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(self._classes), len(self._names)))
+        np.add.at(out, rows, proba)
+        return out
 
     def _score(self, counts: np.ndarray, used: np.ndarray) -> float:
         """Score counts of the pairs that are ``used``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._utils._stack_level import find_stack_level
 from ..embedders._surrogate_embedder import SurrogateEmbedder
-from ..exceptions import LabelMismatchError
+from ..exceptions import LabelMismatchError, ModelLabelError, ModelLabelWarning
 from ..models._mte_wrapper import MTEWrapper
 from ..models.adapters._recorded import is_recorded
 from ..tasks._label_spaces import nearly_equal
@@ -201,9 +203,9 @@ class ModelRegistry:
 
         A model that is there already under this name is not called again; its metadata
         are updated.  Answers are kept as they come, so that after a stop only what is
-        missing is asked (see `MTEWrapper`).  So it is, too, where a model that is there
-        left out texts for reasons that may pass, as an outage of a server, or where its
-        wrapper drops texts on which it fails.
+        missing is asked (see `MTEWrapper`).  A model that is there but left out texts
+        for reasons that may pass, as an outage of a server, or on which it failed and
+        its wrapper drops them, is asked for these; if it fails again, a warning tells.
 
         Parameters
         ----------
@@ -240,8 +242,8 @@ class ModelRegistry:
         wrapper = _wrapped(model, name)
         identity = wrapper.identity()
         may_change = if_changed == "version"
-        held = identity and self._store.holds(name, identity, may_change, metadata)
-        if held and not (_may_answer_more(wrapper) and self._store.lacks_answers(name)):
+        if identity and self._store.holds(name, identity, may_change, metadata):
+            self._ask_again(name, identity, wrapper)
             return
         start = time.monotonic()
         task = wrapper.label(list(self.texts))
@@ -256,10 +258,29 @@ class ModelRegistry:
             metadata=metadata,
             drops=_drops(model),
         )
-        if held:
-            self._store.complete(entry, answers)
+        self._store.write(entry, answers, may_change)
+
+    def _ask_again(self, name: str, identity: str, wrapper: MTEWrapper) -> None:
+        """Ask a model for texts that it left out, if it may answer them now."""
+        if not _may_answer_more(wrapper):
+            return
+        rows = self._store.left_out(name, identity)
+        if not len(rows):
+            return
+        texts = tuple(self.texts[i] for i in rows)
+        # Of a few answers it could not be told that they are labels.
+        wrapper = MTEWrapper(**{**wrapper.get_params(deep=False), "kind": "label"})
+        try:
+            found = RegistryAnswers.of(wrapper.label(list(texts)), texts)
+        except ModelLabelError as error:
+            warnings.warn(
+                f"{len(texts)} texts that the model {name!r} left out are still "
+                f"without an answer: {error}",
+                ModelLabelWarning,
+                stacklevel=find_stack_level(),
+            )
         else:
-            self._store.write(entry, answers, may_change)
+            self._store.fill(name, identity, rows, found)
 
     def add_answers(
         self, name: str, answers: Any, *, if_changed: str = "raise", **metadata: Any

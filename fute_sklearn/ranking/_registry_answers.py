@@ -91,6 +91,34 @@ class RegistryAnswers:
         names = map(label_name, self.labels)
         return text_key(str(self.values.dtype), *names, self.values.tobytes().hex())
 
+    def filled(self, rows: np.ndarray, other: RegistryAnswers) -> RegistryAnswers:
+        """Return these with ``other`` answers, to the texts of some ``rows``.
+
+        Rows that have an answer keep it.
+        """
+        known = {label_name(one): one for one in (*other.labels, *self.labels)}
+        names, soft = sorted(known), self.soft or other.soft
+        values, new = self._over(names, soft), other._over(names, soft)
+        left = self.abstained[rows]
+        values[rows[left]] = new[left]
+        return RegistryAnswers(tuple(known[name] for name in names), values)
+
+    def _over(self, names: list[str], soft: bool) -> np.ndarray:
+        """Return the values over other labels, which hold these."""
+        places = np.array([names.index(label_name(one)) for one in self.labels], int)
+        rows = np.flatnonzero(~self.abstained)
+        if not soft:
+            out = np.full(len(self.values), -1, _code_type(len(names)))
+            out[rows] = places[self.values[rows]]
+            return out
+        out = np.full((len(self.values), len(names)), np.nan, np.float32)
+        out[rows] = 0.0
+        if self.soft:
+            out[np.ix_(rows, places)] = self.values[rows]
+        else:
+            out[rows, places[self.values[rows]]] = 1.0
+        return out
+
     def proba(self) -> np.ndarray:
         """Distributions over ``names`` (n_texts, n_names)."""
         names = list(self.names)

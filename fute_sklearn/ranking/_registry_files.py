@@ -35,8 +35,9 @@ SUFFIX = ".model"
 class Entry:
     """What a registry knows of one version of a model, beside its answers.
 
-    ``id`` stays through renaming, which counts ``revision`` and keeps the former name
-    in ``was``; ``drops`` tells that its wrapper leaves out texts without an answer.
+    ``id`` stays through renaming, which counts ``revision``; ``was`` is that of the
+    latest version of the model that was renamed; ``drops`` tells that its wrapper
+    leaves out texts without an answer.
     """
 
     name: str

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..exceptions import ModelChangedError
 from ..tasks._validation import label_name
 from ._registry_answers import RegistryAnswers
@@ -152,20 +154,31 @@ class RegistryStore:
             version = max(known, default=0) + 1
             self._files.write(replace(entry, version=version), answers)
 
-    def lacks_answers(self, name: str) -> bool:
-        """Return whether the latest version of a model left out texts."""
-        return bool(self._listed[self.file_of(name)].abstained)
-
-    def complete(self, entry: Entry, answers: RegistryAnswers) -> None:
-        """Take answers of a model that is there, if it left out more texts before."""
+    def left_out(self, name: str, identity: str) -> np.ndarray:
+        """Return the places of texts that a model has not answered, if it is there."""
         with self.lock:
-            file = self.latest().get(entry.name)
-            known = None if file is None else self._listed[file]
-            if file is None or known is None or known.identity != entry.identity:
+            file = self._file(name, identity)
+            found = None if file is None else self.find(file)
+            return np.flatnonzero([] if found is None else found.abstained)
+
+    def fill(
+        self, name: str, identity: str, rows: np.ndarray, answers: RegistryAnswers
+    ) -> None:
+        """Add answers to the texts of some rows, where a model has none."""
+        with self.lock:
+            file = self._file(name, identity)
+            known = None if file is None else self.find(file)
+            if file is None or known is None:  # removed meanwhile
                 return
-            if entry.abstained < known.abstained:
-                new = {"labels": entry.labels, "abstained": entry.abstained}
-                self._rewrite(file, answers, **new)
+            new = known.filled(rows, answers)
+            if new.abstained.sum() < known.abstained.sum():
+                share = float(new.abstained.mean())
+                self._rewrite(file, new, labels=[*new.labels], abstained=share)
+
+    def _file(self, name: str, identity: str) -> str | None:
+        """Return the latest file of a model, if it is the one that is meant."""
+        file = self.latest().get(name)
+        return file if file and self._listed[file].identity == identity else None
 
     def _rewrite(
         self, file: str, answers: RegistryAnswers | None = None, **changes: Any
@@ -196,12 +209,13 @@ class RegistryStore:
         """Rename all versions of a model."""
         with self.lock:
             self.file_of(name)
-            left, done = self._in_order(name), self.versions(new_name).values()
+            left = self._in_order(name)
+            last = self._listed[left[-1][1]].id
             # Of the same model, where a renaming was cut short.
-            if any(e.was != name or e.version >= left[0][0] for e in done):
+            if any(e.was != last for e in self.versions(new_name).values()):
                 raise ValueError(f"there is a model {new_name!r} already.")
             for _, file in left:
-                self._rewrite(file, name=new_name, was=name)
+                self._rewrite(file, name=new_name, was=last)
 
 
 def _latest(entries: dict[str, Entry]) -> dict[str, str]:

@@ -19,6 +19,8 @@ N_DRAWS = 50
 N_GROUPS = 20
 DRAW_SEED = 0
 N_PROBES = 2
+N_CHECKS = 10  # draws that the score of expected counts is compared with
+MOST_ERRORS = 2  # standard errors that it may be off by
 TOLERANCE = 1e-9
 EXACT_MATCH = "exact_match"
 
@@ -59,12 +61,10 @@ class TargetScorer:
     is the expectation of the scorer under that distribution.  It is exact for scorers
     that are linear in the correct rows of each class (accuracy, balanced accuracy,
     recall), which is found out by test calls, and for scorers that use probabilities,
-    which get the student's.  Scorers that depend on the numbers of answers to each
-    class (F1, kappa, Matthews' correlation) get the expected numbers, which is off by
-    about 1 / n.  Otherwise labels are drawn, with the same random numbers for all
-    students.  Numbers are drawn from a normal distribution with the student's standard
-    deviation.  Free texts are scored as generated; for exact match, the likelihood of
-    the target text is used if it is known.
+    which get the student's.  Otherwise labels are drawn, with the same random numbers
+    for all students.  Numbers are drawn from a normal distribution with the student's
+    standard deviation.  Free texts are scored as generated; for exact match, the
+    likelihood of the target text is used if it is known.
 
     Parameters
     ----------
@@ -135,7 +135,9 @@ class TargetScorer:
         Sums of products over the columns are the covariances of the scores over draws
         of as many rows.  Exact, with a column a row, for scores that are linear in the
         correct rows, where each class keeps its number of rows if classes have weights;
-        otherwise by a jackknife that leaves out a twentieth of the rows at a time.
+        otherwise by a jackknife that leaves out a twentieth of the rows at a time, of
+        the expected numbers of answers to each class where the scorer depends on these
+        only (F1, kappa), and of drawn labels where it does not.
         """
         count = self.task.n_samples
         if count < 2:
@@ -177,15 +179,15 @@ class TargetScorer:
             for rows in others
         ]
         for i, one in enumerate(predictions):
-            counted = self._counted(one)
-            if counted is not None:
-                proba = np.exp(one.values)
-                out[i] = [counted.expected(proba, rows) for rows in others]
-                continue
+            counted, proba = self._counted(one), np.exp(one.values)
             for j, (part, rows) in enumerate(zip(parts, others, strict=True)):
                 some = Predictions(one.kind, one.names, one.values[rows])
                 try:
-                    out[i, j] = part.score(some)
+                    out[i, j] = (
+                        part.score(some)
+                        if counted is None
+                        else counted.expected(proba, rows)
+                    )
                 except Exception:  # as a row less leaves a class without rows
                     out[i, j] = np.nan
         failed = np.isnan(out)
@@ -216,37 +218,48 @@ class TargetScorer:
         linear = self.linear_loss()
         if linear is not None:
             return linear.of(self.right(predictions))
-        if (counted := self._counted(predictions)) is not None:
-            return counted.expected(np.exp(predictions.values))
         proxy = self._proxy(predictions)
         likeliest = self._call(proxy)
         if not (self.expected and proxy.asked):
             return likeliest
-        rng = np.random.default_rng(DRAW_SEED)
-        scores = []
-        for _ in range(N_DRAWS):
-            proxy.uniform = rng.random(self._n_drawn)[self._drawn]
-            scores.append(self._call(proxy))
-        return float(np.mean(scores))
+        return float(np.mean(self._draws(proxy, N_DRAWS)))
 
     def _counted(self, predictions: Predictions) -> CountedScores | None:
-        """Return the scores of counts, if the scorer depends on these only."""
-        names = predictions.names
+        """Return the scores of counts, if these tell how predictions are scored.
+
+        That is where the scorer depends on the counts only, and where the score of the
+        expected counts is the expected score, as far as some draws can tell.
+        """
         if not self.expected or self.task.targets.kind != "label":
             return None
+        names, proxy = predictions.names, self._proxy(predictions)
         if names not in self._by_counts:
-            proxy = self._proxy(predictions)
-            draws = np.random.default_rng(DRAW_SEED).random(self._n_drawn)
-            proxy.uniform = draws[self._drawn]
             classes, rows = np.unique(self._truth, return_inverse=True)
             counted = CountedScores(self.scorer, classes, rows, proxy.labels)
-            try:
-                score = self._call(proxy)
-                suffice = proxy.asked and counted.suffice(proxy.chosen, score)
-            except Exception:  # a scorer may raise anything; it does so again
-                suffice = False
+            suffice = counted.suffice(
+                lambda answers: self._call(LabelProxy(answers, classes))
+            )
             self._by_counts[names] = counted if suffice else None
-        return self._by_counts[names]
+        found = self._by_counts[names]
+        if found is None:
+            return None
+        try:
+            draws = self._draws(proxy, N_CHECKS)
+            gap = abs(found.expected(proxy.proba) - np.mean(draws))
+        except Exception:  # a scorer may raise anything; reported with the scores
+            return None
+        error = np.std(draws) / np.sqrt(N_CHECKS - 1)
+        close = gap < MOST_ERRORS * error + 1 / self.task.n_samples
+        return found if close else None
+
+    def _draws(self, proxy: ProbabilityProxy, count: int) -> list[float]:
+        """Scores of drawn labels."""
+        rng = np.random.default_rng(DRAW_SEED)
+        scores = []
+        for _ in range(count):
+            proxy.uniform = rng.random(self._n_drawn)[self._drawn]
+            scores.append(self._call(proxy))
+        return scores
 
     def _proxy(self, predictions: Predictions) -> ProbabilityProxy:
         names = self.task.targets.names

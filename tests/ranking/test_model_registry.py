@@ -28,6 +28,7 @@ from fute_sklearn.exceptions import (
     DamagedRegistryWarning,
     LabelMismatchError,
     ModelChangedError,
+    ModelLabelWarning,
     RegistryDamagedError,
 )
 from fute_sklearn.ranking import _segments
@@ -605,10 +606,11 @@ class Away(Counted):
     failures_pass = True
     fingerprint = "away"
     away = True
+    fails = ()
 
     def predict(self, X):
         found = super().predict(X)
-        gone = [self.away and len(text) % 3 == 0 for text in X]
+        gone = [(self.away and len(x) % 3 == 0) or x in self.fails for x in X]
         return [None if lost else one for lost, one in zip(gone, found, strict=True)]
 
 
@@ -641,6 +643,78 @@ def test_texts_left_out_in_an_outage_are_asked_for_again(kind, registry):
     model.asked.clear()
     registry.add("one", MTEWrapper(model, **more))
     assert model.asked == []
+
+
+@pytest.mark.filterwarnings("ignore::fute_sklearn.exceptions.ModelLabelWarning")
+def test_answers_that_are_there_are_neither_asked_for_nor_lost(registry):
+    """Also where nothing else is kept, and others fail now."""
+    model = Away(0.1)
+    with config_context(cache_dir=None):
+        registry.add("one", model)
+        before = registry._store.answers("one").labelled()
+        left = [t for t, one in zip(registry.texts, before, strict=True) if one is None]
+        model.asked.clear()
+        registry.add("one", model)
+        assert sorted(model.asked) == sorted(left)
+        assert registry._store.answers("one").labelled() == before
+        now, model.away = left[: len(left) // 2], False
+        model.fails = left[len(left) // 2 :]
+        registry.add("one", model)
+    after = dict(
+        zip(registry.texts, registry._store.answers("one").labelled(), strict=True)
+    )
+    assert {text for text, one in after.items() if one is None} == set(model.fails)
+    assert all(after[text] for text in now)
+    kept = dict(zip(registry.texts, before, strict=True))
+    assert all(after[text] == one for text, one in kept.items() if one is not None)
+
+
+def test_a_model_that_is_there_may_fail_again(registry):
+    model = Falls(0.1)
+    wrapper = MTEWrapper(model, on_error="drop")
+    with pytest.warns(ModelLabelWarning, match="are dropped"):
+        registry.add("one", wrapper)
+    before = registry.list()
+    with config_context(cache_dir=None):
+        with pytest.warns(ModelLabelWarning, match="'one' left out are still without"):
+            registry.add("one", wrapper)
+    assert registry.list().equals(before)
+
+
+def test_a_model_that_is_removed_while_it_is_asked_stays_removed(registry):
+    class Removed(Away):
+        def predict(self, X):
+            found = super().predict(X)
+            if not self.away and "one" in registry:
+                registry.remove("one")
+            return found
+
+        def __getstate__(self):
+            return {}
+
+    model = Removed(0.1)
+    registry.add("one", model)
+    model.away = False
+    registry.add("one", model)
+    assert len(registry) == 0
+
+
+@pytest.mark.parametrize("soft", [(False, False), (True, False), (True, True)])
+def test_answers_are_filled_by_label(soft):
+    def made(answers, soft):
+        names = sorted({one for one in answers if one})
+        values = np.array([names.index(one) if one else -1 for one in answers])
+        if soft:
+            proba = np.eye(len(names), dtype=np.float32)[values]
+            proba[values < 0] = np.nan
+            values = proba
+        return RegistryAnswers(tuple(names), values)
+
+    known = made(["b", None, "c", None, None], soft[0])
+    found = known.filled(np.array([1, 2, 4]), made(["a", "a", None], soft[1]))
+    assert found.labels == ("a", "b", "c")
+    assert found.soft == any(soft)
+    assert found.labelled() == ["b", "a", "c", None, None]
 
 
 def test_abstentions_are_answers(registry):
