@@ -272,7 +272,7 @@ def test_a_label_that_is_never_scored_stops_the_job(of, served):
         else answer
     )
     before = client.n_requests_
-    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+    with pytest.raises(LanguageModelServerError, match="8 rows in a row failed alike"):
         client.score(texts, rows)
     assert client.n_requests_ - before == 16
     # Where a row of the job is answered, such faults may be those of single rows.

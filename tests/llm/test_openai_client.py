@@ -496,13 +496,13 @@ def test_rows_that_are_refused_stop_a_job_only_if_no_other_was_answered(server):
     llm = PromptedLLM(client, TEMPLATE, LABELS, on_error="missing")
     rows = [f"bad film {i}" for i in range(30)]
     with pytest.raises(
-        LanguageModelServerError, match="first 8 rows failed alike"
+        LanguageModelServerError, match="8 rows in a row failed alike"
     ) as e:
         llm.predict(rows)
     assert (e.value.kind, e.value.fatal) == ("content filter", True)
     assert len(server.asked) == 8
     # What was paid for is not asked again: the next call goes on with other rows.
-    with pytest.raises(LanguageModelServerError, match="first 8 rows"):
+    with pytest.raises(LanguageModelServerError, match="8 rows in a row"):
         llm.predict(rows)
     assert len(server.asked) == 16
     with pytest.warns(ModelLabelWarning, match="30 of 31"):
@@ -524,7 +524,7 @@ def test_what_a_client_has_answered_to_one_prompt_tells_nothing_of_another(
     sent = len(used.asked)
     used.spoil = lambda *_: (400, "application/json", {"error": "too odd"})
     other = PromptedLLM(client, OTHER, LABELS, on_error="missing")
-    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+    with pytest.raises(LanguageModelServerError, match="8 rows in a row failed alike"):
         other.predict([f"film {i}" for i in range(100)])
     assert len(used.asked) - sent <= 8 * 10  # of ten samples each
 
@@ -539,7 +539,7 @@ def test_prompts_of_one_call_are_told_apart(server):
         for one in (TEMPLATE, OTHER)
     ]
     texts = [f"film {i}" for i in range(40)]
-    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+    with pytest.raises(LanguageModelServerError, match="8 rows in a row failed alike"):
         PromptSelector(prompts, "global_entropy").fit(texts)
     assert len(server.asked) == 40 + 8
 
@@ -549,11 +549,34 @@ def test_a_prompt_that_worked_may_fail_for_more_rows_of_a_later_job(server):
     llm = PromptedLLM(client, TEMPLATE, LABELS, on_error="missing")
     llm.predict(TEXTS)
     server.spoil = withheld
-    with pytest.warns(ModelLabelWarning, match="31 of 31"):
-        llm.predict([f"bad film {i}" for i in range(31)])
-    with pytest.raises(LanguageModelServerError, match="first 32 rows failed alike"):
+    with pytest.warns(ModelLabelWarning, match="20 of 20"):
+        llm.predict([f"bad film {i}" for i in range(20)])
+    with pytest.raises(LanguageModelServerError, match="32 rows in a row failed alike"):
         llm.predict([f"worse film {i}" for i in range(100)])
-    assert len(server.asked) == len(TEXTS) + 31 + 32
+    assert len(server.asked) == len(TEXTS) + 32
+
+
+@pytest.mark.filterwarnings("ignore:.*are dropped")
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("fault", ["rows", "network"])
+@pytest.mark.parametrize("size", [1, 5])
+def test_faults_count_over_the_calls_of_small_batches(size, fault, known, server):
+    client = proved(server, interface="completions", n_concurrent=1)
+    llm = PromptedLLM(client, TEMPLATE, LABELS)
+    if known:
+        llm.predict(TEXTS)
+    server.asked.clear()
+    away = 503, "application/json", {"error": "away"}
+    server.spoil = withheld if fault == "rows" else lambda *_: away
+    texts = [f"bad film {i}" for i in range(100)]
+    wrapper = MTEWrapper(llm, on_error="drop", batch_size=size)
+    with pytest.raises(ModelLabelError):
+        wrapper.label(texts)
+    assert len(server.asked) == (32 if known and fault == "rows" else 8)
+    # The same call goes on with as many other rows, if the first ones were paid for.
+    with pytest.raises(ModelLabelError):
+        wrapper.label(texts)
+    assert len(server.asked) == (64 if known and fault == "rows" else 16)
 
 
 def test_a_kept_answer_does_not_have_all_other_rows_sent(server):
@@ -564,7 +587,7 @@ def test_a_kept_answer_does_not_have_all_other_rows_sent(server):
         client_of(server, interface="completions", n_concurrent=1), TEMPLATE, LABELS
     )
     server.spoil = withheld
-    with pytest.raises(LanguageModelServerError, match="first 32 rows failed alike"):
+    with pytest.raises(LanguageModelServerError, match="32 rows in a row failed alike"):
         later.predict(texts)
     assert len(server.asked) == 1 + 32
 
@@ -585,7 +608,7 @@ def test_reasons_and_whole_texts_of_another_prompt_stop_too(written, server):
     ask(TEMPLATE)
     sent = len(server.asked)
     server.spoil = lambda *_: (422, "application/json", {"error": "too odd"})
-    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+    with pytest.raises(LanguageModelServerError, match="8 rows in a row failed alike"):
         ask(OTHER)
     assert len(server.asked) == sent + 8
 
@@ -595,7 +618,7 @@ def test_calls_without_a_prompt_are_jobs_of_their_own(server):
     options = [[" good", " bad"]] * 100
     client.score([f"A film {i}" for i in range(100)], options)
     server.spoil = withheld
-    with pytest.raises(LanguageModelServerError, match="first 8 rows failed alike"):
+    with pytest.raises(LanguageModelServerError, match="8 rows in a row failed alike"):
         client.score([f"Some film {i}" for i in range(100)], options)
     assert len(server.asked) == 108
 

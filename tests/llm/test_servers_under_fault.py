@@ -226,7 +226,7 @@ def test_labels_that_are_not_among_the_first_tokens_stop_the_job(serve):
 
     server = serve(chat_server(other))
     llm = PromptedLLM(client_of(server, interface="chat"), TEMPLATE, LABELS)
-    with pytest.raises(LanguageModelServerError, match=r"first 8 rows.*'The', 'A'"):
+    with pytest.raises(LanguageModelServerError, match=r"8 rows in a row.*'The', 'A'"):
         llm.predict([f"film {i}" for i in range(100)])
     asked = [body for body in server.asked if "messages" in body]
     assert sum("film" in body["messages"][0]["content"] for body in asked) < 8 + 4

@@ -37,7 +37,8 @@ class LanguageModelClient(Protocol):
     ``generate(prompts, max_tokens)``
         Most likely continuation of each prompt; one str per prompt.
 
-    If only some rows fail, a client raises `RowsFailedError` with the answers to the
+    Contexts are of str, or of a class derived from it that knows its prompt.  If only
+    some rows fail, a client raises `RowsFailedError` with the answers to the
     others.  The optional method ``forecast(contexts, continuations)`` returns the
     numbers of ``requests``, ``kept`` answers and ``tokens`` of scoring them.
     """

@@ -42,54 +42,73 @@ OF_ROWS = PAID | {
 
 
 @dataclass
+class History:
+    """What the calls of a client have shown.
+
+    Of prompts with a name, ``answered`` are the families of which a request was
+    answered, and ``alike`` the faults of the requests of each prompt and place in a row
+    since the last answer, by the requests' keys.  ``kinds`` are the faults since the
+    last answer of any, by call and row; ``n_calls`` is the number of calls.
+    """
+
+    n_calls: int = 0
+    kinds: dict[tuple[int, int], str] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    alike: dict[tuple[str, int], dict[str, str]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+
+
+@dataclass
 class _Job:
     """What happened so far to the requests of one call.
 
-    ``known`` are the families of which a request was answered in any call, and of
-    which a later one shall know; ``before`` those answered before this call,
-    ``answered`` those answered by it.  ``kinds`` are the faults of the rows since the
-    last answer, ``of_parts`` the same for the requests of each prompt
-    and place in a row.
+    ``before`` are the families of which a request was answered before this call,
+    ``answered`` those answered by it; ``own`` is the history of requests without the
+    name of a prompt.
     """
 
-    known: set[str]
+    history: History
+    call: int = field(init=False)
     before: set[str] = field(init=False)
     answered: set[str] = field(default_factory=set)
     answers: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
-    kinds: dict[int, str] = field(default_factory=dict)
-    of_parts: dict[tuple[str, int], dict[int, str]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
+    own: History = field(default_factory=History)
     fatal: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.before = set(self.known)
+        self.before = set(self.history.answered)
+        self.history.n_calls += 1
+        self.call = self.history.n_calls
 
     def note(self, request: Request, error: Exception | None) -> None:
         """Record a fault, or an answer; decide whether to stop."""
-        alike = self.of_parts[request.prompt, request.part]
+        kinds = self.history.kinds
+        history = self.history if request.prompt else self.own
+        alike = history.alike[request.prompt, request.part]
         if error is None:
             self.answered.add(request.family)
-            if request.prompt:
-                self.known.add(request.family)
-            self.kinds.clear()
+            history.answered.add(request.family)
+            kinds.clear()
             alike.clear()
             return
         self.failed[request.key] = error
         kind = getattr(error, "kind", "")
-        self.kinds[request.row] = alike[request.row] = kind
+        kinds[self.call, request.row] = alike[request.key] = kind
         if getattr(error, "fatal", True):
             self.fatal = self.fatal or error
         elif len(set(alike.values())) == 1 and len(alike) >= self._most(request):
             self.fatal = self.fatal or LanguageModelServerError(
-                f"the first {len(alike)} rows failed alike, so the others are not "
-                f"sent: {error}",
+                f"{len(alike)} rows in a row failed alike, so the others are not sent: "
+                f"{error}",
                 kind,
                 fatal=True,
             )
-        elif sum(one not in OF_ROWS for one in self.kinds.values()) >= FAULTS_IN_A_ROW:
+            alike.clear()  # the next call goes on with other rows
+        elif sum(one not in OF_ROWS for one in kinds.values()) >= FAULTS_IN_A_ROW:
             self.fatal = self.fatal or error
+            kinds.clear()
 
     def _most(self, request: Request) -> float:
         """Return how many first rows that fail alike stop the job."""
@@ -156,7 +175,7 @@ class RequestQueue:
         RowsFailedError
             If some requests failed; it holds the answers to the others.
         """
-        job = _Job(self._connection.answered)
+        job = _Job(self._connection.history)
         todo = self._begun(requests, job)
         if todo and job.fatal is None:
             LOOP.run(self._sent(todo, job))

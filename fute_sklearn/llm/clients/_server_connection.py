@@ -16,6 +16,7 @@ from ...exceptions import BudgetExceededError, LanguageModelServerError
 from ._event_loop import ForkedLock
 from ._key_mask import key_was_told, masked_text
 from ._request import Request
+from ._request_queue import History
 from ._server_answers import checked_choices, fault
 
 NAMED = ("model", "prompt", "messages")
@@ -50,7 +51,7 @@ class ServerConnection:
     budgets: Callable[[], dict[str, int | None]]
     n_requests: int = 0
     n_tokens: int = 0
-    answered: set[str] = field(default_factory=set)  # families, as in `Request`
+    history: History = field(default_factory=History)
     _key: str | None = None
     _lock: ForkedLock = field(default_factory=ForkedLock)
 
