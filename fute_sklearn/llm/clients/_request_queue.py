@@ -98,17 +98,19 @@ class _Job:
         kinds[self.call, request.row] = alike[request.key] = kind
         if getattr(error, "fatal", True):
             self.fatal = self.fatal or error
-        elif len(set(alike.values())) == 1 and len(alike) >= self._most(request):
-            self.fatal = self.fatal or LanguageModelServerError(
-                f"{len(alike)} rows in a row failed alike, so the others are not sent: "
-                f"{error}",
-                kind,
-                fatal=True,
-            )
-            alike.clear()  # the next call goes on with other rows
-        elif sum(one not in OF_ROWS for one in kinds.values()) >= FAULTS_IN_A_ROW:
-            self.fatal = self.fatal or error
-            kinds.clear()
+            return
+        others = sum(one not in OF_ROWS for one in kinds.values())
+        if len(set(alike.values())) == 1 and len(alike) >= self._most(request):
+            said = f"{len(alike)} rows in a row failed alike"
+        elif others >= FAULTS_IN_A_ROW:
+            said = f"{others} rows in a row failed"
+        else:
+            return
+        self.fatal = self.fatal or LanguageModelServerError(
+            f"{said}, so the others are not sent: {error}", kind, fatal=True
+        )
+        kinds.clear()
+        alike.clear()  # the next call goes on with other rows
 
     def _most(self, request: Request) -> float:
         """Return how many first rows that fail alike stop the job."""
