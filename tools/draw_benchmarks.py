@@ -136,7 +136,7 @@ def draw_cost() -> None:
 
 def draw_speed() -> None:
     """Draw the encoder's pass against stock transformers, and a cold start."""
-    path = RESULTS / "speed_avx512_2_threads.json"
+    path = RESULTS / "speed_avx512_amx_2_threads.json"
     found = json.loads(path.read_text(encoding="utf8"))
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(WIDTH, 7.5), layout="constrained", height_ratios=(3, 2)
