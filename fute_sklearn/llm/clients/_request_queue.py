@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import BudgetExceededError, LanguageModelServerError, RowsFailedError
 from ._answer_store import LEASE_SECONDS, AnswerStore
+from ._call_history import History
 from ._event_loop import LOOP
 from ._request import Request
 
@@ -39,24 +40,6 @@ OF_ROWS = PAID | {
     "too long",
     "wide bounds",
 }
-
-
-@dataclass
-class History:
-    """What the calls of a client have shown.
-
-    Of prompts with a name, ``answered`` are the families of which a request was
-    answered, and ``alike`` the faults of the requests of each prompt and place in a row
-    since the last answer, by the requests' keys.  ``kinds`` are the faults since the
-    last answer of any, by call and row; ``n_calls`` is the number of calls.
-    """
-
-    n_calls: int = 0
-    kinds: dict[tuple[int, int], str] = field(default_factory=dict)
-    answered: set[str] = field(default_factory=set)
-    alike: dict[tuple[str, int], dict[str, str]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
 
 
 @dataclass

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from ..._utils._optional import import_optional_dependency
 from ...exceptions import BudgetExceededError, LanguageModelServerError
+from ._call_history import History
 from ._event_loop import ForkedLock
 from ._key_mask import key_was_told, masked_text
 from ._request import Request
-from ._request_queue import History
 from ._server_answers import checked_choices, fault
 
 NAMED = ("model", "prompt", "messages")
