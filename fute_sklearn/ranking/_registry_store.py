@@ -190,19 +190,20 @@ class RegistryStore:
             self._files.write(entry, known if answers is None else answers)
             self._files.remove(file)
 
-    def _in_order(self, name: str) -> list[tuple[int, str]]:
-        """Versions of a model with their files, the latest one last.
+    def _in_order(self, name: str) -> list[str]:
+        """Return the files of a model's versions, the latest one last.
 
         What is done to them in this order can be done again if it was cut short, as
         the model is there until its last one.
         """
-        return sorted((e.version, file) for file, e in self.versions(name).items())
+        found = self.versions(name)
+        return sorted(found, key=lambda file: found[file].version)
 
     def remove(self, name: str) -> None:
         """Remove all versions of a model."""
         with self.lock:
             self.file_of(name)
-            for _, file in self._in_order(name):
+            for file in self._in_order(name):
                 self._files.remove(file)
 
     def rename(self, name: str, new_name: str) -> None:
@@ -210,11 +211,11 @@ class RegistryStore:
         with self.lock:
             self.file_of(name)
             left = self._in_order(name)
-            last = self._listed[left[-1][1]].id
+            last = self._listed[left[-1]].id
             # Of the same model, where a renaming was cut short.
             if any(e.was != last for e in self.versions(new_name).values()):
                 raise ValueError(f"there is a model {new_name!r} already.")
-            for _, file in left:
+            for file in left:
                 self._rewrite(file, name=new_name, was=last)
 
 

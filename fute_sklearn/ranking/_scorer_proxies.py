@@ -65,16 +65,11 @@ class ProbabilityProxy(ClassifierMixin, Proxy):
 
     def predict(self, X: Any) -> np.ndarray:
         self.asked = True
-        return self.labels[self.chosen]
-
-    @property
-    def chosen(self) -> np.ndarray:
-        """Places (n,) of the labels that are predicted."""
         if self.uniform is None:
-            return self.proba.argmax(1)
+            return self.labels[self.proba.argmax(1)]
         cumulated = self.proba.cumsum(1)
         drawn = (cumulated <= self.uniform[:, None] * cumulated[:, -1:]).sum(1)
-        return np.minimum(drawn, len(self.labels) - 1)
+        return self.labels[np.minimum(drawn, len(self.labels) - 1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         out = np.full((len(self.proba), len(self.wanted)), LEAST_PROBABILITY)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._server_connection import Send, ServerConnection
 
 FAULTS_IN_A_ROW = 8
-FAULTS_AFTER_ANSWERS = 32  # the same where another call had answers to the same prompt
+FAULTS_AFTER_ANSWERS = 32  # the same where the prompt was answered before
 WAIT_SECONDS = 0.2  # between two looks for an answer that another process asked for
 # Faults of answers that came whole, so that they were paid for: they are kept.
 PAID = {
