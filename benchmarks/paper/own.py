@@ -2,6 +2,7 @@
 
     python benchmarks/paper/own.py --work DIR [--config offline] [--data DIR]
         [--packages DIR] [--smollm2 DIR] [--only minilm,fute-mini,...]
+        [--sets sst2,subj,...] [--methods TextEmb,TaskEmb,TuPaTE]
     python benchmarks/paper/own.py --work DIR --collect
 
 They compare data sets, not models: a source's training rows with a target's known rows,
@@ -11,14 +12,17 @@ without tables of vectors; a ranking a part.  TuPaTE (Zhou et al.): low-rank
 products on the attention's projections (peft), of CNN and LSTM the biases, tuned with
 the rest frozen and averaged over the layers.  Vectors lie in ``--work``, one file each,
 so that the script can be stopped and goes on; ``--collect`` keeps their similarities,
-beside those of other backbones that were collected before.
+beside those of other backbones and sets that were collected before.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import re
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +39,11 @@ from backbones import (
     features_of,
 )
 from configs import CONFIGS, Config
-from gains import add_places, places, results
-from sets import LabelledSet
+from gains import add_places, keys_of, places, results
+from sets import LabelledSet, Places
 from torch import nn
 
+ROLES = ("source", "target")
 METHODS = ("TextEmb", "TaskEmb", "TuPaTE")
 PROJECTIONS = r".*\.(q_proj|v_proj|query|value|q|v|c_attn)"
 TUNED_EPOCHS = 8
@@ -127,21 +132,30 @@ def tuned_parts(
 
 
 class Vectors:
-    """Embeddings of all sources and targets on one backbone."""
+    """Embeddings of sets as sources and targets on one backbone."""
 
-    def __init__(self, name: str, backbone: Backbone, config: Config) -> None:
-        self.name, self.backbone, self.config = name, backbone, config
+    def __init__(
+        self,
+        name: str,
+        backbone: Backbone,
+        config: Config,
+        sets: dict[str, LabelledSet],
+    ) -> None:
+        self.name, self.backbone, self.config, self.sets = name, backbone, config, sets
+        self._last: tuple[tuple[str, ...], Inputs] = ((), [])
 
     def body(self) -> Body:
         """Make the published backbone."""
         torch.manual_seed(0)
         return self.backbone.make()
 
-    def of(self, method: str, own: LabelledSet, source: bool) -> Parts:
+    def of(self, method: str, name: str, source: bool) -> Parts:
         """Embed a set's training rows, or its known rows."""
-        body = self.body().to(device())
+        body, own = self.body().to(device()), self.sets[name]
         rows = own.train if source else own.known
-        inputs = body.inputs(list(rows.texts))
+        if self._last[0] != rows.texts:
+            self._last = rows.texts, body.inputs(list(rows.texts))
+        inputs = self._last[1]
         if method == "TextEmb":
             return text_parts(body, inputs)
         one, sizes = self.backbone, self.config.sizes
@@ -170,13 +184,14 @@ class OwnVectors:
     def similarities(
         self, method: str, backbone: str, sources: list[str], target: str
     ) -> np.ndarray | None:
-        """Cosines (n_parts, n_sources), or None if they were not computed."""
+        """Cosines (n_parts, n_sources), or None if one of them was not computed."""
         found = self._kept.get(f"{method}--{backbone}")
         if found is None:
             return None
         names = [list(self._kept[key]) for key in ("sources", "targets")]
         rows = [names[0].index(source) for source in sources]
-        return np.asarray(found[:, rows, names[1].index(target)], dtype=float)
+        parts = np.asarray(found[:, rows, names[1].index(target)], dtype=float)
+        return None if np.isnan(parts).any() else parts
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -185,71 +200,125 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b) / size if size else 0.0
 
 
+def settings_of(config: Config, place: Places, sets: dict[str, LabelledSet]) -> str:
+    """What vectors depend on, as JSON."""
+    nets = config.backbones(place)
+    return json.dumps(
+        {
+            "config": config.name,
+            "rows": vars(config.sizes),
+            "max_length": config.max_length,
+            "batch": config.batches[0],
+            "rates": {name: net.rate for name, net in nets.items()},
+            "epochs": {name: net.epochs[0] for name, net in nets.items()},
+            "epochs_tuned": TUNED_EPOCHS,
+            "keys": keys_of([], sets),
+        }
+    )
+
+
+def similarities_of(paths: list[list[Path]], table: np.ndarray | None) -> np.ndarray:
+    """Cosines (n_parts, n_sources, n_targets) of the vectors that there are.
+
+    Others are as in ``table``, or NaN.
+    """
+    first = np.load(next(path for path in paths[0] if path.exists())).files
+    shape = (len(first), len(paths[0]), len(paths[1]))
+    out = np.full(shape, np.nan, np.float32) if table is None else table.copy()
+    for p, part in enumerate(first):
+        rows, columns = (
+            {i: np.load(path)[part] for i, path in enumerate(found) if path.exists()}
+            for found in paths
+        )
+        for i, j in itertools.product(rows, columns):
+            out[p, i, j] = cosine(rows[i].astype(float), columns[j].astype(float))
+    return out
+
+
 def collect(
-    names: list[str], work: Path, path: Path, sources: list[str], targets: list[str]
+    names: list[str], work: Path, path: Path, fixed: dict[str, np.ndarray]
 ) -> None:
-    """Keep the similarities of the backbones that are finished."""
-    kept: dict[str, Any] = {"sources": np.array(sources), "targets": np.array(targets)}
+    """Keep the similarities of what is finished; ``fixed`` are the sets and settings.
+
+    Pairs of sets that were collected before are kept where a vector is missing now.
+    """
     before = dict(np.load(path)) if path.exists() else {}
-    if before and any(list(before[key]) != list(kept[key]) for key in kept):
-        raise SystemExit(f"{path} holds other sets; remove it first.")
-    kept |= before
-    for name in names:
-        for method in METHODS:
-            paths = {
-                role: [work / f"{method}--{name}--{role}--{one}.npz" for one in sets]
-                for role, sets in (("source", sources), ("target", targets))
-            }
-            if not all(path.exists() for found in paths.values() for path in found):
-                known = (
-                    "kept as it was" if f"{method}--{name}" in kept else "not finished"
-                )
-                print(f"{name}, {method}: {known}")
-                continue
-            first = np.load(paths["source"][0])
-            table = np.empty((len(first.files), len(sources), len(targets)))
-            for p, part in enumerate(first.files):
-                a = [np.load(path)[part].astype(float) for path in paths["source"]]
-                b = [np.load(path)[part].astype(float) for path in paths["target"]]
-                table[p] = [[cosine(one, other) for other in b] for one in a]
-            kept[f"{method}--{name}"] = table.astype(np.float32)
+    if before and any(not np.array_equal(before[key], fixed[key]) for key in fixed):
+        raise SystemExit(f"{path} holds other sets or settings; remove it first.")
+    kept = fixed | before
+    for name, method in itertools.product(names, METHODS):
+        key = f"{method}--{name}"
+        paths = [
+            [work / f"{key}--{role}--{one}.npz" for one in fixed[f"{role}s"]]
+            for role in ROLES
+        ]
+        new = [sum(one.exists() for one in found) for found in paths]
+        if all(new):
+            kept[key] = similarities_of(paths, kept.get(key))
+        known = int(np.isfinite(kept[key][0]).sum()) if key in kept else 0
+        print(f"{key}: {known} pairs of sets, {new[0] * new[1]} of them new")
     np.savez_compressed(path, **kept)
+
+
+def embed(made: Vectors, work: Path, wanted: Iterable[tuple[str, str, str]]) -> None:
+    """Write the vectors (set, role, method) that are not there yet."""
+    for one, role, method in wanted:
+        path = work / f"{method}--{made.name}--{role}--{one}.npz"
+        if path.exists():
+            continue
+        found = made.of(method, one, role == "source")
+        # float32: squared gradients underflow in half precision.
+        found = {k: v.astype(np.float32) for k, v in found.items()}
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **found)
+        partial.replace(path)
+        print(time.strftime("%H:%M:%S"), path.stem, flush=True)
+
+
+def chosen(given: str | None, known: Sequence[str]) -> Sequence[str]:
+    """Names that the command line gives, by default all."""
+    names = given.split(",") if given else known
+    if strange := set(names) - set(known):
+        raise SystemExit(f"{sorted(strange)}: there are {list(known)}.")
+    return names
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_places(parser)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--only")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--only", help="names of backbones; all by default")
+    parser.add_argument("--sets", help="names of sets; all by default")
+    parser.add_argument("--methods", help="all by default")
     parser.add_argument("--collect", action="store_true")
     args = parser.parse_args()
     config, place = CONFIGS[args.config], places(args)
     sets = config.sets(place, config.sizes)
     sources = [n for n, one in sets.items() if one.kind != "cross-domain"]
+    nets, settings = config.backbones(place), settings_of(config, place, sets)
+    args.work.mkdir(parents=True, exist_ok=True)
+    noted = args.work / "settings.json"
+    if noted.exists() and noted.read_text() != settings:
+        raise SystemExit(f"{args.work} holds vectors of other sets or settings.")
+    noted.write_text(settings)
     if args.collect:
-        path = own_path(results(args))
-        collect(list(config.backbones(place)), args.work, path, sources, list(sets))
+        fixed = {
+            "sources": np.array(sources),
+            "targets": np.array(list(sets)),
+            "settings": np.array(settings),
+        }
+        collect(list(nets), args.work, own_path(results(args)), fixed)
         return
     torch.set_num_threads(1)  # the same bits wherever there is no GPU
     torch.set_flush_denormal(True)
-    args.work.mkdir(parents=True, exist_ok=True)
-    nets = config.backbones(place)
-    for name in (args.only or ",".join(nets)).split(","):
-        made = Vectors(name, nets[name], config)
-        for method in args.methods.split(","):
-            for role, names in (("source", sources), ("target", list(sets))):
-                for one in names:
-                    path = args.work / f"{method}--{name}--{role}--{one}.npz"
-                    if path.exists():
-                        continue
-                    found = made.of(method, sets[one], role == "source")
-                    # float32: squared gradients underflow in half precision.
-                    found = {k: v.astype(np.float32) for k, v in found.items()}
-                    partial = path.with_suffix(".partial.npz")
-                    np.savez(partial, **found)
-                    partial.replace(path)
-            print(time.strftime("%H:%M:%S"), name, method, flush=True)
+    methods, names = chosen(args.methods, METHODS), chosen(args.sets, list(sets))
+    wanted = [
+        (one, role, method)
+        for one, role, method in itertools.product(names, ROLES, methods)
+        if role == "target" or one in sources
+    ]
+    for name in chosen(args.only, list(nets)):
+        embed(Vectors(name, nets[name], config, sets), args.work, wanted)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,30 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._utils._stack_level import find_stack_level
 from ..embedders._surrogate_embedder import SurrogateEmbedder
-from ..exceptions import LabelMismatchError, ModelLabelError, ModelLabelWarning
-from ..models._mte_wrapper import MTEWrapper
 from ..models.adapters._recorded import is_recorded
-from ..tasks._label_spaces import nearly_equal
 from ..tasks._task import Task
 from ..tasks._validation import check_texts, label_name
 from ._answer_drift import AnswerDrift, check_tolerance
-from ._label_proposals import proposal
-from ._model_scores import closed_form_of
 from ._rank_models import checked_embedder, checked_target, rank_models
 from ._registry_answers import RegistryAnswers
-from ._registry_files import Entry
+from ._registry_candidates import RegistryCandidates
+from ._registry_intake import COLUMNS, add_model, check_name, wrapped
 from ._registry_store import RegistryStore
 from ._registry_vectors import RegistryVectors, similarities
-from ._target_scorer import is_balanced
 
 if TYPE_CHECKING:
     import pandas as pd
 
 IF_CHANGED = ("raise", "version")
-COLUMNS = ("version", "labels", "abstained", "created", "seconds", "fingerprint")
-SHOWN = 5
 
 
 class ModelRegistry:
@@ -233,54 +220,12 @@ class ModelRegistry:
         TypeError
             If metadata cannot be written as JSON.
         """
-        _check_name(name)
-        metadata = _checked_metadata(metadata)
+        check_name(name)
         if if_changed not in IF_CHANGED:
             raise ValueError(
                 f"if_changed={if_changed!r}, expected one of {IF_CHANGED}."
             )
-        wrapper = _wrapped(model, name)
-        identity = wrapper.identity()
-        may_change = if_changed == "version"
-        if identity and self._store.holds(name, identity, may_change, metadata):
-            self._ask_again(name, identity, wrapper)
-            return
-        start = time.monotonic()
-        task = wrapper.label(list(self.texts))
-        answers = RegistryAnswers.of(task, self.texts)
-        entry = Entry(
-            name,
-            identity or answers.key,
-            [*answers.labels],
-            float(answers.abstained.mean()),
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            round(time.monotonic() - start, 3),
-            metadata=metadata,
-            drops=_drops(model),
-        )
-        self._store.write(entry, answers, may_change)
-
-    def _ask_again(self, name: str, identity: str, wrapper: MTEWrapper) -> None:
-        """Ask a model for texts that it left out, if it may answer them now."""
-        if not _may_answer_more(wrapper):
-            return
-        rows = self._store.left_out(name, identity)
-        if not len(rows):
-            return
-        texts = tuple(self.texts[i] for i in rows)
-        # Of a few answers it could not be told that they are labels.
-        wrapper = MTEWrapper(**{**wrapper.get_params(deep=False), "kind": "label"})
-        try:
-            found = RegistryAnswers.of(wrapper.label(list(texts)), texts)
-        except ModelLabelError as error:
-            warnings.warn(
-                f"{len(texts)} texts that the model {name!r} left out are still "
-                f"without an answer: {error}",
-                ModelLabelWarning,
-                stacklevel=find_stack_level(),
-            )
-        else:
-            self._store.fill(name, identity, rows, found)
+        add_model(self._store, name, model, if_changed == "version", metadata)
 
     def add_answers(
         self, name: str, answers: Any, *, if_changed: str = "raise", **metadata: Any
@@ -346,7 +291,7 @@ class ModelRegistry:
         ValueError
             If the new name is taken.
         """
-        _check_name(new_name)
+        check_name(new_name)
         self._store.rename(name, new_name)
 
     # Rankings -------------------------------------------------------------------
@@ -416,34 +361,14 @@ class ModelRegistry:
             )
         if not isinstance(top, Integral) or isinstance(top, bool) or top < 1:
             raise ValueError(f"top={top!r}, expected a positive int.")
-        named = set(label_names) if isinstance(label_names, Mapping) else set()
-        files, left_out = self._fitting(target, named, label_names == "match")
-        chosen = list(files)
-        if len(files) > top:
-            if label_names == "match":
-                raise ValueError(
-                    f"label_names='match' compares every model's labels, {len(files)} "
-                    f"here; raise top={top} to that, or name the models in a dict."
-                )
-            answers = getattr(options.get("labelled"), "columns", ())
-            asked = named | set(map(str, answers))
-            best = self._best(files, target, scoring, class_weight, int(top), asked)
-            dropped = options.get("abstentions") == "drop"
-            also = self._dropping(files, dropped) | set(best)
-            chosen = [name for name in files if name in also]
-        found = {}
-        for name in chosen:
-            try:
-                wrapper = self._store.answers(name, files[name]).wrapper(name)
-                if self._store.entry(files[name]).drops:
-                    wrapper.set_params(abstentions="drop")
-                found[name] = wrapper
-            except KeyError:  # damaged, as a warning said, or removed just now
-                left_out = [*left_out, name]
-        if not found:
-            raise ValueError("no model of the registry is left; add models first.")
+        candidates = RegistryCandidates(
+            self._store, self._vectors, self.embedder, target, label_names
+        )
+        answers = getattr(options.get("labelled"), "columns", ())
+        all_drop = options.get("abstentions") == "drop"
+        names = candidates.best(int(top), scoring, class_weight, answers, all_drop)
         table = rank_models(
-            found,
+            candidates.wrappers(names),
             target,
             texts=self.texts,
             embedder=self.embedder,
@@ -452,77 +377,11 @@ class ModelRegistry:
             class_weight=class_weight,
             **options,
         )
-        table.attrs |= {"n_models": len(files), "left_out": left_out}
-        return table
-
-    def _best(
-        self,
-        files: Mapping[str, str],
-        target: Task,
-        scoring: Any,
-        class_weight: str | None,
-        top: int,
-        asked: set[str],
-    ) -> Sequence[str]:
-        """Names of the best models by their closed-form students, and those asked."""
-        balanced = is_balanced(class_weight, scoring, target)
-        scores = self._vectors.scores(list(files.values()), target, scoring, balanced)
-        scores[np.isnan(scores)] = -np.inf
-        forced = np.array([name in asked for name in files])
-        scores[forced] = np.inf
-        best = np.argsort(-scores, kind="stable")[: max(top, int(forced.sum()))]
-        names = list(files)
-        return [names[i] for i in np.sort(best)]
-
-    def _dropping(self, files: Mapping[str, str], all_drop: bool) -> set[str]:
-        """Names of models whose abstentions are left out of rankings.
-
-        Closed-form scores count these as wrong, and say nothing of such models.
-        """
-        entries = {name: self._store.entry(file) for name, file in files.items()}
-        return {
-            name
-            for name, one in entries.items()
-            if one.abstained and (all_drop or one.drops)
+        table.attrs |= {
+            "n_models": len(candidates.files),
+            "left_out": candidates.left_out,
         }
-
-    def _fitting(
-        self, target: Task, named: set[str], all_fit: bool
-    ) -> tuple[dict[str, str], Sequence[str]]:
-        """Files of the models that share labels with a target, and the other names."""
-        names = set(target.targets.names)
-        current = self._store.latest()
-        if not current:
-            raise ValueError("the registry is empty; add models first.")
-        fits: dict[tuple[str, ...], bool] = {}
-        out, left_out = {}, []
-        for name, file in current.items():
-            labels = self._store.label_names(file)
-            if labels not in fits:
-                near = nearly_equal(labels, target.targets.names)
-                fits[labels] = bool(names & set(labels)) or bool(near)
-            if all_fit or name in named or fits[labels]:
-                out[name] = file
-            else:
-                left_out.append(name)
-        if not out:
-            shown = [list(labels) for labels in list(fits)[:SHOWN]]
-            raise LabelMismatchError(
-                f"no model shares a label with the target, {sorted(names)}; theirs are "
-                f"{shown}. Say what they are called there: "
-                "label_names={'<model>': {...}}, or label_names='match'."
-                f"{self._proposal(left_out[:SHOWN], target)}"
-            )
-        return out, left_out
-
-    def _proposal(self, names: Sequence[str], target: Task) -> str:
-        """Say what labels of models are called in a target, if behaviour tells."""
-        tasks = []
-        for name in names:
-            # Removed by another process just now, or without an answer.
-            with suppress(KeyError, ValueError):
-                tasks.append(self._store.answers(name).task(name, self.texts))
-        return proposal(tasks, target, closed_form_of(self.embedder))
+        return table
 
     def nearest(self, name: str, n_models: int = 5) -> pd.DataFrame:
         """Find the models that answer most like one.
@@ -689,7 +548,7 @@ class ModelRegistry:
         count = min(int(n_texts), len(self.texts))
         rows = np.sort(rng.choice(len(self.texts), count, replace=False))
         texts = tuple(self.texts[i] for i in rows)
-        wrapper = _wrapped(model, name)
+        wrapper = wrapped(model, name)
         if is_recorded(wrapper.estimator):  # to all texts
             whole = RegistryAnswers.of(wrapper.label(list(self.texts)), self.texts)
             now = [whole.labelled()[i] for i in rows]
@@ -697,44 +556,3 @@ class ModelRegistry:
             answered = wrapper.label(list(texts), anew=True)
             now = RegistryAnswers.of(answered, texts).labelled()
         return AnswerDrift.of(texts, [before[i] for i in rows], now, tolerance)
-
-
-def _wrapped(model: Any, name: str) -> MTEWrapper:
-    """Wrap a model; its abstentions are kept, or raise if its wrapper says so."""
-    wrapper = model if isinstance(model, MTEWrapper) else MTEWrapper(model)
-    params = {**wrapper.get_params(deep=False), "name": name}
-    if params["abstentions"] != "raise":  # rankings say what becomes of them
-        params["abstentions"] = "keep"
-    return MTEWrapper(**params)
-
-
-def _may_answer_more(wrapper: MTEWrapper) -> bool:
-    """Return whether a model may answer texts that it left out before."""
-    passing = bool(getattr(wrapper.estimator, "failures_pass", False))
-    return passing or wrapper.on_error == "drop"
-
-
-def _drops(model: Any) -> bool:
-    """Return whether a model's wrapper leaves out texts without an answer."""
-    drops = (getattr(model, "abstentions", None), getattr(model, "on_error", None))
-    return isinstance(model, MTEWrapper) and "drop" in drops
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"the name {name!r} is no name; expected a string.")
-
-
-def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata as they will be read again."""
-    if taken := sorted(set(COLUMNS) & set(metadata)):
-        raise ValueError(
-            f"the metadata {taken} would hide columns of list(); give them other names."
-        )
-    try:
-        return json.loads(json.dumps(metadata, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"the metadata {sorted(metadata)} cannot be written as JSON ({error}); "
-            "give strings, numbers, booleans, and lists and dicts of these."
-        ) from error

@@ -119,6 +119,46 @@ def test_similarities_are_kept_where_the_vectors_are_gone(kept, tmp_path):
         assert np.array_equal(after[name], before[name])
 
 
+def test_similarities_of_some_sets_are_kept_beside_the_others(kept, tmp_path, paper):
+    where = (*TINY, "--work", tmp_path / "new", "--results", tmp_path / "tiny")
+    names = list(np.load(kept.with_name("tiny-own.npz"))["targets"])
+    some = ("--only", "cnn", "--methods", "TextEmb")
+    script("own.py", *where, *some, "--sets", ",".join(names[:2]))
+    script("own.py", *where, "--collect")
+    own = paper("own")
+    path = own.own_path(tmp_path / "tiny")
+    found = own.OwnVectors(path)
+    assert found.methods == ["TextEmb"]
+    both = found.similarities("TextEmb", "cnn", names[:2], names[0])
+    assert both.shape == (1, 2)
+    assert both[0, 0] > 0.9  # other rows of the same set
+    assert found.similarities("TextEmb", "cnn", names[:3], names[0]) is None
+    assert found.similarities("TextEmb", "cnn", names[:2], names[2]) is None
+    for one in (tmp_path / "new").glob("*--source--*"):
+        one.unlink()
+    script("own.py", *where, *some, "--sets", ",".join(names[2:4]))
+    script("own.py", *where, "--collect")
+    after = own.OwnVectors(path)
+    assert np.array_equal(
+        after.similarities("TextEmb", "cnn", names[:2], names[0]), both
+    )
+    assert after.similarities("TextEmb", "cnn", names[2:4], names[0]) is not None
+
+
+def test_vectors_of_other_settings_are_not_mixed(kept, tmp_path, paper, monkeypatch):
+    own = paper("own")
+    where = ["--work", str(tmp_path), "--results", str(kept)]
+    command = ["own.py", *map(str, TINY), *where, "--collect"]
+    monkeypatch.setattr(sys, "argv", command)
+    own.main()
+    monkeypatch.setattr(own, "TUNED_EPOCHS", 9)
+    with pytest.raises(SystemExit, match="vectors of other sets or settings"):
+        own.main()
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(SystemExit, match="remove it first"):
+        own.main()
+
+
 def test_table_2_ranks_for_the_other_domain_only(kept):
     out = script("table2.py", *TINY, "--results", kept, "--seeds", 1)
     assert "cross-domain, all-class" in out
