@@ -41,6 +41,14 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(a @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T)
 
 
+def fused(scores: np.ndarray) -> np.ndarray:
+    """Mean reciprocal rank (n_candidates,) of several rankings of one backbone.
+
+    Not the sum, in which a backbone of many parts is ahead of all with fewer.
+    """
+    return reciprocal_rank_fusion(scores) / len(scores)
+
+
 def leep(proba: np.ndarray, y: np.ndarray) -> float:
     """Mean log-likelihood of labels given expected source labels (Nguyen et al. 2020).
 
@@ -139,7 +147,7 @@ class Methods:
         for backbone in {c.backbone for c in self.candidates}:
             rows = [i for i, c in enumerate(self.candidates) if c.backbone == backbone]
             slopes = curve_gradients([self.candidates[i].losses for i in rows])
-            out[rows] = reciprocal_rank_fusion(-slopes.T)[:, None]
+            out[rows] = fused(-slopes.T)[:, None]
         return {"CurveGrad": out}
 
     def own(self, kept: OwnVectors) -> Scores:
@@ -156,7 +164,7 @@ class Methods:
                 for column, target in enumerate(self.targets):
                     parts = kept.similarities(method, backbone, sources, target)
                     if parts is not None:
-                        scores[rows, column] = reciprocal_rank_fusion(parts)
+                        scores[rows, column] = fused(parts)
             out[f"{method} (own backbone)"] = scores
         return out
 

@@ -145,6 +145,27 @@ def test_similarities_of_some_sets_are_kept_beside_the_others(kept, tmp_path, pa
     assert after.similarities("TextEmb", "cnn", names[2:4], names[0]) is not None
 
 
+def test_backbones_of_many_parts_are_not_ahead_of_those_of_few(paper):
+    methods, kept = paper("methods"), paper("kept")
+    candidates = [
+        kept.Kept(backbone, source, gains={})
+        for backbone in ("deep", "flat")
+        for source in ("a", "b")
+    ]
+
+    class Own:
+        methods = ("TaskEmb",)
+
+        def similarities(self, method, backbone, sources, target):
+            return np.tile([[0.9, 0.1]], (50 if backbone == "deep" else 2, 1))
+
+    made = object.__new__(methods.Methods)
+    made.candidates, made.targets = candidates, {"t": None}
+    scores = made.own(Own())["TaskEmb (own backbone)"][:, 0]
+    assert scores[:2] == pytest.approx(scores[2:])
+    assert scores[0] > scores[1]
+
+
 def test_vectors_of_other_settings_are_not_mixed(kept, tmp_path, paper, monkeypatch):
     own = paper("own")
     where = ["--work", str(tmp_path), "--results", str(kept)]
