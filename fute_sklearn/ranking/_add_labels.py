@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import rankdata
 
-from ._confidence import Evidence, LabelledGroup, verdict
+from ._confidence import Evidence, LabelledGroup, drawn_together, verdict
 from ._labelled_rows import LabelledRows, given_rows
 from ._model_scores import or_nan
 from ._score_posterior import ScorePosterior
@@ -145,7 +145,7 @@ def tell(
     """Set the attrs that follow from the posterior."""
     attrs = table.attrs
     rises = evidence.rises(labelled)
-    best = np.nanmax([*(posterior.mean + rises), -np.inf])
+    best = np.nanmax([*(drawn_together(posterior) + rises), -np.inf])
     major, prior = attrs["majority_score"], attrs["prior_score"]
     attrs["n_labelled"] = n_labelled
     attrs["posterior"] = posterior

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from .._utils._table_attribute import TableAttribute
 from ..embedders._moment_embedder import MomentEmbedder
@@ -34,6 +34,8 @@ UNKNOWN_TEXTS_ERROR = 0.2
 # intervals with labelled rows hold on the bed of `StudentErrors`.
 ROW_ERROR = 2.0
 MORE_LIKELY_THAN_NOT = 0.5
+# Models that may all be equal: as many as can be told to be so, and the test's level.
+LEAST_ALIKE_MODELS, ALIKE_MODELS_LEVEL = 4, 0.95
 SHOWN = 5
 
 
@@ -263,6 +265,30 @@ def range_of(scorer: TargetScorer, prior_score: float) -> float:
     return float(found) if np.isfinite(found) and found > 0 else 1.0
 
 
+def drawn_together(posterior: ScorePosterior) -> np.ndarray:
+    """Return the means (n_models,), drawn to their mean where they differ by chance.
+
+    The best of many equal models seems better than it is.  Where the means spread no
+    more than their errors alone would make them (chi-squared test), differences are
+    multiplied by the positive part of James and Stein's factor (Efron and Morris 1973).
+    """
+    known = ~np.isnan(posterior.mean)
+    count = int(known.sum())
+    if count < LEAST_ALIKE_MODELS:
+        return posterior.mean
+    centred = posterior.mean[known] - posterior.mean[known].mean()
+    covariance = posterior.covariance[np.ix_(known, known)]
+    error = (np.trace(covariance) - covariance.sum() / count) / (count - 1)
+    spread = centred @ centred / (count - 1)
+    limit = chi2.ppf(ALIKE_MODELS_LEVEL, count - 1) / (count - 1)
+    if spread <= 0 or spread > limit * error:
+        return posterior.mean
+    share = max(1 - (count - 3) / (count - 1) * error / spread, 0.0)
+    out = posterior.mean.copy()
+    out[known] += (share - 1) * centred
+    return out
+
+
 def verdict(
     posterior: ScorePosterior,
     ignorant: float,
@@ -272,13 +298,14 @@ def verdict(
 ) -> str:
     """Say in words which model may be taken.
 
+    The best model's lead is that of all models where these may well be equal.
     ``ignorant`` is the score of the best answer that ignores the texts, ``than`` its
     name; ``rises`` (n_models,) are how far true scores lie above the expected ones;
     ``deviations`` (n_models,) are those of the models' leads over that score.
     """
     if np.isnan(posterior.mean).all():
         return "no model has a score"
-    leads = posterior.mean + rises - ignorant
+    leads = drawn_together(posterior) + rises - ignorant
     first = best = int(np.nanargmax(posterior.mean))
     if leads[first] <= 0:  # as of one that is sure of what it says on every row
         best = int(np.nanargmax(leads))

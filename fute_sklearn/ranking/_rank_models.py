@@ -176,7 +176,9 @@ def rank_models(
           class, or answering by the classes' shares, would reach;
         - ``worth_taking``: whether the best model is expected to beat both.  Students
           are less sure than their models, so that expected scores lie below true ones;
-          here and in the verdict that is made up for;
+          here and in the verdict that is made up for.  Where the scores of four or more
+          models spread no more than their errors alone would make them, the best of
+          them may be so by chance, and the lead of all counts;
         - ``learning_curve``: by number of unlabelled texts, the rank correlation
           between the closed-form rankings by two halves of them (of more than 200
           models, 200 that are drawn, but for all texts);

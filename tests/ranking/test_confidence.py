@@ -21,6 +21,7 @@ from fute_sklearn.ranking._confidence import (
     Evidence,
     LabelledGroup,
     correlations,
+    drawn_together,
     verdict,
 )
 from fute_sklearn.ranking._labelled_rows import LabelledRows
@@ -275,6 +276,39 @@ def test_a_constant_model_does_not_beat_the_majority_class(films):
     assert table.index[0] == "constant"
     assert not table.attrs["worth_taking"]
     assert "none is better" in table.attrs["verdict"]
+
+
+def test_the_best_of_many_equal_models_is_not_taken_for_better(rng):
+    said = dict.fromkeys(("equal", "unlike"), 0)
+    unlike = np.linspace(0.3, 0.8, 20)
+    for _ in range(200):
+        errors = 0.05 * rng.standard_normal(20)
+        for name, true in (("equal", np.full(20, 0.44)), ("unlike", unlike)):
+            found = verdict(posterior(true + errors, spread=0.05), 0.5)
+            said[name] += "none is better" in found
+    assert said["equal"] >= 180
+    assert said["unlike"] == 0
+
+
+def test_differences_by_chance_are_shrunk_and_others_kept(rng):
+    def drawn(mean, **how):
+        return drawn_together(posterior(mean, **how))
+
+    alike = 0.5 + 0.04 * rng.standard_normal(20)
+    for shared in (0.0, 0.3):  # errors that all models share change nothing
+        found = drawn(alike, spread=0.05, shared=shared)
+        np.testing.assert_allclose(found, alike.mean())
+    some = drawn(alike, spread=0.035)  # James and Stein's factor, by hand
+    share = 1 - 17 * 0.035**2 / ((alike - alike.mean()) ** 2).sum()
+    assert 0 < share < 0.5
+    np.testing.assert_allclose(some - alike.mean(), share * (alike - alike.mean()))
+    np.testing.assert_array_equal(drawn(alike, spread=0.02), alike)
+    few = [0.52, 0.48, 0.5]  # of these it cannot be told
+    np.testing.assert_array_equal(drawn(few, spread=0.05), few)
+    lacking = drawn([np.nan, *alike], spread=0.05)
+    np.testing.assert_allclose(lacking[1:], alike.mean())
+    assert np.isnan(lacking[0])
+    np.testing.assert_array_equal(drawn([0.5] * 5, spread=0.0), [0.5] * 5)
 
 
 def test_verdicts():
