@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -168,22 +167,30 @@ class Methods:
             out[f"{method} (own backbone)"] = scores
         return out
 
-    def embedded(self) -> Scores:
-        """FUTE: cosines of models and data sets in the surrogate's space."""
+    def _fute(self, method: str, what: str) -> Any:
+        """Make the embedder of models, or of a kind of targets."""
+        settings = self.config.fute[method, what]
+        if method == "taskemb":
+            return TaskEmbedder(**settings)
+        return TuPaTEEmbedder(**settings, random_state=self.seed)
+
+    def fute_targets(self, method: str) -> np.ndarray:
+        """FUTE: embeddings of the targets; TaskEmb's are the same for all seeds."""
+        found = [
+            vectors(self._fute(method, one.kind), [one.known])
+            for one in self.sets.values()
+        ]
+        return np.vstack(found)
+
+    def embedded(self, taskemb: np.ndarray) -> Scores:
+        """FUTE: cosines of models and data sets in the surrogate's space.
+
+        ``taskemb`` are TaskEmb's embeddings of the targets.
+        """
         out = {}
-        for method, made in (
-            ("taskemb", TaskEmbedder),
-            ("tupate", partial(TuPaTEEmbedder, random_state=self.seed)),
-        ):
-            settings = self.config.fute
-            models = vectors(made(**settings[method, "model"]), self.labelled)
-            data = np.vstack(
-                [
-                    vectors(made(**settings[method, one.kind]), [one.known])
-                    for one in self.sets.values()
-                ]
-            )
-            label = PAPER_NAMES[method]
+        for method, label in PAPER_NAMES.items():
+            data = taskemb if method == "taskemb" else self.fute_targets(method)
+            models = vectors(self._fute(method, "model"), self.labelled)
             out[label] = cosines(models, data)
             centred = models - models.mean(0), data - data.mean(0)
             out[f"{label}, centred"] = cosines(*centred)

@@ -110,6 +110,7 @@ class Table:
         self.scores: list[Scores] = []
         self.same: list[Scores] = []
         fixed: Scores = {}  # of methods that see no unlabelled text
+        taskemb: np.ndarray | None = None
         for seed in range(args.seeds):
             began = time.perf_counter()
             made = Methods(config, self.nets, self.sets, texts, seed)
@@ -120,7 +121,8 @@ class Table:
                 | made.own(own)
                 | peer_rows(peers_path(results(args)), self.nets, self.sets)
             )
-            self.scores.append(fixed | made.embedded() | made.closed())
+            taskemb = made.fute_targets("taskemb") if taskemb is None else taskemb
+            self.scores.append(fixed | made.embedded(taskemb) | made.closed())
             every = Methods(config, self.all, self.sets, texts, seed)
             self.same.append(every.same_labels())
             print(f"seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
