@@ -237,7 +237,8 @@ def cut(name: str, kind: str, rows: Rows, sizes: Sizes) -> LabelledSet:
     for row in {row.text: row for row in rows}.values():
         groups.setdefault(row.group, []).append(row)
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    order = [list(groups.values())[i] for i in rng.permutation(len(groups))]
+    found = list(groups.values())
+    order = [found[i] for i in rng.permutation(len(found))]
     parts: list[Rows] = [[], [], []]
     limits = (sizes.test, sizes.known, sizes.train)
     total = sum(map(len, order))
