@@ -376,21 +376,6 @@ class MTEWrapper(BaseEstimator):
             rows = [i for key, i in first.items() if key not in kept]
         return np.array(rows, dtype=int)
 
-    def texts_per_call(self) -> int:
-        """Return how many texts `label` gives the model at a time, at most.
-
-        Returns
-        -------
-        n_texts : int
-            ``batch_size``, or where it is None what suits the kind of model.
-
-        Raises
-        ------
-        AttributeError, ValueError
-            If the model cannot be asked as the parameters say, see `label`.
-        """
-        return self.batch_size or self._asked_model().batch_size
-
     def _prepared(
         self, X: Any
     ) -> tuple[AdaptedModel, str, Any, list[str], Sequence[str]]:
@@ -414,7 +399,7 @@ class MTEWrapper(BaseEstimator):
             self.response_method,
             self.parser,
             self.on_error == "drop",
-            self.texts_per_call(),
+            self.batch_size or model.batch_size,
             self.max_seconds,
             self.abstention_label,
             "drop" in (self.abstentions, self.on_error),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import tracemalloc
 import warnings
@@ -13,7 +12,6 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from ..embedders._surrogate_embedder import SurrogateEmbedder
 from ..exceptions import ModelLabelError
@@ -204,10 +202,10 @@ def _seconds(run: Callable[[], Any]) -> float:
 def _labelling(
     wrapper: MTEWrapper, given: Any, texts: list[str], order: np.ndarray, n_sample: int
 ) -> tuple[Task, dict[str, float]]:
-    """Have a model label some texts, each once, in three parts that are timed.
+    """Have a model label some texts, each once, in three calls that are timed.
 
-    The first one warms it up; the others tell what a call and a text take.  ``order``
-    are the rows of distinct texts, the sample first.
+    The first one warms it up; the difference of the others is what a text takes.
+    ``order`` are the rows of distinct texts, the sample first.
     """
     sample = order[:n_sample]
     left = set(wrapper.rows_to_ask(given).tolist())
@@ -231,10 +229,9 @@ def _labelling(
         took.append((time.perf_counter() - began, len(part)))
     task = answered[-1]
     rest = wrapper.rows_to_ask(given)
-    at_a_time = wrapper.texts_per_call()
     out = {
         "calls": float(len(rest)),
-        "seconds": _of_calls(took[-2:], len(rest), at_a_time),
+        "seconds": _line(*took[-2:], len(rest)),
         "bytes": _bytes_of(task, texts),
     }
     client = getattr(wrapper.estimator, "client", None)
@@ -246,17 +243,11 @@ def _labelling(
     return (task if len(wrapper.rows_to_ask(some)) else wrapper.label(some)), out
 
 
-def _of_calls(took: list[tuple[float, int]], count: int, at_a_time: int) -> float:
-    """Extrapolate seconds of texts, of which a model takes so many at a call."""
-    seconds, texts = np.array(took).T
-    sizes = np.column_stack([np.ceil(texts / at_a_time), texts])
-    per_call, per_text = nnls(sizes, seconds)[0]
-    return float(per_call * math.ceil(count / at_a_time) + per_text * count)
-
-
-def _line(smaller: tuple[float, int], larger: tuple[float, int], count: int) -> float:
-    """Extrapolate a cost from two pairs of cost and count."""
-    (short, few), (full, many) = smaller, larger
+def _line(*points: Any) -> float:
+    """Extrapolate a cost from one or two pairs of cost and count, the larger last."""
+    *known, count = points
+    (full, many) = known[-1]
+    (short, few) = known[0]
     if many <= few:
         return float(full / many * count)
     slope = max(full - short, 0.0) / (many - few)
@@ -347,7 +338,7 @@ class _Sample:
             half = self._timed(which, many, rows // 2)
             per_row = max(full - half, 0.0) / (rows - rows // 2)
             seconds += per_row * (self.target.n_samples - rows)
-        return seconds, _line(memory[0], memory[1], n_texts)
+        return seconds, _line(*memory, n_texts)
 
     def _cut(self, task: Task, which: str, count: int) -> Task:
         """A task with so many texts."""
