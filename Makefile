@@ -58,7 +58,7 @@ test: $(VENV)/.tests  ## Run the tests
 	$(BIN)/python -m pytest $(WORKERS)
 
 coverage: $(VENV)/.tests  ## Run the tests; print which lines and branches they miss
-	$(BIN)/python -m pytest $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=96
+	$(BIN)/python -m pytest $(WORKERS) --cov --cov-report=term:skip-covered --cov-fail-under=96 --durations=20
 
 # What dependencies warn about is shown, and is no error.
 WARN = -W default

@@ -1,17 +1,22 @@
 """The paper's tables run in their tiny configuration; what they measure is right."""
 
+import contextlib
 import gzip
 import importlib
 import importlib.util
+import io
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fute_sklearn import Task
 
@@ -28,9 +33,26 @@ def paper(monkeypatch):
 
 
 def script(name, *args):
+    """Run a script in this process, without its imports; returns what it prints."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.syspath_prepend(PAPER.parent)
+        patch.syspath_prepend(PAPER)
+        patch.setattr(sys, "argv", [name, *map(str, args)])
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                runpy.run_path(str(PAPER / name), run_name="__main__")
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+    return out.getvalue()
+
+
+def command(name, *args):
     """Run a script as a user would; returns what it prints."""
-    command = [sys.executable, "-W", "ignore", str(PAPER / name), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = [sys.executable, "-W", "ignore", str(PAPER / name), *map(str, args)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -191,7 +213,7 @@ def test_candidates_are_kept_once_and_again_the_same(kept, tmp_path):
     names = [(one["backbone"], one["source"]) for one in first["candidates"]]
     assert len(set(names)) == len(names) == 23
     again = (*TINY, "--work", tmp_path, "--results", tmp_path / "tiny")
-    script("gains.py", *again, "--only", "cnn")
+    command("gains.py", *again, "--only", "cnn")  # in a process of its own
     script("gains.py", *again, "--collect")
     second = json.loads((tmp_path / "tiny.json").read_text())["candidates"]
     wanted = [one for one in first["candidates"] if one["backbone"] == "cnn"]
@@ -205,7 +227,8 @@ def test_candidates_are_kept_once_and_again_the_same(kept, tmp_path):
 @pytest.mark.parametrize("name", ["table1.py", "table2.py", "table3.py"])
 @pytest.mark.parametrize("config", ["paper", "offline"])
 def test_dry_run_names_what_would_be_loaded(name, config):
-    out = script(name, "--config", config, "--dry-run")
+    run = command if config == "offline" else script
+    out = run(name, "--config", config, "--dry-run")
     surrogate = {"paper": "google-t5/t5-base", "offline": "fute-mini"}[config]
     assert surrogate in out
     if config == "offline" and name != "table3.py":
@@ -376,9 +399,10 @@ def test_numbers_of_a_map_tell_by_what_points_lie_together(paper):
 
 
 def test_maps_are_drawn_with_their_numbers(kept, tmp_path):
-    out = script("figures.py", *TINY, "--results", kept, "--out", tmp_path)
+    folder = tmp_path / "maps"
+    out = script("figures.py", *TINY, "--results", kept, "--out", folder)
     assert out.count("silhouette by task") == 2
-    assert {p.name for p in tmp_path.iterdir()} == {
+    assert {p.name for p in folder.iterdir()} == {
         "models_TuPaTE.png",
         "models_moments.png",
     }
