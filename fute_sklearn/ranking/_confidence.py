@@ -298,7 +298,7 @@ def verdict(
 ) -> str:
     """Say in words which model may be taken.
 
-    The best model's lead is that of all models where these may well be equal.
+    The best model's lead is drawn to that of all where these may well be equal.
     ``ignorant`` is the score of the best answer that ignores the texts, ``than`` its
     name; ``rises`` (n_models,) are how far true scores lie above the expected ones;
     ``deviations`` (n_models,) are those of the models' leads over that score.
